@@ -1,0 +1,119 @@
+"""The command line: options in, exit code out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from . import __version__
+from .config import OPTIONS, Settings, from_environment
+from .errors import EXIT_STOPPED, RunError, UsageError
+
+DESCRIPTION = "Uploads every file below a directory to a private bucket, in parallel."
+EPILOG = """\
+Credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN;
+UPLOADER_KEY and UPLOADER_SECRET for providers other than s3) or from ~/.aws, never from the command
+line.  Exit codes: 0 every file is in the bucket; 1 some are not; 2 wrong usage; 3 the run could not
+start or go on; 130 and 143 stopped by Ctrl-C and SIGTERM.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but for its way of telling what is wrong: one line is enough."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises ``UsageError`` in place of printing the usage and exiting."""
+        raise UsageError(f"{message} (--help lists the options)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the program and returns its exit code; one line on stderr for whatever is wrong."""
+    debug = "--debug" in (sys.argv if arguments is None else arguments)
+    try:
+        return _run(arguments)
+    except RunError as error:
+        _complain(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output is gone; keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_STOPPED
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        _complain(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
+        return EXIT_STOPPED
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line as argparse knows it, made from the table of options."""
+    result = _Parser(prog="uploader", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
+    for row in OPTIONS:
+        details = row.metadata
+        names = f" [{', '.join(details['env'])}]" if details["env"] else ""
+        text = f"{details['help']}{names} (default: {_default(row)})".replace("%", "%%")
+        action: dict[str, Any] = {"metavar": details["metavar"]}
+        if row.default is False:
+            action = {"action": "store_true"}
+            text = f"{details['help']}{names}".replace("%", "%%")
+        result.add_argument(
+            details["flag"], dest=row.name, default=argparse.SUPPRESS, help=text, **action
+        )
+    result.add_argument("--version", action="version", version=f"uploader {__version__}")
+    return result
+
+
+def settings_from(arguments: Sequence[str] | None) -> Settings:
+    """The settings of this command line and environment.
+
+    Raises ``UsageError`` naming the option or variable that is wrong.
+    """
+    given = vars(parser().parse_args(arguments))
+    for row in OPTIONS:
+        if isinstance(given.get(row.name), str):
+            try:
+                given[row.name] = row.metadata["parse"](given[row.name])
+            except UsageError as error:
+                raise UsageError(f"{row.metadata['flag']}: {error}") from None
+    settings = Settings(**{**from_environment(), **given})
+    for name in ("src", "bucket"):
+        if not getattr(settings, name):
+            raise UsageError(f"--{name} is missing: --help tells what it is")
+    _check_local(settings)
+    return settings
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    settings = settings_from(arguments)
+    from .progress import choose
+    from .run import Interrupts, Run
+
+    display = choose(settings, sys.stdout, sys.stderr)
+    with Interrupts() as interrupts:
+        run = Run(settings, display, interrupts)
+        outcome = run.preview() if settings.dry_run else run.execute()
+    if outcome.error:
+        _complain(str(outcome.error))
+    return outcome.exit_code
+
+
+def _check_local(settings: Settings) -> None:
+    """A store below the source would be uploaded into itself, for ever."""
+    if settings.provider != "local" or not settings.endpoint_url:
+        return
+    source = os.path.join(os.path.realpath(settings.src), "")
+    bucket = os.path.join(os.path.realpath(settings.endpoint_url), settings.bucket, "")
+    if bucket.startswith(source):
+        raise UsageError("--endpoint-url: the bucket lies below --src and would be uploaded too")
+
+
+def _default(row: Any) -> str:
+    return str(row.metadata["shown"])
+
+
+def _complain(text: str) -> None:
+    print(f"uploader: {text}", file=sys.stderr)

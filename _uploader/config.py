@@ -1,0 +1,330 @@
+"""The settings of a run and the one table of options.
+
+The table feeds argparse, the environment and README's list; nothing else names a flag.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from providers.base import CloudSettings
+
+from .errors import UsageError
+
+Parser = Callable[[str], Any]
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"", "0", "false", "no", "off"}
+
+
+def at_least(minimum: int) -> Parser:
+    """A parser of whole numbers from ``minimum`` on."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise UsageError(f"{text!r} is not a whole number") from None
+        if number < minimum:
+            raise UsageError(f"{number} is too small: {minimum} is the least")
+        return number
+
+    return parse
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a number of seconds") from None
+    if not 0 < number < float("inf"):
+        raise UsageError(f"{text} seconds make no sense: give more than 0")
+    return number
+
+
+def memory(text: str) -> str:
+    """A share of memory (``25%``) or an amount (``512M``); returned as given, checked."""
+    memory_limit(text, 1)
+    return text
+
+
+def memory_limit(text: str, total: int) -> int:
+    """What ``--max-memory`` stands for in bytes on a machine (or cgroup) that has ``total``."""
+    number, unit = text.strip(), ""
+    if number and not number[-1].isdigit():
+        number, unit = number[:-1], number[-1].upper()
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if unit == "%" and 0 < value <= 100:
+        return int(total * value / 100)
+    amount = value * _UNITS.get(unit, 0)
+    if 0 < amount < float("inf"):
+        return int(amount)
+    raise UsageError(f"{text!r} is no amount of memory: give a share like 25% or a size like 512M")
+
+
+def switch(text: str) -> bool:
+    """An environment variable as a flag."""
+    if text.strip().lower() in _TRUE:
+        return True
+    if text.strip().lower() in _FALSE:
+        return False
+    raise UsageError(f"{text!r} is neither true nor false")
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    flag: str,
+    env: tuple[str, ...] = (),
+    parse: Parser = str,
+    metavar: str = "",
+    shown: str = "",
+) -> Any:
+    """One row of the table: a dataclass field with its flag, environment, parser and help.
+
+    ``shown`` is how the default reads in the help when it is worked out at run time.
+    """
+    row = {"flag": flag, "env": env, "parse": parse, "metavar": metavar, "help": help}
+    return field(default=default, metadata={**row, "shown": shown or str(default)})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a run is told.  Free of secrets: credentials never pass through here."""
+
+    src: str = option(
+        "",
+        "directory whose files are uploaded, subdirectories included",
+        flag="--src",
+        env=("UPLOADER_SRC",),
+        metavar="DIR",
+        shown="required",
+    )
+    bucket: str = option(
+        "",
+        "bucket (container) that receives the objects",
+        flag="--bucket",
+        env=("UPLOADER_BUCKET",),
+        metavar="NAME",
+        shown="required",
+    )
+    prefix: str = option(
+        "",
+        "put before each key, as it is: give the slash if you want one",
+        flag="--prefix",
+        env=("UPLOADER_PREFIX",),
+        metavar="TEXT",
+        shown="none",
+    )
+    provider: str = option(
+        "s3",
+        "s3 (AWS and compatible servers), local (a directory), or the name of any other libcloud "
+        "storage provider",
+        flag="--provider",
+        env=("UPLOADER_PROVIDER",),
+        metavar="NAME",
+    )
+    endpoint_url: str | None = option(
+        None,
+        "address of the service, such as https://minio.example:9000; for local the directory that "
+        "holds the buckets",
+        flag="--endpoint-url",
+        env=("UPLOADER_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        metavar="URL",
+        shown="AWS, or the profile's",
+    )
+    region: str | None = option(
+        None,
+        "region of the bucket",
+        flag="--region",
+        env=("AWS_REGION", "AWS_DEFAULT_REGION"),
+        metavar="NAME",
+        shown="the profile's, or us-east-1",
+    )
+    profile: str | None = option(
+        None,
+        "profile in ~/.aws that gives credentials, region and endpoint",
+        flag="--profile",
+        metavar="NAME",
+        shown="AWS's own order: environment, AWS_PROFILE, default",
+    )
+    ca_bundle: str | None = option(
+        None,
+        "file of CA certificates to trust in place of the system's",
+        flag="--ca-bundle",
+        env=("AWS_CA_BUNDLE",),
+        metavar="FILE",
+        shown="the system's",
+    )
+    processes: int | None = option(
+        None,
+        "worker processes",
+        flag="--processes",
+        env=("UPLOADER_PROCESSES",),
+        parse=at_least(1),
+        metavar="N",
+        shown="the usable CPUs: affinity and cgroup quota counted",
+    )
+    concurrency: int | None = option(
+        None,
+        "requests in flight, over all processes",
+        flag="--concurrency",
+        env=("UPLOADER_CONCURRENCY",),
+        parse=at_least(1),
+        metavar="N",
+        shown="found while running",
+    )
+    retries: int = option(
+        5,
+        "further attempts of a request that may succeed later; 0 for none",
+        flag="--retries",
+        env=("UPLOADER_RETRIES",),
+        parse=at_least(0),
+        metavar="N",
+    )
+    timeout: float = option(
+        60.0,
+        "seconds that a connection may go without progress",
+        flag="--timeout",
+        env=("UPLOADER_TIMEOUT",),
+        parse=seconds,
+        metavar="SECONDS",
+    )
+    max_memory: str = option(
+        "25%",
+        "limit for all processes together: a share of the machine's (or cgroup's) memory or a "
+        "size like 512M",
+        flag="--max-memory",
+        env=("UPLOADER_MAX_MEMORY",),
+        parse=memory,
+        metavar="SIZE",
+    )
+    follow_symlinks: bool = option(
+        False,
+        "enter directories behind symbolic links (links to files are always followed)",
+        flag="--follow-symlinks",
+        env=("UPLOADER_FOLLOW_SYMLINKS",),
+        parse=switch,
+    )
+    no_create: bool = option(
+        False,
+        "fail when the bucket is missing instead of creating it",
+        flag="--no-create",
+        env=("UPLOADER_NO_CREATE",),
+        parse=switch,
+    )
+    journal: str | None = option(
+        None,
+        "file that records what is done, so that the same command goes on after a crash",
+        flag="--journal",
+        env=("UPLOADER_JOURNAL",),
+        metavar="FILE",
+        shown="one for each source and destination, in the user's state directory",
+    )
+    no_journal: bool = option(
+        False,
+        "record nothing: an interrupted run begins anew",
+        flag="--no-journal",
+        env=("UPLOADER_NO_JOURNAL",),
+        parse=switch,
+    )
+    restart: bool = option(
+        False,
+        "forget what an earlier, unfinished run has recorded",
+        flag="--restart",
+        env=("UPLOADER_RESTART",),
+        parse=switch,
+    )
+    abort_stale: bool = option(
+        False,
+        "first abort all multipart uploads that were left unfinished below the prefix",
+        flag="--abort-stale",
+        env=("UPLOADER_ABORT_STALE",),
+        parse=switch,
+    )
+    give_up_after: float = option(
+        120.0,
+        "seconds without a single success, in spite of retries, after which the run stops",
+        flag="--give-up-after",
+        env=("UPLOADER_GIVE_UP_AFTER",),
+        parse=seconds,
+        metavar="SECONDS",
+    )
+    dry_run: bool = option(
+        False,
+        "print what would be uploaded; connect to nothing",
+        flag="--dry-run",
+        env=("UPLOADER_DRY_RUN",),
+        parse=switch,
+    )
+    quiet: bool = option(
+        False,
+        "print nothing but errors",
+        flag="--quiet",
+        env=("UPLOADER_QUIET",),
+        parse=switch,
+    )
+    verbose: bool = option(
+        False,
+        "print a line for each file",
+        flag="--verbose",
+        env=("UPLOADER_VERBOSE",),
+        parse=switch,
+    )
+    debug: bool = option(
+        False,
+        "show tracebacks and what the workers write",
+        flag="--debug",
+        env=("UPLOADER_DEBUG",),
+        parse=switch,
+    )
+    json: bool = option(
+        False,
+        "print one JSON object for each event, the last one a summary",
+        flag="--json",
+        env=("UPLOADER_JSON",),
+        parse=switch,
+    )
+    extra_metadata: tuple[tuple[str, str], ...] = ()
+    """Further user metadata for every object (name, value); not on the command line."""
+
+    def cloud(self) -> CloudSettings:
+        """The part of the settings that a provider needs."""
+        return CloudSettings(
+            provider=self.provider,
+            bucket=self.bucket,
+            endpoint_url=self.endpoint_url,
+            region=self.region,
+            profile=self.profile,
+            ca_bundle=self.ca_bundle,
+            timeout=self.timeout,
+        )
+
+
+OPTIONS = tuple(row for row in fields(Settings) if row.metadata)
+"""The table: dataclass fields whose ``metadata`` are the rows made by ``option``."""
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """The settings that the environment gives, by field name; an empty variable gives none.
+
+    Raises ``UsageError`` naming the variable when its value makes no sense.
+    """
+    found: dict[str, Any] = {}
+    for row in OPTIONS:
+        for name in row.metadata["env"]:
+            if environment.get(name):
+                try:
+                    found[row.name] = row.metadata["parse"](environment[name])
+                except UsageError as error:
+                    raise UsageError(f"{name}: {error}") from None
+                break
+    return found

@@ -1,0 +1,132 @@
+"""Keeps the books of a run: every file of the scan ends here, once, as one thing.
+
+What was uploaded is told only after the journal holds it: the screen never says more than a crash
+would leave standing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from .errors import RunError
+from .journal import Begun, Journal
+from .model import Failed, Job, Result, Skipped, Summary
+from .progress import Counters, Display
+from .report import FailureList
+
+COMMIT_ROWS = 512
+"""Uploaded files that are recorded together, at most."""
+DONE_BEFORE = "uploaded by an earlier run"
+NOT_RECORDED = "uploaded, but the journal could not record it"
+
+
+class Ledger:
+    """Counts, records and tells what becomes of the files."""
+
+    def __init__(
+        self, display: Display, failures: FailureList, journal: Journal | None = None
+    ) -> None:
+        self._display = display
+        self._failures = failures
+        self._journal = journal
+        self._unrecorded: list[tuple[Job, Result]] = []
+        self.counters = Counters()
+
+    def jobs(self, entries: Iterable[Job | Skipped | Failed]) -> Iterator[Job | None]:
+        """The files to upload among the entries of a scan; None for each that ends here."""
+        for entry in entries:
+            if isinstance(entry, Job):
+                yield self._to_upload(entry)
+                continue
+            self.counters.add_found()
+            if isinstance(entry, Skipped):
+                self._skip(entry.path, entry.reason)
+            else:
+                self.fail(entry.path, entry.reason)
+            yield None
+        self.counters.scanned = True
+
+    def take(self, job: Job, result: Result) -> None:
+        """A job has ended.  Raises ``RunError`` when the journal fails."""
+        if result.failure:
+            self.fail(job.path, result.failure, job.size)
+            return
+        self._unrecorded.append((job, result))
+        if len(self._unrecorded) >= COMMIT_ROWS:
+            self.settle()
+
+    def begun(self, job: Job) -> None:
+        """A multipart upload has begun: recorded at once, so that a crash leaves no stray parts."""
+        if self._journal:
+            self._journal.add_upload(job, Begun(job.upload_id, job.ctime_ns))
+            self._journal.commit()
+
+    def settle(self) -> None:
+        """Records what is uploaded, then tells it.  Raises ``RunError`` when the journal fails:
+        then nothing of it is called done."""
+        ended, self._unrecorded = self._unrecorded, []
+        if self._journal:
+            try:
+                rows = [(job.path, result.size, result.mtime_ns) for job, result in ended]
+                self._journal.add_done(rows)
+                self._journal.commit()
+            except RunError:
+                self._journal = None
+                for job, _ in ended:
+                    self.fail(job.path, NOT_RECORDED, job.size)
+                raise
+        for job, result in ended:
+            self.counters.add_uploaded(result.size)
+            self._display.file_event("uploaded", job.path)
+
+    def fail(self, path: str, reason: str, size: int = 0) -> None:
+        """A file is not in the bucket; ``size`` is what the scan counted for it."""
+        self.counters.add_failed(reason, size)
+        self._failures.add(path, reason)
+        if self._journal:
+            self._journal.add_failed(path, reason)
+        self._display.file_event("failed", path, reason)
+
+    def leave(self, jobs: Iterable[Job], reason: str, *, listed: bool) -> None:
+        """Files that the end of the run overtook; ``listed``: named one by one."""
+        for job in jobs:
+            if listed:
+                self.fail(job.path, reason, job.size)
+            else:
+                self.counters.add_failed(reason, job.size)
+
+    def close(
+        self, *, seconds: float, peak_memory: int, stopped: bool, error: RunError | None
+    ) -> Summary:
+        """Ends the books; ``stopped`` when the run was told to end.  A journal that has nothing
+        left to go on with is removed."""
+        counters = self.counters
+        complete = counters.scanned and not stopped and error is None
+        if self._journal:
+            self._journal.close(complete=complete and not counters.failed)
+        self._failures.close()
+        if self._failures.problem:
+            self._display.note(self._failures.problem)
+        return counters.summary(
+            seconds,
+            peak_memory,
+            counters.scanned and error is None,
+            str(error) if error else None,
+            self._failures.path,
+        )
+
+    def _to_upload(self, job: Job) -> Job | None:
+        self.counters.add_found(job.size)
+        journal = self._journal
+        if journal is None or not journal.resumed:
+            return job
+        if journal.is_done(job):
+            self._skip(job.path, DONE_BEFORE, job.size)
+            return None
+        if begun := journal.begun(job):
+            return job._replace(upload_id=begun.upload_id, ctime_ns=begun.ctime_ns)
+        return job
+
+    def _skip(self, path: str, reason: str, size: int = 0) -> None:
+        self.counters.add_skipped(reason, size)
+        self._display.file_event("skipped", path, reason)

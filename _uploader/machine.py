@@ -1,0 +1,143 @@
+"""What the machine, or the cgroup that holds this process, grants: processors and memory."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+import psutil
+
+_ROOT = Path("/")
+
+
+def usable_cpus(root: Path = _ROOT) -> int:
+    """Processors this process may use: its affinity, less where a cgroup's quota is smaller.
+
+    A quota is rounded up.  ``root`` is where ``proc`` and the cgroup mounts are looked for.
+    """
+    quotas = (-(-quota // period) for quota, period in _cpu_quotas(root) if period > 0)
+    return max(1, min([_affinity(), *quotas]))
+
+
+def memory_total(root: Path = _ROOT) -> int:
+    """Bytes of physical memory, or the smallest limit of this process's cgroups."""
+    return min([psutil.virtual_memory().total, *_memory_limits(root)])
+
+
+class MemoryWatch:
+    """Memory of this process and others, shared pages counted once (proportional set size)."""
+
+    def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
+        self._pids = pids
+        self.peak = 0
+        """Largest sample so far, in bytes."""
+
+    def sample(self) -> int:
+        """Bytes held now by this process and by those of ``pids()`` that still exist."""
+        total = sum(_memory(pid) for pid in {os.getpid(), *self._pids()})
+        self.peak = max(self.peak, total)
+        return total
+
+
+def _memory(pid: int) -> int:
+    try:
+        process = psutil.Process(pid)
+        try:
+            full = process.memory_full_info()
+        except psutil.AccessDenied:
+            return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
+    return int(getattr(full, "pss", 0) or full.rss)  # only Linux knows the proportional size
+
+
+def _affinity() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpu_quotas(root: Path) -> Iterator[tuple[int, int]]:
+    """Microseconds of processor time per period of so many microseconds."""
+    for directory in _groups(root, ""):
+        quota = _numbers(directory / "cpu.max")
+        if len(quota) == 2:
+            yield quota[0], quota[1]
+    for directory in _groups(root, "cpu"):
+        quota = _numbers(directory / "cpu.cfs_quota_us")
+        period = _numbers(directory / "cpu.cfs_period_us")
+        if quota and period:
+            yield quota[0], period[0]
+
+
+def _memory_limits(root: Path) -> Iterator[int]:
+    for controller, name in (("", "memory.max"), ("memory", "memory.limit_in_bytes")):
+        for directory in _groups(root, controller):
+            yield from _numbers(directory / name)
+
+
+def _numbers(file: Path) -> list[int]:
+    """The positive numbers in a cgroup's file; none when there is no limit or no such file.
+
+    No limit is written as ``max`` (version 2), as -1 or as a huge number (version 1).
+    """
+    return [int(word) for word in _read(file).split() if word.isdecimal() and int(word) > 0]
+
+
+def _groups(root: Path, controller: str) -> Iterator[Path]:
+    """Directories of the cgroup that holds this process and of its ancestors, as far as visible.
+
+    ``controller`` is one of version 1, or empty for version 2.  In a container the kernel may name
+    a group that lies outside of what is mounted: the mount's root is then the nearest one visible.
+    """
+    group = _own_group(root, controller)
+    mount = _mount(root, controller)
+    if group is None or mount is None:
+        return
+    mounted, top = mount
+    try:
+        inside = PurePosixPath(group).relative_to(mounted)
+    except ValueError:
+        inside = PurePosixPath()
+    directory = top / inside
+    if ".." in inside.parts or not directory.is_dir():
+        directory = top
+    yield directory
+    while directory != top:
+        directory = directory.parent
+        yield directory
+
+
+def _own_group(root: Path, controller: str) -> str | None:
+    """Path of this process's group within its hierarchy (``id:controllers:path``)."""
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            return path
+    return None
+
+
+def _mount(root: Path, controller: str) -> tuple[str, Path] | None:
+    """Which group of the hierarchy is mounted, and where (proc(5), ``mountinfo``)."""
+    for line in _read(root / "proc/self/mountinfo").splitlines():
+        before, _, after = line.partition(" - ")
+        mounted, where = (_unescape(field) for field in before.split(" ")[3:5])
+        kind, _, options = after.split(" ")[:3]  # not split(): a source may be empty
+        version_2 = kind == "cgroup2" and not controller
+        if version_2 or (kind == "cgroup" and controller in options.split(",")):
+            return mounted, root / where.lstrip("/")
+    return None
+
+
+def _unescape(field: str) -> str:
+    """mountinfo writes blanks and backslashes as three octal digits."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(errors="surrogateescape")
+    except OSError:
+        return ""

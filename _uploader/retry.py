@@ -1,0 +1,35 @@
+"""Whether a failed request is sent again, and when.  Pure: randomness is an argument."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from providers.errors import Failure
+
+FIRST_DELAY = 0.2
+"""Upper end of the first delay in seconds; doubles with each attempt."""
+LONGEST_DELAY = 20.0
+"""Upper end of any delay, as the AWS SDKs have it."""
+LONGEST_RETRY_AFTER = 60.0
+"""A service that asks for more is asked again after this long."""
+
+
+class RetryPolicy(NamedTuple):
+    """Exponential backoff with full jitter, which spreads contenders best.
+
+    https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
+    """
+
+    retries: int
+    """Attempts after the first."""
+
+    def delay(self, failure: Failure, attempt: int, random: float) -> float | None:
+        """Seconds to wait before attempt ``attempt + 1``, or None to give up.
+
+        ``attempt`` counts from 0; ``random`` is uniform in [0, 1).  A delay that the service asked
+        for is kept and the jitter added, so that those it told the same do not come back together.
+        """
+        if not failure.retry or attempt >= self.retries:
+            return None
+        jitter = random * min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(attempt, 30))
+        return min(failure.after or 0.0, LONGEST_RETRY_AFTER) + jitter

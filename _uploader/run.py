@@ -1,0 +1,281 @@
+"""One run, put together: scan, dispatcher, supervisor, throttle and display.
+
+The only module that knows all parts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+from . import wire
+from .config import Settings, memory_limit
+from .dispatch import Dispatcher
+from .errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_SIGNAL, RunError, UsageError
+from .journal import Journal, default_path
+from .ledger import Ledger
+from .machine import MemoryWatch, memory_total, usable_cpus
+from .model import Failed, Job, Skipped, Summary
+from .progress import Counters, Display, files_text
+from .report import FailureList, state_directory
+from .scan import scan
+from .supervisor import INTERRUPTED, SCAN_SLICE, Begun, Ended, Event, Supervisor
+from .throttle import BASE_MEMORY, MemoryThrottle, body_budget, processes_within
+
+TICK = 0.1
+"""Longest time in seconds between two looks at signals and the display."""
+MEMORY_INTERVAL = 0.5
+"""Seconds between two samples of the memory; one costs about 1 ms for each process."""
+GRACE = 5.0
+"""Seconds that uploads in flight have to end after the first Ctrl-C."""
+
+
+class Outcome(NamedTuple):
+    """How a run ended."""
+
+    summary: Summary
+    error: RunError | None
+    """Why it could not start or go on."""
+    signal: int | None
+    """The signal that ended it."""
+
+    @property
+    def exit_code(self) -> int:
+        """What the process should exit with."""
+        if self.error:
+            return self.error.exit_code
+        if self.signal:
+            return EXIT_SIGNAL + self.signal
+        return EXIT_INCOMPLETE if self.summary.failed else EXIT_OK
+
+
+class Interrupts:
+    """Counts the signals that ask the run to stop, while it is entered.
+
+    The handlers only note what came; the run looks.  SIGHUP ends a run like SIGTERM: its terminal
+    is gone, but the bucket and the report should still agree.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.last: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        for number in self.SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.count += 1
+        self.last = self.last or number
+
+
+class Run:
+    """A run of the settings, shown on the display."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        display: Display,
+        interrupts: Interrupts | None = None,
+        *,
+        jobs: Iterable[Job] | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        """``jobs`` takes the place of the scan and keeps no journal; ``environment`` is added to
+        the workers'.
+
+        Raises ``UsageError`` when the settings make no sense on this machine, ``RunError`` when
+        the journal cannot be used.
+        """
+        self._settings = settings
+        self._display = display
+        self._interrupts = interrupts or Interrupts()
+        self._environment = environment
+        self._began = time.monotonic()
+        limit = memory_limit(settings.max_memory, memory_total())
+        self._throttle = MemoryThrottle(limit)
+        self._processes = _processes(settings, limit)
+        self._body_budget = body_budget(limit, self._processes)
+        entries: Iterable[Job | Skipped | Failed]
+        if jobs is not None:
+            entries = jobs
+        else:
+            follow = settings.follow_symlinks
+            entries = scan(settings.src, follow_symlinks=follow, prefix=settings.prefix)
+        recording = jobs is None and not settings.no_journal and not settings.dry_run
+        self._journal = _journal(settings) if recording else None
+        self._ledger = Ledger(display, FailureList(time.time()), self._journal)
+        self._jobs = self._ledger.jobs(entries)
+        self._dispatcher = Dispatcher(self._jobs)
+
+    def execute(self) -> Outcome:
+        """Uploads everything and returns how it ended; raises nothing for what a run can meet."""
+        self._display.start()
+        if self._journal and self._journal.resumed:
+            self._display.note(
+                f"going on with the unfinished run of {_moment(self._journal.started)}: "
+                f"{files_text(self._journal.recorded)} done; --restart begins anew"
+            )
+        error: RunError | None = None
+        supervisor: Supervisor | None = None
+        watch = MemoryWatch(lambda: supervisor.pids() if supervisor else [])
+        try:
+            self._dispatcher.look_ahead(SCAN_SLICE)
+            supervisor = self._supervisor()
+            supervisor.start()
+            self._serve(supervisor, watch)
+            self._ledger.settle()
+        except RunError as failure:
+            error = failure
+        finally:
+            unfinished = self._dispatcher.stop()
+            if supervisor:
+                self._ledger.counters.retries = supervisor.retries
+                unfinished += supervisor.stop()
+        summary = self._close(unfinished, watch.peak, error)
+        self._display.finish(summary)
+        return Outcome(summary, error, self._interrupts.last)
+
+    def preview(self) -> Outcome:
+        """Tells what would be uploaded, and connects to nothing."""
+        self._display.start()
+        files = size = 0
+        for job in self._jobs:
+            if self._interrupts.count:
+                break
+            if job:
+                files += 1
+                size += job.size
+                self._display.file_event("would upload", job.path, f"{job.size:,} bytes")
+        self._display.note(f"would upload {files_text(files)}, {size:,} bytes in all")
+        return Outcome(self._close([], 0, None), None, self._interrupts.last)
+
+    def _close(self, unfinished: list[Job], peak_memory: int, error: RunError | None) -> Summary:
+        """Where nothing was uploaded because nothing could be, the error alone says it all."""
+        listed = error is None or self._ledger.counters.uploaded > 0
+        self._ledger.leave(unfinished, INTERRUPTED, listed=listed)
+        return self._ledger.close(
+            seconds=time.monotonic() - self._began,
+            peak_memory=peak_memory,
+            stopped=self._interrupts.count > 0,
+            error=error,
+        )
+
+    def _supervisor(self) -> Supervisor:
+        """As many workers as the files need: a short list is known at once."""
+        count = self._processes
+        if self._dispatcher.exhausted:
+            count = max(1, min(count, self._ledger.counters.files))
+        share = -(-self._settings.concurrency // count) if self._settings.concurrency else None
+        resumed = self._journal.started if self._journal and self._journal.resumed else None
+        told = dataclasses.asdict(self._settings)
+        return Supervisor(
+            self._dispatcher,
+            count=count,
+            start=(wire.START, told, share, self._body_budget, resumed),
+            environment=self._environment,
+            debug=self._settings.debug,
+        )
+
+    def _serve(self, supervisor: Supervisor, watch: MemoryWatch) -> None:
+        """Until every job has ended, or a signal or the lack of any success has ended the run."""
+        next_tick = next_sample = 0.0
+        patience: float | None = None
+        hope = Hope(self._settings.give_up_after)
+        while not supervisor.finished:
+            for event in supervisor.step(TICK):
+                self._take(event)
+            now = time.monotonic()
+            if self._interrupts.count and patience is None:
+                patience = now + GRACE
+                self._display.note("stopping: what is in flight may end; once more to stop at once")
+                self._ledger.leave(supervisor.drain(), INTERRUPTED, listed=True)
+            if patience and (self._interrupts.count > 1 or now > patience):
+                return
+            if now >= next_tick:
+                next_tick = now + TICK
+                self._ledger.settle()
+                self._tell(supervisor, now)
+                if hope.is_lost(now, self._ledger.counters):
+                    raise RunError(f"nothing succeeds any more: {supervisor.trouble}")
+            if now >= next_sample:
+                next_sample = now + MEMORY_INTERVAL
+                if self._throttle.sample(watch.sample()):
+                    supervisor.set_share(self._throttle.share)
+
+    def _tell(self, supervisor: Supervisor, now: float) -> None:
+        counters = self._ledger.counters
+        counters.sent_bytes = supervisor.sent
+        counters.retries = supervisor.retries
+        self._display.update(counters, now)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Ended):
+            self._ledger.take(event.job, event.result)
+        elif isinstance(event, Begun):
+            self._ledger.begun(event.job)
+        else:
+            self._display.note(event.text)
+
+
+class Hope:
+    """Whether a run can be expected to get any further.  Pure: the clock is an argument."""
+
+    def __init__(self, patience: float) -> None:
+        """``patience``: seconds of failures without a success that are borne."""
+        self._patience = patience
+        self._good = (0, 0)
+        self._bad = 0
+        self._since: float | None = None
+
+    def is_lost(self, now: float, counters: Counters) -> bool:
+        """To be asked from time to time.  Slowness alone is borne for ever: only attempts that
+        fail start the clock, and any success stops it."""
+        good = (counters.uploaded, counters.sent_bytes)
+        bad = counters.retries + counters.failed
+        if good != self._good:
+            self._good, self._bad, self._since = good, bad, None
+        elif bad != self._bad and self._since is None:
+            self._since = now
+        return self._since is not None and now - self._since > self._patience
+
+
+def _journal(settings: Settings) -> Journal:
+    source = os.path.realpath(settings.src)
+    where = settings.endpoint_url or settings.profile or "default"
+    destination = f"{settings.provider} {where} {settings.bucket}/{settings.prefix}"
+    if settings.journal:
+        path = Path(settings.journal).absolute()
+    else:
+        path = default_path(state_directory(), source, destination)
+    return Journal(path, source, destination, restart=settings.restart)
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def _processes(settings: Settings, limit: int) -> int:
+    """As many as the CPUs, the memory and the concurrency are good for."""
+    processes = processes_within(limit, settings.processes or usable_cpus())
+    if not processes:
+        raise UsageError(
+            f"--max-memory {settings.max_memory} is too little: the program itself needs "
+            f"{2 * BASE_MEMORY // 2**20}M"
+        )
+    return min(processes, settings.concurrency or processes)

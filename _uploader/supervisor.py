@@ -1,0 +1,336 @@
+"""Starts, feeds, watches and stops the worker processes.  Knows no cloud and no journal.
+
+Workers are started by exec on an inherited socket pair, not forked: a caller that imported this
+module may have threads, a gevent hub and open sockets, and none of that must leak into a worker.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from . import wire
+from .dispatch import Dispatcher
+from .errors import RunError
+from .model import Job, Result
+
+SCAN_SLICE = 256
+"""Entries of the scan between two looks at the workers."""
+SILENCE_ALLOWED = 120.0
+"""Seconds without a heartbeat after which a worker is taken for dead; well above the longest time
+that a slow disk holds up a read."""
+MOST_DEATHS = 20
+"""Workers that may die before the run is given up."""
+STDERR_KEPT = 4096
+RECEIVE_SIZE = 256 * 1024
+INTERRUPTED = "interrupted before it was uploaded"
+_HOME = str(Path(__file__).resolve().parent.parent)
+_BOOT = f"""
+import runpy, sys
+sys.path[:] = [{_HOME!r}, *filter(None, sys.path)]
+runpy.run_module("_uploader", run_name="__main__")
+"""
+"""``python -m _uploader``, but for the working directory: modules that lie there must not be
+imported in place of ours or of the library's."""
+
+
+class Ended(NamedTuple):
+    """A job has ended; ``result.failure`` says how."""
+
+    job: Job
+    result: Result
+
+
+class Begun(NamedTuple):
+    """The multipart upload that the job names was begun."""
+
+    job: Job
+
+
+class Note(NamedTuple):
+    """Something that the user should see."""
+
+    text: str
+
+
+Event = Ended | Begun | Note
+
+
+class _Worker:
+    """One process and the conversation with it."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        """Starts the process, in a session of its own: Ctrl-C is the supervisor's to handle."""
+        self.connection, theirs = socket.socketpair()
+        self.error_stream, their_errors = os.pipe()
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _BOOT, str(theirs.fileno())],
+                env=environment,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=their_errors,
+                stderr=their_errors,
+                start_new_session=True,
+            )
+        finally:
+            theirs.close()
+            os.close(their_errors)
+        self.connection.setblocking(False)
+        os.set_blocking(self.error_stream, False)
+        self.prepares = False
+        self.decoder = wire.Decoder()
+        self.outbox = bytearray()
+        self.ready = False
+        self.heard = time.monotonic()
+        self.sent = 0
+        self.retries = 0
+        self.errors = b""
+
+    def last_words(self) -> str:
+        """Why it died: the last line it wrote, or how the system ended it."""
+        lines = self.errors.decode(errors="replace").strip().splitlines()
+        if lines:
+            return lines[-1]
+        code = self.process.returncode
+        return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+
+
+class Supervisor:
+    """``count`` worker processes at work on the dispatcher's jobs."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        *,
+        count: int,
+        start: wire.Message,
+        environment: dict[str, str] | None = None,
+        debug: bool = False,
+    ) -> None:
+        """``start`` is the START message but for its last field, added here: the first worker
+        prepares the bucket.  ``environment`` is added to this process's for the workers."""
+        self._dispatcher = dispatcher
+        self._count = count
+        self._start_message = start
+        self._environment = {**os.environ, **(environment or {})}
+        self._debug = debug
+        self._selector = selectors.DefaultSelector()
+        self._workers: list[_Worker] = []
+        self._prepared = False
+        self._draining = False
+        self._deaths = 0
+        self._gone_sent = 0
+        self._gone_retries = 0
+        self.trouble = ""
+        """What last went wrong with a request."""
+
+    def start(self) -> None:
+        """Starts the first worker, which looks at the bucket, and the others beside it."""
+        for _ in range(self._count):
+            self._start_worker()
+
+    def step(self, timeout: float) -> Iterator[Event]:
+        """One round: hands out jobs, waits up to ``timeout`` seconds for news, passes it on.
+
+        Raises ``RunError`` when a worker says that no file can succeed, or workers keep dying.
+        """
+        self._feed()
+        if self._dispatcher.wants_jobs() and not self._draining:
+            timeout = 0.0
+        for key, mask in self._selector.select(timeout):
+            worker, is_error_stream = key.data
+            if is_error_stream:
+                self._read_errors(worker)
+            elif worker in self._workers:
+                if mask & selectors.EVENT_WRITE:
+                    self._write(worker)
+                if mask & selectors.EVENT_READ:
+                    yield from self._read(worker)
+        yield from self._bury_silent()
+        if not self._draining:
+            self._dispatcher.look_ahead(SCAN_SLICE)
+
+    @property
+    def finished(self) -> bool:
+        """The bucket was looked at, and every job has ended."""
+        return self._prepared and self._dispatcher.finished
+
+    @property
+    def sent(self) -> int:
+        """Bytes that the service has accepted so far."""
+        return self._gone_sent + sum(worker.sent for worker in self._workers)
+
+    @property
+    def retries(self) -> int:
+        """Attempts beyond the first so far."""
+        return self._gone_retries + sum(worker.retries for worker in self._workers)
+
+    def pids(self) -> list[int]:
+        """The processes of the workers."""
+        return [worker.process.pid for worker in self._workers]
+
+    def set_share(self, share: float) -> None:
+        """Tells the workers how much of their concurrency they may use."""
+        for worker in self._workers:
+            self._send(worker, (wire.SHARE, share))
+
+    def drain(self) -> list[Job]:
+        """Hands out nothing more and asks the workers to give back what they have not begun.
+
+        Returns the jobs that no worker had; what is in flight still ends in ``step``.
+        """
+        self._draining = True
+        for worker in self._workers:
+            self._send(worker, (wire.DRAIN,))
+        return self._dispatcher.stop()
+
+    def stop(self) -> list[Job]:
+        """Kills every worker; returns the jobs that they had not ended."""
+        unfinished = []
+        for worker in list(self._workers):
+            unfinished += self._dispatcher.held_by(worker)
+            self._remove(worker)
+        self._selector.close()
+        return unfinished
+
+    def _start_worker(self) -> None:
+        try:
+            worker = _Worker(self._environment)
+        except OSError as error:
+            raise RunError(f"cannot start a worker process: {error.strerror}") from None
+        worker.prepares = not self._prepared and not any(other.prepares for other in self._workers)
+        self._workers.append(worker)
+        self._selector.register(worker.connection, selectors.EVENT_READ, (worker, False))
+        self._selector.register(worker.error_stream, selectors.EVENT_READ, (worker, True))
+        self._send(worker, (*self._start_message, worker.prepares))
+
+    def _feed(self) -> None:
+        if not self._prepared or self._draining:
+            return
+        for worker, jobs in self._dispatcher.next_batches():
+            assert isinstance(worker, _Worker)
+            self._send(worker, (wire.JOBS, [tuple(job) for job in jobs]))
+
+    def _send(self, worker: _Worker, message: wire.Message) -> None:
+        worker.outbox += wire.encode(message)
+        self._write(worker)
+
+    def _write(self, worker: _Worker) -> None:
+        try:
+            while worker.outbox:
+                del worker.outbox[: worker.connection.send(worker.outbox)]
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            worker.outbox.clear()
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.outbox else 0)
+        self._selector.modify(worker.connection, events, (worker, False))
+
+    def _read(self, worker: _Worker) -> Iterator[Event]:
+        try:
+            data = worker.connection.recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            data = b""
+        if not data:
+            yield from self._bury(worker)
+            return
+        worker.heard = time.monotonic()
+        for message in worker.decoder.feed(data):
+            yield from self._handle(worker, message)
+
+    def _handle(self, worker: _Worker, message: wire.Message) -> Iterator[Event]:
+        kind = message[0]
+        if kind == wire.RESULTS:
+            worker.sent, worker.retries, in_flight, trouble = message[2:]
+            self.trouble = trouble or self.trouble
+            self._dispatcher.widen(worker, in_flight)
+            for result in map(Result._make, message[1]):
+                if job := self._dispatcher.done(worker, result.number):
+                    yield Ended(job, result)
+        elif kind == wire.BEGUN:
+            if job := self._dispatcher.begun(worker, *message[1:]):
+                yield Begun(job)
+        elif kind == wire.READY:
+            worker.ready = True
+            self._dispatcher.add_worker(worker, message[1])
+            self._prepared = self._prepared or worker.prepares
+        elif kind == wire.RETURNED:
+            for number in message[1]:
+                if job := self._dispatcher.done(worker, number):
+                    yield Ended(job, _interrupted(job))
+        elif kind == wire.NOTE:
+            yield Note(message[1])
+        elif kind == wire.FATAL:
+            raise RunError(message[1])
+
+    def _read_errors(self, worker: _Worker) -> None:
+        try:
+            data = os.read(worker.error_stream, STDERR_KEPT)
+        except BlockingIOError:
+            return
+        if not data:
+            self._selector.unregister(worker.error_stream)
+            return
+        worker.errors = (worker.errors + data)[-STDERR_KEPT:]
+        if self._debug:
+            sys.stderr.write(data.decode(errors="replace"))
+
+    def _bury_silent(self) -> Iterator[Event]:
+        now = time.monotonic()
+        for worker in list(self._workers):
+            if now - worker.heard > SILENCE_ALLOWED:
+                yield Note(f"worker {worker.process.pid} has been silent for too long: replaced")
+                yield from self._bury(worker)
+
+    def _bury(self, worker: _Worker) -> Iterator[Event]:
+        """A worker is dead, or is taken for it: its files go to others."""
+        pid = worker.process.pid
+        self._remove(worker)
+        self._gone_sent += worker.sent
+        self._gone_retries += worker.retries
+        words = worker.last_words()
+        if not worker.ready and worker.process.returncode >= 0:
+            raise RunError(f"a worker process could not start: {words}")
+        held = self._dispatcher.held_by(worker)
+        given_up = self._dispatcher.lost(worker)
+        for job in given_up:
+            reason = f"worker processes died of it: {words}"
+            yield Ended(job, Result(job.number, 0, job.mtime_ns, reason))
+        if self._draining:
+            for job in self._dispatcher.stop():
+                yield Ended(job, _interrupted(job))
+            return
+        self._deaths += 1
+        if self._deaths > MOST_DEATHS:
+            raise RunError(f"{self._deaths} worker processes have died, the last one: {words}")
+        yield Note(f"worker {pid} died ({words}): replaced, {len(held)} files sent again")
+        self._start_worker()
+
+    def _remove(self, worker: _Worker) -> None:
+        """Kills the process, if it is not dead yet, and forgets it."""
+        try:
+            worker.process.wait(0)
+        except subprocess.TimeoutExpired:
+            worker.process.kill()
+            worker.process.wait()
+        self._selector.unregister(worker.connection)
+        worker.connection.close()
+        self._read_errors(worker)
+        if worker.error_stream in self._selector.get_map():
+            self._selector.unregister(worker.error_stream)
+        os.close(worker.error_stream)
+        self._workers.remove(worker)
+
+
+def _interrupted(job: Job) -> Result:
+    return Result(job.number, 0, job.mtime_ns, INTERRUPTED)

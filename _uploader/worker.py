@@ -1,0 +1,149 @@
+"""A worker process: takes jobs from the supervisor, uploads them in a pool, sends back results.
+
+The connection is the only tie between the two: its end is noticed whatever killed the other side.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import partial
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+import providers
+from providers.base import Cloud
+from providers.errors import Failure
+
+from . import wire
+from .config import Settings
+from .knee import Knee
+from .model import Job, Result
+from .pool import UploadPool
+from .retry import RetryPolicy
+
+FLUSH_INTERVAL = 0.01
+"""Seconds over which results are gathered into one message."""
+HEARTBEAT = 1.0
+"""Seconds after which a worker with nothing to report says so."""
+RECEIVE_SIZE = 256 * 1024
+NICENESS = 10
+"""Others on the machine come first; where nobody else wants the CPU this costs nothing."""
+
+
+class Worker:
+    """The process's side of the conversation in ``wire``."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._results: list[Result] = []
+        self._wake = Event()
+        self._pool: UploadPool | None = None
+
+    def run(self) -> None:
+        """Serves the supervisor until it is gone, then exits the process at once: what it has not
+        been told about is sent again, and nobody is left to hear of it."""
+        decoder = wire.Decoder()
+        try:
+            while data := self._connection.recv(RECEIVE_SIZE):
+                for message in decoder.feed(data):
+                    self._handle(message)
+        except ConnectionError:
+            pass
+        os._exit(0)
+
+    def _handle(self, message: wire.Message) -> None:
+        kind = message[0]
+        if kind == wire.START:
+            gevent.spawn(self._start, *message[1:])
+        elif self._pool is None:
+            return
+        elif kind == wire.JOBS:
+            self._pool.submit(map(Job._make, message[1]))
+        elif kind == wire.SHARE:
+            self._pool.set_share(message[1])
+        elif kind == wire.DRAIN:
+            self._send((wire.RETURNED, self._pool.drain()))
+
+    def _start(
+        self,
+        settings: dict[str, Any],
+        concurrency: int | None,
+        body_budget: int,
+        resume_since: float | None,
+        prepare: bool,
+    ) -> None:
+        """Opens the cloud and says READY, or FATAL with the reason."""
+        told = Settings(**settings)
+        try:
+            cloud = providers.load(told.cloud())
+            knee = _knee(concurrency, body_budget // cloud.body_memory)
+            self._pool = UploadPool(
+                cloud,
+                source_root=os.path.join(told.src, ""),
+                key_prefix=told.prefix,
+                extra_metadata=told.extra_metadata,
+                policy=RetryPolicy(told.retries),
+                knee=knee,
+                report=self._report,
+                stop_run=self._stop_run,
+                begun=self._begun,
+                resume_since=resume_since,
+            )
+            if prepare:
+                self._prepare(told, cloud, self._pool)
+        except Failure as failure:
+            self._stop_run(str(failure))
+            return
+        self._send((wire.READY, 2 if cloud.parts else knee.limit))
+        gevent.spawn(self._send_results, self._pool)
+
+    def _prepare(self, told: Settings, cloud: Cloud, pool: UploadPool) -> None:
+        note = pool.persist(partial(cloud.prepare, not told.no_create))
+        if note:
+            self._send((wire.NOTE, note))
+        if told.abort_stale and cloud.parts:
+            session = cloud.open()
+            for key in pool.abort_uploads(told.prefix, session, since=0.0):
+                self._send((wire.NOTE, f"aborted an unfinished upload of {key}"))
+            session.close()
+
+    def _begun(self, number: int, upload_id: str, ctime_ns: int) -> None:
+        self._send((wire.BEGUN, number, upload_id, ctime_ns))
+
+    def _report(self, result: Result) -> None:
+        self._results.append(result)
+        self._wake.set()
+
+    def _stop_run(self, reason: str) -> None:
+        self._send((wire.FATAL, reason))
+
+    def _send_results(self, pool: UploadPool) -> None:
+        while True:
+            if self._wake.wait(HEARTBEAT):
+                gevent.sleep(FLUSH_INTERVAL)
+            self._wake.clear()
+            results, self._results = self._results, []
+            rows = [tuple(result) for result in results]
+            self._send((wire.RESULTS, rows, pool.sent, pool.retries, pool.limit, pool.trouble))
+
+    def _send(self, message: wire.Message) -> None:
+        try:
+            self._connection.sendall(wire.encode(message))
+        except ConnectionError:
+            os._exit(0)
+
+
+def _knee(concurrency: int | None, ceiling: int) -> Knee:
+    """The number in flight: as told, or found; never more than memory allows."""
+    if concurrency is None:
+        return Knee(ceiling)
+    return Knee(min(concurrency, ceiling), first=concurrency)
+
+
+def main(descriptor: int) -> None:
+    """Serves the supervisor at the other end of the socket ``descriptor``; never returns."""
+    os.nice(NICENESS)
+    Worker(socket.socket(fileno=descriptor)).run()

@@ -1,0 +1,221 @@
+"""A sink that speaks enough S3 to be uploaded to and costs next to nothing: nginx with Lua.
+
+It stores nothing. It reads every body to its end before it answers, as a real server does:
+one that answers early makes some clients drop the connection and flatters others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+from pathlib import Path
+
+from tests.servers.process import Daemon, Server, free_port, request, run
+
+MODULES = Path("/usr/lib/nginx/modules")
+
+# client_body_buffer_size: a body of known length gets a buffer of just that length, so the
+# limit costs no memory; bodies beyond it go through a temporary file.
+CONFIG = """\
+%(user)s
+daemon off;
+worker_processes %(workers)d;
+worker_rlimit_nofile %(files)d;
+pid nginx.pid;
+error_log error.log warn;
+load_module %(modules)s/ndk_http_module.so;
+load_module %(modules)s/ngx_http_lua_module.so;
+events {
+    worker_connections 8192;
+    multi_accept on;
+}
+http {
+    access_log off;
+    lua_shared_dict counts 1m;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    scgi_temp_path scgi;
+    uwsgi_temp_path uwsgi;
+    client_max_body_size 0;
+    client_body_buffer_size 64m;
+    keepalive_requests 1000000000;
+    keepalive_timeout 24h;
+    keepalive_time 24h;
+    merge_slashes off;
+    ssl_certificate ca.pem;
+    ssl_certificate_key key.pem;
+    default_type application/xml;
+    server {
+        listen 127.0.0.1:%(http)d backlog=4096;
+        listen 127.0.0.1:%(https)d ssl backlog=4096;
+        location / {
+            add_header x-amz-checksum-crc64nvme $http_x_amz_checksum_crc64nvme;
+            add_header x-amz-checksum-crc32 $http_x_amz_checksum_crc32;
+            add_header x-amz-checksum-crc32c $http_x_amz_checksum_crc32c;
+            content_by_lua_file s3.lua;
+        }
+        location = /_counts {
+            default_type application/json;
+            content_by_lua_file counts.lua;
+        }
+        location = /_reset {
+            content_by_lua_block { ngx.shared.counts:flush_all() }
+        }
+    }
+}
+"""
+
+COUNTS = """\
+local counts = ngx.shared.counts
+local fields = {}
+for i, name in ipairs({"puts", "parts", "completes", "bytes"}) do
+    fields[i] = string.format('"%s":%.0f', name, counts:get(name) or 0)
+end
+ngx.print("{", table.concat(fields, ","), "}")
+"""
+
+# Runs once for each request, small PUTs first. `latency` and `md5` are set in front of it.
+S3 = """\
+local var, counts, method = ngx.var, ngx.shared.counts, ngx.req.get_method()
+local NAMESPACE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+
+local function body()
+    local data = ngx.req.get_body_data()
+    local name = not data and ngx.req.get_body_file()
+    if name then
+        local file = assert(io.open(name, "rb"))
+        data = file:read("*a")
+        file:close()
+    end
+    return data or ""
+end
+
+local function escape(text)
+    return (text:gsub("[&<>]", {["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;"}))
+end
+
+ngx.req.read_body()
+local args = var.args or ""
+local bucket, key = var.uri:match("^/([^/]+)/?(.*)$")
+key = key or ""
+
+if method == "PUT" and key ~= "" then
+    -- Of an aws-chunked body count the payload, not its framing.
+    local size = tonumber(var.http_x_amz_decoded_content_length or var.content_length)
+    counts:incr(args:find("uploadId=", 1, true) and "parts" or "puts", 1, 0)
+    counts:incr("bytes", size or #body(), 0)
+    ngx.header.ETag = md5 and '"' .. ngx.md5(body()) .. '"'
+        or '"00000000000000000000000000000000"'
+end
+if latency > 0 then
+    ngx.sleep(latency)
+end
+if method == "PUT" then
+    ngx.header.content_length = 0
+elseif method == "DELETE" then
+    ngx.status = 204
+elseif method == "HEAD" then
+    ngx.status = key == "" and 200 or 404
+elseif method == "GET" and key == "" then
+    if args:find("location", 1, true) then
+        ngx.print("<LocationConstraint", NAMESPACE, "</LocationConstraint>")
+    else
+        ngx.print("<ListBucketResult", NAMESPACE, "<Name>", escape(bucket or ""), "</Name>",
+            "<Prefix></Prefix><KeyCount>0</KeyCount><MaxKeys>1000</MaxKeys>",
+            "<IsTruncated>false</IsTruncated></ListBucketResult>")
+    end
+elseif method == "GET" then
+    ngx.status = 404
+    ngx.print("<Error><Code>NoSuchKey</Code><Message>A sink keeps nothing.</Message></Error>")
+elseif method == "POST" and key ~= "" then
+    local target = "<Bucket>" .. escape(bucket) .. "</Bucket><Key>" .. escape(key) .. "</Key>"
+    if args:find("uploadId=", 1, true) then
+        counts:incr("completes", 1, 0)
+        ngx.print("<CompleteMultipartUploadResult", NAMESPACE, target,
+            '<ETag>"00000000000000000000000000000000-1"</ETag></CompleteMultipartUploadResult>')
+    else
+        ngx.print("<InitiateMultipartUploadResult", NAMESPACE, target,
+            "<UploadId>sink", counts:incr("uploads", 1, 0), "</UploadId>",
+            "</InitiateMultipartUploadResult>")
+    end
+else
+    ngx.status = 405
+end
+"""
+
+
+class Sink(Server):
+    """nginx with Lua that counts what it is sent and throws it away, over HTTP and HTTPS.
+
+    Each answer comes `latency` seconds after the whole body. With `etag` "md5" a PUT is
+    answered with the true ETag, at the cost of the MD5; with "fixed" always with the same one.
+    """
+
+    programs = ("nginx", "openssl")
+    packages = "nginx-light libnginx-mod-http-lua openssl"
+
+    def __init__(self, *, latency: float = 0.0, etag: str = "md5", workers: int = 1) -> None:
+        if etag not in ("md5", "fixed"):
+            raise ValueError(f'etag is "md5" or "fixed", not {etag!r}')
+        super().__init__()
+        self._settings = f"local latency, md5 = {latency:f}, {str(etag == 'md5').lower()}\n"
+        self._workers = workers
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Return None, or one line saying what is not installed and how to install it."""
+        if (MODULES / "ngx_http_lua_module.so").exists():
+            return super().missing()
+        install = f"apt-get install --no-install-recommends {cls.packages}"
+        return f"Sink needs nginx's Lua module: {install}"
+
+    def _start(self, directory: Path, cleanup: contextlib.ExitStack) -> None:
+        make_certificate(directory)
+        http, https = free_port(), free_port()
+        (directory / "s3.lua").write_text(self._settings + S3)
+        (directory / "counts.lua").write_text(COUNTS)
+        config = directory / "nginx.conf"
+        config.write_text(
+            CONFIG
+            % {
+                # Started as root, the workers would run as nobody and not reach the directory.
+                "user": "user root;" if os.geteuid() == 0 else "",
+                "workers": self._workers,
+                "files": min(16384, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
+                "modules": MODULES,
+                "http": http,
+                "https": https,
+            }
+        )
+        argv = ["nginx", "-p", str(directory), "-e", "error.log", "-c", str(config)]
+        # TERM: killed with -9, the master leaves its workers behind.
+        self._daemon = Daemon(argv, directory / "error.log", death_signal="TERM")
+        cleanup.callback(self._daemon.stop)
+        self._daemon.wait_until_listening(https)
+        self.http = f"http://127.0.0.1:{http}"
+        self.https = f"https://127.0.0.1:{https}"
+        self.ca_file = str(directory / "ca.pem")
+
+    def counts(self) -> dict[str, int]:
+        """Return the objects, parts, completed multiparts and payload bytes since the reset."""
+        counts: dict[str, int] = json.loads(request("GET", f"{self.http}/_counts"))
+        return counts
+
+    def reset(self) -> None:
+        """Set all counts to zero."""
+        request("POST", f"{self.http}/_reset")
+
+    def pids(self) -> list[int]:
+        """Return the processes whose CPU time is the sink's: the master, then its workers."""
+        return self._daemon.pids()
+
+
+def make_certificate(directory: Path) -> None:
+    """Write key.pem and ca.pem, a certificate for 127.0.0.1 and localhost that is its own CA."""
+    argv = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30"]
+    argv += ["-keyout", str(directory / "key.pem"), "-out", str(directory / "ca.pem")]
+    argv += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+    run(argv)

@@ -1,0 +1,210 @@
+"""Any libcloud storage driver as a cloud, by its ``Provider`` name.
+
+What a driver of libcloud offers is one call that stores a whole file.  It gets our connection
+under it, so that uploads have time limits, and its errors become ours here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
+
+from libcloud.common.exceptions import BaseHTTPError, RateLimitReachedError
+from libcloud.common.types import InvalidCredsError, LibcloudError, ProviderError
+from libcloud.storage.base import Container, StorageDriver
+from libcloud.storage.providers import get_driver
+from libcloud.storage.types import (
+    ContainerDoesNotExistError,
+    InvalidContainerNameError,
+    ObjectDoesNotExistError,
+    ObjectHashMismatchError,
+    Provider,
+)
+
+from ._conn_class import LibcloudConnection
+from ._http import Endpoint, Timeouts, tls_context
+from .base import Cloud, CloudSettings, Metadata, ObjectInfo, Session
+from .errors import Denied, Failure, Fatal, NotFound, Rejected, Throttled, Transient
+from .source import Source
+
+T = TypeVar("T")
+
+_STATUS = re.compile(r"(?:status[_ ]code\D{0,3}|HTTP )([1-5]\d\d)", re.IGNORECASE)
+
+
+def known_providers() -> set[str]:
+    """The names that libcloud knows storage drivers by."""
+    values = (getattr(Provider, name) for name in dir(Provider) if name.isupper())
+    return {value for value in values if isinstance(value, str)}
+
+
+def calling(operation: Callable[[], T]) -> T:
+    """Runs a libcloud call; whatever it raises comes out as a ``Failure``."""
+    try:
+        return operation()
+    except Failure:
+        raise
+    except (LibcloudError, BaseHTTPError, OSError, ValueError, KeyError) as error:
+        raise failure_of(error) from error
+
+
+def failure_of(error: Exception) -> Failure:
+    """The failure that an exception of libcloud's stands for.
+
+    The status decides wherever one can be found, since libcloud raises the same untyped error for
+    a service that is busy and for one that refuses.
+    """
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, ContainerDoesNotExistError | InvalidContainerNameError):
+        return Fatal(reason)
+    if isinstance(error, InvalidCredsError):
+        return Fatal(f"the service refuses the credentials: {reason}")
+    if isinstance(error, RateLimitReachedError):
+        return Throttled(reason, after=float(error.retry_after or 0))
+    if isinstance(error, ObjectDoesNotExistError):
+        return NotFound(reason)
+    if isinstance(error, ObjectHashMismatchError):
+        return Transient("the service stored other bytes: its hash differs")
+    if isinstance(error, OSError | KeyError | ValueError):
+        return Rejected(reason)
+    status = _status(error)
+    if status in (429, 503):
+        return Throttled(reason)
+    if status in (401, 403):
+        return Denied(reason)
+    if status is not None and 400 <= status < 500 and status != 408:
+        return Rejected(reason)
+    return Transient(reason)
+
+
+def _status(error: Exception) -> int | None:
+    if isinstance(error, BaseHTTPError):
+        return int(error.code)
+    if isinstance(error, ProviderError) and error.http_code:
+        return int(error.http_code)
+    found = _STATUS.search(str(error))
+    return int(found[1]) if found else None
+
+
+class DriverSession(Session):
+    """One libcloud driver and the container it uploads to."""
+
+    def __init__(self, driver: StorageDriver, bucket: str) -> None:
+        self.driver = driver
+        self._container = Container(bucket, None, driver)
+
+    def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> None:
+        """``upload_object``, which compares the service's hash with the file's."""
+        if not {".", ".."}.isdisjoint(key.split("/")):
+            raise Rejected("libcloud would store a key with . or .. steps under another one")
+        extra = {"meta_data": dict(metadata), "content_type": content_type}
+        upload = self.driver.upload_object
+        try:
+            calling(
+                lambda: upload(source.path, self._container, key, extra=extra, verify_hash=True)
+            )
+        except Transient as failure:
+            # S3 drivers take 400, 404 and 409 for success, and then miss the hash.
+            status = self._last_status()
+            if not isinstance(failure.__cause__, ObjectHashMismatchError) or status < 400:
+                raise
+            kind = NotFound if status == 404 else Rejected
+            raise kind(f"the service answered {status}") from None
+        source.check_unchanged()
+
+    def stat(self, key: str) -> ObjectInfo:
+        """``get_object``."""
+        found = calling(lambda: self.driver.get_object(self._container.name, key))
+        metadata = {str(k).lower(): str(v) for k, v in found.meta_data.items()}
+        return ObjectInfo(int(found.size), metadata, found.extra.get("content_type") or "")
+
+    def close(self) -> None:
+        """Closes the driver's connection, if it has one open."""
+        connection = getattr(self.driver.connection, "connection", None)
+        if connection is not None:
+            connection.close()
+
+    def _last_status(self) -> int:
+        response = getattr(self.driver.connection.connection, "response", None)
+        return response.status_code if response else 0
+
+    def prepare(self, create: bool) -> str:
+        """See ``Cloud.prepare``."""
+        name = self._container.name
+        try:
+            calling(lambda: self.driver.get_container(name))
+            return ""
+        except Fatal as failure:
+            if not isinstance(failure.__cause__, ContainerDoesNotExistError):
+                raise
+        if not create:
+            raise Fatal(f"bucket {name} does not exist")
+        calling(lambda: self.driver.create_container(name))
+        return f"created bucket {name}"
+
+
+class LibcloudCloud(Cloud):
+    """A cloud that libcloud alone knows.
+
+    Key and secret come from UPLOADER_KEY and UPLOADER_SECRET, the address from the endpoint.
+    """
+
+    keeps_content_type = False
+    body_memory = 16 * 1024 * 1024
+    """Drivers cut and buffer as they like; Azure's takes parts of 4 MiB, several others 5."""
+
+    def __init__(self, settings: CloudSettings) -> None:
+        super().__init__(settings)
+        key = os.environ.get("UPLOADER_KEY")
+        if not key:
+            wanted = "set UPLOADER_KEY and UPLOADER_SECRET"
+            raise Fatal(f"no credentials found for {settings.provider}: {wanted}")
+        self._arguments: dict[str, Any] = {"key": key, "secret": os.environ.get("UPLOADER_SECRET")}
+        if settings.region:
+            self._arguments["region"] = settings.region
+        if settings.endpoint_url:
+            self._arguments.update(_address(settings.endpoint_url))
+        self._factory = limited(settings.provider, settings.timeout, settings.ca_bundle)
+
+    def open(self) -> DriverSession:
+        """A driver of its own for each session."""
+        driver = calling(lambda: self._factory(**self._arguments))
+        return DriverSession(driver, self.settings.bucket)
+
+    def prepare(self, create: bool) -> str:
+        """See ``DriverSession.prepare``."""
+        session = self.open()
+        try:
+            return session.prepare(create)
+        finally:
+            session.close()
+
+
+@cache
+def limited(provider: str, timeout: float, ca_bundle: str | None) -> type[StorageDriver]:
+    """libcloud's driver for ``provider`` on our connection, so that no request waits for ever."""
+    try:
+        plain: type[StorageDriver] = get_driver(provider)
+    except (AttributeError, ImportError) as error:
+        raise Fatal(f"libcloud has no storage driver {provider!r}: {error}") from None
+    if not hasattr(plain.connectionCls, "conn_class"):
+        return plain
+    limits = Timeouts(connect=min(10.0, timeout), idle=timeout)
+    trust = {"timeouts": limits, "tls": tls_context(ca_bundle)}
+    socket_class = type("Connection", (LibcloudConnection,), trust)
+    connection_class = type("Connection", (plain.connectionCls,), {"conn_class": socket_class})
+    driver: type[StorageDriver] = type(
+        plain.__name__, (plain,), {"connectionCls": connection_class}
+    )
+    return driver
+
+
+def _address(endpoint_url: str) -> dict[str, Any]:
+    try:
+        endpoint = Endpoint.parse(endpoint_url)
+    except ValueError as error:
+        raise Fatal(f"--endpoint-url: {error}") from None
+    return {"host": endpoint.host, "port": endpoint.port, "secure": endpoint.secure}

@@ -1,0 +1,157 @@
+"""The contract between the engine and a cloud.
+
+A ``Cloud`` holds settings and is made once in each worker process.  ``Cloud.open`` makes a
+``Session``: one connection to the service with one libcloud driver, owned by one greenlet for its
+life.  Every method raises ``providers.errors.Failure`` classes and nothing else.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, NamedTuple
+
+from .source import BLOCK_SIZE, Source
+
+MIB = 1024 * 1024
+
+Metadata = Sequence[tuple[str, str]]
+"""User metadata as (name, value) pairs of ASCII text, sorted by name."""
+
+
+class CloudSettings(NamedTuple):
+    """Where the objects go.  Free of secrets: it travels between processes."""
+
+    provider: str
+    bucket: str
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    ca_bundle: str | None = None
+    """File of CA certificates to trust in place of the system's."""
+    timeout: float = 60.0
+    """Seconds that a connection may go without progress."""
+
+
+class PartRules(NamedTuple):
+    """How a service wants large objects cut.  All sizes in bytes."""
+
+    threshold: int
+    """Files above this size go in parts."""
+    part_size: int
+    """Preferred size of a part; grows when ``max_parts`` would not do."""
+    max_part_size: int
+    max_parts: int
+
+    def size_for(self, size: int) -> int:
+        """The part size for a file of ``size`` bytes: the preferred one, or as many whole MiB as
+        keep the number of parts at ``max_parts``."""
+        needed = -(-size // self.max_parts)
+        return max(self.part_size, -(-needed // MIB) * MIB)
+
+
+class Part(NamedTuple):
+    """One stored part of a multipart upload."""
+
+    number: int
+    """From 1."""
+    size: int
+    etag: str
+    checksum: int
+    """CRC of the part's bytes, of the kind the session uses."""
+
+
+class UploadInfo(NamedTuple):
+    """A multipart upload that was begun and neither completed nor aborted."""
+
+    key: str
+    upload_id: str
+    begun: float
+    """Seconds since the epoch, by the service's clock."""
+
+
+class ObjectInfo(NamedTuple):
+    """What the service says about a stored object."""
+
+    size: int
+    metadata: dict[str, str]
+    """User metadata, names in lower case."""
+    content_type: str
+
+
+class Session(ABC):
+    """One connection to the service, used by one greenlet at a time.
+
+    After a failure the session stays usable: the next call connects anew.
+    """
+
+    @abstractmethod
+    def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> None:
+        """Stores the whole file as one object, replacing what was there.
+
+        Returns only when the service has accepted the object and its content was proven.
+        """
+
+    @abstractmethod
+    def stat(self, key: str) -> ObjectInfo:
+        """Asks for an object; raises ``NotFound`` when there is none."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Gives the connection back; may be called twice."""
+
+    def begin(self, key: str, metadata: Metadata, content_type: str) -> str:
+        """Starts a multipart upload and returns its id (clouds with ``parts`` only)."""
+        raise NotImplementedError
+
+    def put_part(
+        self, key: str, upload_id: str, number: int, source: Source, offset: int, length: int
+    ) -> Part:
+        """Stores ``length`` bytes from ``offset`` as part ``number``, their content proven."""
+        raise NotImplementedError
+
+    def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
+        """Makes the object out of its parts, given in order; it exists as a whole or not at all."""
+        raise NotImplementedError
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """Gives up a multipart upload; one that is already gone is no error."""
+        raise NotImplementedError
+
+    def uploads(self, prefix: str) -> Iterator[UploadInfo]:
+        """The multipart uploads under way whose keys begin with ``prefix``."""
+        raise NotImplementedError
+
+    def stored_parts(self, key: str, upload_id: str, source: Source, part_size: int) -> list[Part]:
+        """The parts of an upload that the service has and whose bytes are those of the file, cut
+        in parts of ``part_size``.  Raises ``NotFound`` when the upload is gone."""
+        raise NotImplementedError
+
+
+class Cloud(ABC):
+    """One kind of object storage: settings, abilities, and a factory of sessions."""
+
+    parts: ClassVar[PartRules | None] = None
+    """How large files are cut; None: every file goes as a whole."""
+    body_memory: ClassVar[int] = BLOCK_SIZE + 128 * 1024
+    """Most bytes that one session takes while it uploads: a block of the body, and what the
+    connection needs."""
+    keeps_metadata: ClassVar[bool] = True
+    """User metadata given to ``put`` comes back from ``stat`` as it was given."""
+    keeps_content_type: ClassVar[bool] = True
+
+    def __init__(self, settings: CloudSettings) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def open(self) -> Session:
+        """A new session; connects with the first request, not here."""
+
+    @abstractmethod
+    def prepare(self, create: bool) -> str:
+        """Makes sure that the bucket is there and usable; called once, before the first upload.
+
+        With ``create`` a missing bucket is made, private to its owner.  Returns one line for the
+        log when something was done, else an empty string.  Raises ``Fatal`` when the bucket is
+        missing (without ``create``), forbidden or elsewhere, or the credentials are bad.
+        """

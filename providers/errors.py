@@ -1,0 +1,74 @@
+"""How one operation on a cloud can fail, and what the failure allows next.
+
+The retry policy asks a failure three questions and never looks at foreign exception types:
+``retry`` (is another attempt worth it?), ``after`` (how long did the service ask us to wait?) and
+``fatal`` (can no other file succeed either?).  Clouds raise these classes and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class Failure(Exception):
+    """One operation did not succeed; ``str()`` is one line fit for the report, free of secrets."""
+
+    retry: ClassVar[bool] = False
+    """Another attempt of the same request may succeed."""
+    fatal: ClassVar[bool] = False
+    """Every other file would fail for the same reason: the run should stop."""
+    throttle: ClassVar[bool] = False
+    """The service asked for fewer requests: fewer should be in flight from now on."""
+
+    def __init__(self, reason: str, *, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.after = after
+        """Seconds the service asked to wait before the next attempt, if it said so."""
+
+
+class Transient(Failure):
+    """The network or the service stumbled: resets, timeouts, 5xx, a checksum that did not match."""
+
+    retry = True
+
+
+class StaleConnection(Transient):
+    """A kept connection was closed by the service before it read the request.
+
+    Nothing was processed, so the same request may be sent at once on a new connection.
+    """
+
+
+class Throttled(Transient):
+    """The service asked for fewer requests (429, 503 SlowDown)."""
+
+    throttle = True
+
+
+class SourceChanged(Failure):
+    """The file grew, shrank or was replaced while it was read.
+
+    Sending the same request again is useless; the whole file may be tried again from its start.
+    """
+
+
+class Rejected(Failure):
+    """This object cannot be stored (or this file not be read), whatever is tried; others can."""
+
+
+class Denied(Rejected):
+    """The service refused permission.
+
+    Before anything was stored, this says that the credentials or the bucket are wrong; after a
+    success it concerns one object only.
+    """
+
+
+class NotFound(Rejected):
+    """The bucket, object or multipart upload asked for does not exist."""
+
+
+class Fatal(Failure):
+    """No file can succeed: bad credentials, no such bucket, wrong region, unknown host."""
+
+    fatal = True

@@ -1,0 +1,630 @@
+"""What every cloud has to keep to: one rule a test, the same for all targets.
+
+``tests/test_conformance.py`` runs it over ``tests/targets.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import gevent
+import pytest
+
+from providers.base import Metadata, Part, PartRules, Session
+from providers.errors import Failure, Fatal, NotFound, Rejected, SourceChanged, Transient
+from providers.source import BLOCK_SIZE, Source
+from tests.targets import TIMEOUT, Store, Target
+
+NO_METADATA: Metadata = ()
+BINARY = "application/octet-stream"
+LONG_AGO_NS = 1_577_836_800_123_456_789
+"""Modification time of the tests' files: whoever writes to one changes it."""
+
+ODD_KEYS = {
+    "space": "a b/c d",
+    "plus": "a+b",
+    "percent": "100%/%41%2F",
+    "tilde": "~a~",
+    "ampersand": "a&b=c",
+    "hash": "a#b",
+    "question mark": "a?b=c",
+    "quotes": "'a' and \"b\"",
+    "brackets": "<a>[b]{c}(d)",
+    "punctuation": "a!$*,:;=@\\^`|-_.",
+    "unicode": "Grüße/日本語/🎉",
+    "decomposed": "Gru\u0308ße",
+    "double slash": "a//b",
+    "leading slash": "/a",
+    "trailing slash": "a/",
+    "dots": "a/../b/./c",
+    "newline": "a\nb",
+    "1024 bytes": ("ü" * 63 + "/") * 8 + "x" * 8,
+    "1024 bytes in one step": "x" * 1024,
+}
+
+
+class Place:
+    """An empty bucket for one test, and a session on it."""
+
+    def __init__(self, store: Store, directory: Path) -> None:
+        self.store = store
+        self.bucket = store.bucket
+        self.cloud = store.cloud(self.bucket)
+        self.session = self.cloud.open()
+        self._directory = directory
+
+    def key(self, name: str) -> str:
+        """The whole key of an object; a name of 1024 bytes makes a key of 1024 bytes."""
+        whole = self.store.prefix + name
+        return whole if len(name.encode()) < 1024 else whole[: len(name)]
+
+    def file(self, content: bytes, name: str = "file") -> Path:
+        """A file on the disk, last changed long ago."""
+        path = self._directory / name
+        path.write_bytes(content)
+        os.utime(path, ns=(LONG_AGO_NS, LONG_AGO_NS))
+        return path
+
+    def put(
+        self,
+        name: str,
+        content: bytes,
+        metadata: Metadata = NO_METADATA,
+        content_type: str = BINARY,
+        session: Session | None = None,
+    ) -> None:
+        """Uploads a file with this content."""
+        file = self.file(content, f"file-{id(session)}")
+        with Source(str(file)) as source:
+            (session or self.session).put(self.key(name), source, metadata, content_type)
+
+    def read(self, name: str) -> bytes | None:
+        """The object as the service has it."""
+        return self.store.read(self.bucket, self.key(name))
+
+    def is_empty(self) -> bool:
+        """Nothing is stored, neither whole nor in part."""
+        return not self.store.keys(self.bucket) and not self.store.uploads(self.bucket)
+
+
+@pytest.fixture(scope="session")
+def stores() -> dict[str, Store]:
+    """The stores that tests have asked for, by target."""
+    return {}
+
+
+@pytest.fixture
+def store(target: Target, stores: dict[str, Store], request: pytest.FixtureRequest) -> Store:
+    if target.name not in stores:
+        stores[target.name] = target.store(request)
+    return stores[target.name]
+
+
+@pytest.fixture
+def place(store: Store, tmp_path: Path) -> Iterator[Place]:
+    place = Place(store, tmp_path)
+    yield place
+    place.session.close()
+    store.empty(place.bucket)
+
+
+@pytest.fixture
+def no_bucket(store: Store) -> Iterator[str]:
+    """The name of a bucket that is missing, removed in case that it was made."""
+    name = store.unused_name()
+    yield name
+    store.remove(name)
+
+
+def content_of(size: int) -> bytes:
+    """Bytes in which no two blocks are alike."""
+    return random.Random(size).randbytes(size)
+
+
+# What can happen to a file, and when.
+
+
+def shrink(path: Path, source: Source) -> None:
+    os.truncate(path, 10)
+
+
+def grow(path: Path, source: Source) -> None:
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+def rewrite(path: Path, source: Source) -> None:
+    with path.open("r+b") as file:
+        file.write(bytes(source.size))
+
+
+def replace(path: Path, source: Source) -> None:
+    """By a file that looks just the same."""
+    other = path.with_name("other")
+    other.write_bytes(bytes(source.size))
+    os.utime(other, ns=(LONG_AGO_NS, LONG_AGO_NS))
+    other.replace(path)
+
+
+def vanish(path: Path, source: Source) -> None:
+    path.unlink()
+
+
+def break_down(path: Path, source: Source) -> None:
+    """Reading is an error from now on, as it is when a disk fails."""
+    unreadable = os.open(path, os.O_WRONLY)
+    os.dup2(unreadable, source.fd)
+    os.close(unreadable)
+
+
+Change = Callable[[Path, Source], None]
+
+CHANGES: list[Change] = [shrink, grow, rewrite, replace, vanish]
+
+AT_FIRST_BLOCK = "at the first block"
+BEFORE_CHECK = "before the check"
+AFTER_CHECK = "after the check"
+"""For a cloud that describes a body before it sends it: when the first byte goes out."""
+MOMENTS = [AT_FIRST_BLOCK, BEFORE_CHECK, AFTER_CHECK]
+
+
+class ChangingSource(Source):
+    """A file that meets with a change, once, at a chosen moment."""
+
+    __slots__ = ("_change", "_moment")
+
+    def __init__(self, path: Path, change: Change, moment: str) -> None:
+        super().__init__(str(path))
+        self._change: Change | None = change
+        self._moment = moment
+
+    def read(self, offset: int, length: int) -> bytes:
+        data = super().read(offset, length)
+        self._reach(AT_FIRST_BLOCK)
+        return data
+
+    def blocks(self, offset: int, length: int) -> Iterator[memoryview]:
+        for block in super().blocks(offset, length):
+            yield block
+            self._reach(AT_FIRST_BLOCK)
+
+    def check_unchanged(self) -> None:
+        self._reach(BEFORE_CHECK)
+        super().check_unchanged()
+        self._reach(AFTER_CHECK)
+
+    def _reach(self, moment: str) -> None:
+        if moment == self._moment and self._change:
+            change, self._change = self._change, None
+            change(Path(self.path), self)
+
+
+def put_while(place: Place, change: Change, moment: str, name: str = "key") -> bool:
+    """Uploads a file of several blocks that changes; true when that was called a success.
+
+    Then the object is the file as it was before the change: a mixture is no success.
+    """
+    content = content_of(3 * BLOCK_SIZE + 1)
+    with ChangingSource(place.file(content), change, moment) as source:
+        try:
+            place.session.put(place.key(name), source, NO_METADATA, BINARY)
+        except (SourceChanged, Rejected):
+            return False
+    assert place.read(name) == content
+    return True
+
+
+def tells_no_secret(failure: Failure, target: Target) -> bool:
+    """The failure is one line without any of the credentials."""
+    reason = str(failure)
+    return "\n" not in reason and not any(s in reason for s in target.wrong_credentials.values())
+
+
+class ProviderSuite:
+    """Rules for every cloud."""
+
+    # What is stored.
+
+    @pytest.mark.parametrize(
+        "size", [0, 1, BLOCK_SIZE - 1, BLOCK_SIZE, BLOCK_SIZE + 1, 3 * BLOCK_SIZE]
+    )
+    def test_the_bytes_read_back(self, place: Place, size: int) -> None:
+        content = content_of(size)
+        place.put("key", content)
+        assert place.read("key") == content
+
+    def test_an_object_is_overwritten(self, place: Place) -> None:
+        place.put("key", b"a longer first version")
+        place.put("key", b"second")
+        assert place.read("key") == b"second"
+
+    @pytest.mark.parametrize("oddity", ODD_KEYS)
+    def test_an_odd_key_is_kept_or_refused(self, target: Target, place: Place, oddity: str) -> None:
+        name = ODD_KEYS[oddity]
+        if oddity in target.refused_keys:
+            with pytest.raises(Rejected):
+                place.put(name, b"odd")
+            assert place.is_empty()
+        else:
+            place.put(name, b"odd")
+            stored = target.renamed_keys.get(oddity, name)
+            assert place.store.keys(place.bucket) == {place.key(stored)}
+            assert place.session.stat(place.key(name)).size == 3
+
+    def test_keys_that_differ_in_case_or_normal_form_are_two(self, place: Place) -> None:
+        names = ["\u00fc", "u\u0308", "U\u0308"]
+        for name in names:
+            place.put(name, name.encode())
+        assert [place.read(name) for name in names] == [name.encode() for name in names]
+
+    def test_stat_tells_the_size(self, place: Place) -> None:
+        place.put("key", b"12345")
+        assert place.session.stat(place.key("key")).size == 5
+
+    def test_stat_of_a_missing_object(self, place: Place) -> None:
+        with pytest.raises(NotFound):
+            place.session.stat(place.key("missing"))
+
+    # Abilities are as declared.
+
+    def test_metadata_comes_back_exactly_if_kept(self, target: Target, place: Place) -> None:
+        with Source(str(place.file(b"content"))) as source:
+            metadata = sorted([*source.metadata(), ("origin", "Tape 7; box=3")])
+            place.session.put(place.key("key"), source, metadata, BINARY)
+        kept = place.session.stat(place.key("key")).metadata == dict(metadata)
+        assert kept == target.keeps_metadata
+        assert kept or not place.cloud.keeps_metadata
+
+    def test_content_type_comes_back_if_kept(self, target: Target, place: Place) -> None:
+        place.put("key.html", b"content", content_type="text/x-test; charset=utf-8")
+        found = place.session.stat(place.key("key.html")).content_type
+        kept = found == "text/x-test; charset=utf-8"
+        assert kept == target.keeps_content_type
+        assert kept or not place.cloud.keeps_content_type
+
+    def test_parts_are_declared(self, target: Target, place: Place) -> None:
+        has_calls = type(place.session).begin is not Session.begin
+        assert (place.cloud.parts is not None) == has_calls == target.parts
+
+    # The file changes.
+
+    @pytest.mark.parametrize("change", CHANGES)
+    @pytest.mark.parametrize("size", [100, BLOCK_SIZE + 1])
+    def test_a_changed_file_is_no_success(self, place: Place, change: Change, size: int) -> None:
+        file = place.file(content_of(size))
+        with ChangingSource(file, change, BEFORE_CHECK) as source, pytest.raises(SourceChanged):
+            place.session.put(place.key("key"), source, NO_METADATA, BINARY)
+
+    @pytest.mark.parametrize("change", [*CHANGES, break_down])
+    @pytest.mark.parametrize("moment", MOMENTS)
+    def test_a_change_midway_leaves_no_object(
+        self, place: Place, change: Change, moment: str
+    ) -> None:
+        stored = put_while(place, change, moment)
+        assert stored or place.is_empty()
+
+    @pytest.mark.parametrize("change", [*CHANGES, break_down])
+    def test_a_change_midway_leaves_the_object_before_whole(
+        self, place: Place, change: Change
+    ) -> None:
+        place.put("key", b"before")
+        stored = put_while(place, change, AFTER_CHECK)
+        assert stored or place.read("key") == b"before"
+
+    @pytest.mark.parametrize("change", CHANGES)
+    def test_a_session_is_usable_after_a_change_midway(self, place: Place, change: Change) -> None:
+        put_while(place, change, AFTER_CHECK, "changing")
+        place.put("key", b"content")
+        assert place.read("key") == b"content"
+
+    # The bucket and the account.
+
+    def test_prepare_says_nothing_of_a_bucket_that_is_there(self, place: Place) -> None:
+        assert [place.cloud.prepare(create) for create in (False, True)] == ["", ""]
+
+    def test_a_missing_bucket_is_fatal(self, store: Store, no_bucket: str) -> None:
+        with pytest.raises(Fatal, match=no_bucket):
+            store.cloud(no_bucket).prepare(False)
+
+    def test_a_missing_bucket_is_created(self, store: Store, no_bucket: str) -> None:
+        cloud = store.cloud(no_bucket)
+        assert no_bucket in cloud.prepare(True)
+        assert cloud.prepare(True) == ""
+        assert store.keys(no_bucket) == set()
+
+    def test_a_created_bucket_is_private(
+        self, store: Store, no_bucket: str, tmp_path: Path
+    ) -> None:
+        cloud = store.cloud(no_bucket)
+        cloud.prepare(True)
+        (tmp_path / "file").write_bytes(b"private")
+        with closing(cloud.open()) as session, Source(str(tmp_path / "file")) as source:
+            session.put("key", source, NO_METADATA, BINARY)
+        assert store.is_private(no_bucket, "key")
+
+    def test_a_put_into_a_missing_bucket(
+        self, store: Store, no_bucket: str, tmp_path: Path
+    ) -> None:
+        (tmp_path / "file").write_bytes(b"content")
+        with (
+            closing(store.cloud(no_bucket).open()) as session,
+            Source(str(tmp_path / "file")) as source,
+            pytest.raises((Fatal, NotFound)),
+        ):
+            session.put("key", source, NO_METADATA, BINARY)
+
+    def test_wrong_credentials_are_fatal(self, target: Target, place: Place) -> None:
+        cloud = place.store.cloud(place.bucket, **target.wrong_credentials)
+        with pytest.raises(Fatal) as caught:
+            cloud.prepare(False)
+        assert tells_no_secret(caught.value, target)
+
+    def test_a_put_with_wrong_credentials_is_fatal(self, target: Target, place: Place) -> None:
+        cloud = place.store.cloud(place.bucket, **target.wrong_credentials)
+        with closing(cloud.open()) as session, pytest.raises(Fatal) as caught:
+            place.put("key", b"content", session=session)
+        assert tells_no_secret(caught.value, target)
+
+    # Sessions.
+
+    def test_a_session_is_usable_after_a_failure(self, place: Place) -> None:
+        with pytest.raises(NotFound):
+            place.session.stat(place.key("key"))
+        place.put("key", b"content")
+        assert place.session.stat(place.key("key")).size == 7
+
+    def test_two_sessions_are_independent(self, place: Place) -> None:
+        def upload(number: int) -> None:
+            session = place.cloud.open()
+            for round_ in range(4):
+                content = content_of(BLOCK_SIZE * round_ + number)
+                place.put(f"{number}-{round_}", content, session=session)
+                session.stat(place.key(f"{number}-{round_}"))
+            session.close()
+
+        greenlets = [gevent.spawn(upload, number) for number in (1, 2)]
+        gevent.joinall(greenlets, timeout=2 * TIMEOUT, raise_error=True)
+        for number in (1, 2):
+            for round_ in range(4):
+                expected = content_of(BLOCK_SIZE * round_ + number)
+                assert place.read(f"{number}-{round_}") == expected
+
+    def test_closing_twice_is_no_error(self, place: Place) -> None:
+        place.put("key", b"content")
+        place.session.close()
+        place.session.close()
+
+    def test_a_closed_session_connects_anew(self, place: Place) -> None:
+        place.put("key", b"first")
+        place.session.close()
+        place.put("key", b"second")
+        assert place.read("key") == b"second"
+
+    def test_a_session_that_did_nothing_closes(self, place: Place) -> None:
+        place.cloud.open().close()
+
+
+class Upload:
+    """A multipart upload of one file, in the making."""
+
+    def __init__(self, place: Place, size: int, name: str = "key") -> None:
+        rules = place.cloud.parts
+        assert rules
+        self.place = place
+        self.content = content_of(size)
+        self.key = place.key(name)
+        self.source = Source(str(place.file(self.content, name)))
+        self.session = place.session
+        step = rules.size_for(size)
+        self.spans = [range(start, min(start + step, size)) for start in range(0, size, step)]
+        self.id = self.session.begin(self.key, [("mtime", "1.000000000")], "text/x-test")
+
+    def put(self, number: int, session: Session | None = None) -> Part:
+        """Stores the part ``number``."""
+        span = self.spans[number - 1]
+        put_part = (session or self.session).put_part
+        return put_part(self.key, self.id, number, self.source, span.start, len(span))
+
+    def put_all(self) -> list[Part]:
+        """Stores all parts, in order."""
+        return [self.put(number) for number in range(1, len(self.spans) + 1)]
+
+    def complete(self, parts: Sequence[Part]) -> None:
+        """Makes the object."""
+        self.session.complete(self.key, self.id, parts)
+
+    def stored_parts(self) -> list[Part]:
+        """What the service has of it."""
+        step = len(self.spans[0])
+        return self.session.stored_parts(self.key, self.id, self.source, step)
+
+    def abort(self) -> None:
+        """Gives up."""
+        self.session.abort(self.key, self.id)
+
+
+@pytest.fixture
+def rules(place: Place) -> PartRules:
+    assert place.cloud.parts
+    return place.cloud.parts
+
+
+@pytest.fixture
+def upload(place: Place, rules: PartRules) -> Iterator[Upload]:
+    """An upload of two parts, the second of one byte."""
+    upload = Upload(place, rules.part_size + 1)
+    yield upload
+    upload.source.close()
+
+
+class PartsSuite:
+    """Rules for clouds that take large files in parts."""
+
+    @pytest.mark.parametrize(
+        "size",
+        [
+            lambda rules: rules.threshold + 1,
+            lambda rules: 2 * rules.part_size,
+            lambda rules: 2 * rules.part_size - 1,
+            lambda rules: 100,
+        ],
+        ids=["threshold and a byte", "whole parts", "last part short", "one part"],
+    )
+    def test_the_bytes_read_back(
+        self, place: Place, rules: PartRules, size: Callable[[PartRules], int]
+    ) -> None:
+        upload = Upload(place, size(rules))
+        with upload.source:
+            upload.complete(upload.put_all())
+        assert place.read("key") == upload.content
+        assert not place.store.uploads(place.bucket)
+
+    def test_metadata_and_content_type_are_kept(self, place: Place, upload: Upload) -> None:
+        upload.complete(upload.put_all())
+        found = place.session.stat(upload.key)
+        assert found == (len(upload.content), {"mtime": "1.000000000"}, "text/x-test")
+
+    def test_a_part_says_what_it_is(self, upload: Upload) -> None:
+        parts = upload.put_all()
+        sizes = [len(span) for span in upload.spans]
+        assert [(part.number, part.size) for part in parts] == list(enumerate(sizes, 1))
+        upload.abort()
+
+    def test_parts_come_in_any_order(self, place: Place, upload: Upload) -> None:
+        second, first = upload.put(2), upload.put(1)
+        upload.complete([first, second])
+        assert place.read("key") == upload.content
+
+    def test_parts_come_side_by_side_from_two_sessions(self, place: Place, upload: Upload) -> None:
+        sessions = [place.cloud.open(), place.cloud.open()]
+        greenlets = [gevent.spawn(upload.put, n, s) for n, s in enumerate(sessions, 1)]
+        gevent.joinall(greenlets, timeout=2 * TIMEOUT, raise_error=True)
+        upload.complete([greenlet.value for greenlet in greenlets])
+        for session in sessions:
+            session.close()
+        assert place.read("key") == upload.content
+
+    def test_a_part_is_sent_again(self, place: Place, upload: Upload) -> None:
+        upload.put(1)
+        upload.complete(upload.put_all())
+        assert place.read("key") == upload.content
+
+    def test_nothing_is_there_before_complete(self, place: Place, upload: Upload) -> None:
+        upload.put_all()
+        assert place.read("key") is None
+        upload.abort()
+
+    def test_an_object_is_overwritten_by_complete_alone(self, place: Place, upload: Upload) -> None:
+        place.put("key", b"before")
+        parts = upload.put_all()
+        assert place.read("key") == b"before"
+        upload.complete(parts)
+        assert place.read("key") == upload.content
+
+    def test_abort_leaves_nothing(self, place: Place, upload: Upload) -> None:
+        upload.put(1)
+        upload.abort()
+        assert place.is_empty()
+
+    def test_aborting_twice_is_no_error(self, upload: Upload) -> None:
+        upload.abort()
+        upload.abort()
+
+    def test_completing_twice_is_no_error(self, place: Place, upload: Upload) -> None:
+        parts = upload.put_all()
+        upload.complete(parts)
+        upload.complete(parts)
+        assert place.read("key") == upload.content
+
+    # What is right is NotFound, but moto and Ceph answer some of the next three with a 500.
+
+    def test_completing_what_was_aborted_is_no_success(self, place: Place, upload: Upload) -> None:
+        parts = upload.put_all()
+        upload.abort()
+        with pytest.raises((NotFound, Transient)):
+            upload.complete(parts)
+        assert place.is_empty()
+
+    def test_completing_what_was_aborted_beside_another_object(
+        self, place: Place, upload: Upload
+    ) -> None:
+        place.put("key", b"another")
+        parts = upload.put_all()
+        upload.abort()
+        with pytest.raises((NotFound, Transient)):
+            upload.complete(parts)
+        assert place.read("key") == b"another"
+
+    def test_a_part_of_what_was_aborted_is_no_success(self, place: Place, upload: Upload) -> None:
+        upload.abort()
+        with pytest.raises((NotFound, Transient)):
+            upload.put(1)
+        assert place.is_empty()
+
+    @pytest.mark.parametrize("change", [*CHANGES, break_down])
+    @pytest.mark.parametrize("moment", [BEFORE_CHECK, AFTER_CHECK])
+    def test_a_change_midway_fails_the_part(
+        self, place: Place, upload: Upload, change: Change, moment: str
+    ) -> None:
+        path = Path(upload.source.path)
+        upload.source.close()
+        upload.source = ChangingSource(path, change, moment)
+        with pytest.raises((SourceChanged, Rejected)):
+            upload.put(1)
+        upload.abort()
+        assert place.is_empty()
+
+    def test_a_session_is_usable_after_a_failed_part(self, place: Place, upload: Upload) -> None:
+        with pytest.raises(Failure):
+            place.session.put_part(upload.key, "no-such-upload", 1, upload.source, 0, 100)
+        upload.complete(upload.put_all())
+        assert place.read("key") == upload.content
+
+    # What an earlier run left behind.
+
+    def test_an_upload_under_way_is_listed(self, place: Place, upload: Upload) -> None:
+        found = list(place.session.uploads(place.key("")))
+        assert [(row.key, row.upload_id) for row in found] == [(upload.key, upload.id)]
+        assert found[0].begun == pytest.approx(time.time(), abs=60)
+        upload.abort()
+
+    def test_uploads_of_other_keys_are_not_listed(self, place: Place, upload: Upload) -> None:
+        assert list(place.session.uploads(place.key("another"))) == []
+        upload.abort()
+
+    def test_an_upload_that_is_over_is_not_listed(self, place: Place, upload: Upload) -> None:
+        upload.complete(upload.put_all())
+        assert list(place.session.uploads(place.key(""))) == []
+
+    def test_stored_parts_are_the_parts_that_were_put(self, upload: Upload) -> None:
+        parts = upload.put_all()
+        assert upload.stored_parts() == parts
+        upload.abort()
+
+    def test_an_upload_is_completed_with_its_stored_parts(
+        self, place: Place, upload: Upload
+    ) -> None:
+        upload.put(2)
+        stored = upload.stored_parts()
+        assert [part.number for part in stored] == [2]
+        upload.complete([upload.put(1), *stored])
+        assert place.read("key") == upload.content
+
+    def test_a_stored_part_that_the_file_no_longer_has_is_left_out(self, upload: Upload) -> None:
+        upload.put_all()
+        with open(upload.source.path, "r+b") as file:
+            file.write(b"other bytes")
+        upload.source.close()
+        upload.source = Source(upload.source.path)
+        assert [part.number for part in upload.stored_parts()] == [2]
+        upload.abort()
+
+    def test_stored_parts_of_an_upload_that_is_gone(self, upload: Upload) -> None:
+        upload.abort()
+        with pytest.raises(NotFound):
+            upload.stored_parts()

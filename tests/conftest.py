@@ -1,0 +1,57 @@
+"""Fixtures for all tests: a bare environment, and servers started when first asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# The repository's root: PYTHONPATH and working directory of every `python uploader.py`.
+REPO = Path(__file__).resolve().parent.parent
+if str(REPO) not in sys.path:
+    sys.path.insert(0, str(REPO))
+
+from tests.servers import require  # noqa: E402  (needs the line above)
+from tests.servers.ceph import CephRGW  # noqa: E402
+from tests.servers.moto import Moto  # noqa: E402
+
+
+def set_home(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("CONFIG", "CACHE", "DATA", "STATE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Hide the developer's credentials, settings and proxies, from the servers as well."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in list(os.environ):
+            if name.startswith(("AWS_", "XDG_")) or name.lower().endswith("_proxy"):
+                monkeypatch.delenv(name)
+        set_home(monkeypatch, tmp_path_factory.mktemp("session") / "home")
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test an empty home directory."""
+    set_home(monkeypatch, tmp_path_factory.mktemp("test") / "home")
+
+
+@pytest.fixture(scope="session")
+def ceph() -> Iterator[CephRGW]:
+    require(CephRGW)
+    with CephRGW() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Moto]:
+    require(Moto)
+    with Moto() as server:
+        yield server

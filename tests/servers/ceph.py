@@ -1,0 +1,110 @@
+"""Ceph RGW: a real S3 server in C++ that verifies SigV4, ACLs and part sizes.
+
+One monitor, one OSD in memory, one gateway, no manager: up in one to two seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from pathlib import Path
+
+from tests.servers.process import Daemon, S3Server, free_port, run
+
+# auth: with "none" instead of cephx, radosgw hangs for five minutes at its start.
+# paxos: each new pool costs a few rounds of the monitor; by default each waits a second.
+# watch timeout: a gateway killed with -9 stays registered for cache messages, and a bucket made
+# through its successor waits until the dead one is forgotten (by default 30 s). The gateway
+# renews its own registration at each objecter tick, so that must come more often.
+CONFIG = """\
+[global]
+fsid = {fsid}
+mon host = [v2:127.0.0.1:{mon},v1:127.0.0.1:{mon_v1}]
+mon initial members = a
+public addr = 127.0.0.1
+auth cluster required = cephx
+auth service required = cephx
+auth client required = cephx
+keyring = {directory}/keyring
+run dir = {directory}
+admin socket =
+log file =
+log to stderr = true
+err to stderr = true
+mon cluster log file = {directory}/cluster.log
+mon data = {directory}/mon
+mon data avail crit = 0
+mon allow pool size one = true
+mon max pg per osd = 1000
+paxos propose interval = 0.05
+paxos min wait = 0.01
+osd data = {directory}/osd
+osd objectstore = memstore
+osd client watch timeout = 3
+objecter tick interval = 0.5
+memstore device bytes = 4294967296
+osd crush chooseleaf type = 0
+osd pool default size = 1
+osd pool default pg autoscale mode = off
+rgw data = {directory}
+rgw frontends = beast endpoint=127.0.0.1:{rgw}
+"""
+
+
+class CephRGW(S3Server):
+    """A Ceph cluster in a temporary directory with one gateway and one user."""
+
+    programs = (
+        *("ceph", "ceph-authtool", "ceph-mon", "ceph-osd"),
+        *("monmaptool", "radosgw", "radosgw-admin"),
+    )
+    packages = "ceph-mon ceph-osd ceph-common radosgw"
+
+    def _start(self, directory: Path, cleanup: contextlib.ExitStack) -> None:
+        self._port, mon, mon_v1 = free_port(), free_port(), free_port()
+        self.endpoint = f"http://127.0.0.1:{self._port}"
+        fsid, osd = str(uuid.uuid4()), str(uuid.uuid4())
+        config = str(directory / "ceph.conf")
+        Path(config).write_text(
+            CONFIG.format(directory=directory, fsid=fsid, mon=mon, mon_v1=mon_v1, rgw=self._port)
+        )
+        (directory / "osd").mkdir()
+
+        def call(program: str, *arguments: str) -> None:
+            run([program, "-c", config, *arguments])
+
+        def daemon(program: str, *arguments: str) -> Daemon:
+            argv = [program, "-c", config, *arguments, "-f"]
+            started = Daemon(argv, directory / f"{program}.log")
+            cleanup.callback(started.kill)
+            return started
+
+        monmap, keyring = str(directory / "monmap"), str(directory / "keyring")
+        make_keyring(keyring)
+        addresses = f"[v2:127.0.0.1:{mon},v1:127.0.0.1:{mon_v1}]"
+        run(["monmaptool", "--create", "--fsid", fsid, "--addv", "a", addresses, monmap])
+        call("ceph-mon", "-i", "a", "--mkfs", "--monmap", monmap, "--keyring", keyring)
+        daemon("ceph-mon", "-i", "a").wait_until_listening(mon)
+        call("ceph", "osd", "new", osd, "0")
+        # Without the uuid the OSD never boots.
+        call("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd)
+        daemon("ceph-osd", "-i", "0")
+        self._gateway = daemon("radosgw", "-n", "client.admin")
+        self._gateway.wait_until_listening(self._port)
+        user = ["--uid", "tester", "--display-name", "tester"]
+        keys = ["--access-key", self.access_key, "--secret", self.secret_key]
+        call("radosgw-admin", "-n", "client.admin", "user", "create", *user, *keys)
+
+    def restart_gateway(self) -> None:
+        """Kill the gateway with -9 and return when a new one answers on the same port."""
+        self._gateway.kill()
+        self._gateway.start()
+        self._gateway.wait_until_listening(self._port)
+
+
+def make_keyring(path: str) -> None:
+    """Write one keyring that the monitor, the OSD and all clients share."""
+    allow = ["--cap", "mon", "allow *", "--cap", "osd", "allow *"]
+    run(["ceph-authtool", "--create-keyring", path])
+    for name in ("mon.", "client.admin", "osd.0"):
+        run(["ceph-authtool", path, "--gen-key", "-n", name, *allow])

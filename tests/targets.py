@@ -1,0 +1,332 @@
+"""What the provider suite runs against: one entry for each cloud and server.
+
+A new file in ``providers/`` needs an entry here; what its service cannot do is said here too, as
+data with a reason, and never in the suite.
+
+With UPLOADER_TEST_ENDPOINT and UPLOADER_TEST_BUCKET set (and AWS_ACCESS_KEY_ID,
+AWS_SECRET_ACCESS_KEY, AWS_REGION), a real S3 service takes part.  Its bucket has to exist; only
+keys below a random prefix are written, and deleted afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import stat
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import providers
+from providers.base import Cloud, CloudSettings
+from tests.servers.process import S3Server
+
+TIMEOUT = 10.0
+"""Seconds without progress after which a test's connection gives up."""
+
+
+class Store:
+    """A place for buckets as the tests see it, past the code under test."""
+
+    prefix = ""
+    """What each key has to begin with."""
+
+    region: str | None = None
+
+    def __init__(self, provider: str, endpoint: str, variables: Mapping[str, str] = {}) -> None:
+        self._provider = provider
+        self._endpoint = endpoint
+        self._variables = variables
+
+    def cloud(self, bucket: str, **variables: str) -> Cloud:
+        """A cloud made as a worker makes it, with these environment variables besides."""
+        settings = CloudSettings(
+            self._provider, bucket, self._endpoint, self.region, timeout=TIMEOUT
+        )
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            for name, value in {**self._variables, **variables}.items():
+                monkeypatch.setenv(name, value)
+            return providers.load(settings)
+
+    def unused_name(self) -> str:
+        """A name that no bucket has."""
+        return f"test-{secrets.token_hex(6)}"
+
+    @cached_property
+    def bucket(self) -> str:
+        """The bucket for all tests, empty at first."""
+        raise NotImplementedError
+
+    def empty(self, bucket: str) -> None:
+        """Removes all that is in a bucket."""
+        raise NotImplementedError
+
+    def remove(self, bucket: str) -> None:
+        """Removes a bucket, which may be missing, with all that is in it."""
+        raise NotImplementedError
+
+    def read(self, bucket: str, key: str) -> bytes | None:
+        """An object's bytes, None when there is none."""
+        raise NotImplementedError
+
+    def keys(self, bucket: str) -> set[str]:
+        """The keys of all objects."""
+        raise NotImplementedError
+
+    def uploads(self, bucket: str) -> int:
+        """How many multipart uploads are unfinished, or files half written."""
+        raise NotImplementedError
+
+    def is_private(self, bucket: str, key: str) -> bool:
+        """Nobody but the owner can read the object."""
+        raise NotImplementedError
+
+
+class DirectoryStore(Store):
+    """Buckets as folders."""
+
+    def __init__(self, base: Path) -> None:
+        super().__init__("local", str(base))
+        self._base = base
+
+    @cached_property
+    def bucket(self) -> str:
+        name = self.unused_name()
+        (self._base / name).mkdir()
+        return name
+
+    def empty(self, bucket: str) -> None:
+        self.remove(bucket)
+        (self._base / bucket).mkdir()
+
+    def remove(self, bucket: str) -> None:
+        shutil.rmtree(self._base / bucket, ignore_errors=True)
+
+    def read(self, bucket: str, key: str) -> bytes | None:
+        path = self._base / bucket / key
+        return path.read_bytes() if path.exists() else None
+
+    def keys(self, bucket: str) -> set[str]:
+        root = self._base / bucket
+        return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+    def uploads(self, bucket: str) -> int:
+        return sum(path.name.startswith(".uploading") for path in self._base.rglob("*"))
+
+    def is_private(self, bucket: str, key: str) -> bool:
+        return stat.S_IMODE((self._base / bucket).stat().st_mode) == 0o700
+
+
+class S3Store(Store):
+    """Buckets of an S3 service, seen by boto3."""
+
+    def __init__(
+        self, provider: str, endpoint: str, client: Any, variables: Mapping[str, str]
+    ) -> None:
+        super().__init__(provider, endpoint, variables)
+        self._client = client
+
+    @cached_property
+    def bucket(self) -> str:
+        name = self.unused_name()
+        self._client.create_bucket(Bucket=name)
+        return name
+
+    def remove(self, bucket: str) -> None:
+        with contextlib.suppress(self._client.exceptions.NoSuchBucket):
+            self.empty(bucket)
+            self._client.delete_bucket(Bucket=bucket)
+
+    def empty(self, bucket: str) -> None:
+        for key in self.keys(bucket):
+            self._client.delete_object(Bucket=bucket, Key=key)
+        for upload in self._uploads(bucket):
+            self._client.abort_multipart_upload(
+                Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+            )
+
+    def read(self, bucket: str, key: str) -> bytes | None:
+        try:
+            content: bytes = self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
+        except self._client.exceptions.NoSuchKey:
+            return None
+        return content
+
+    def keys(self, bucket: str) -> set[str]:
+        pages = self._client.get_paginator("list_objects_v2")
+        found = pages.paginate(Bucket=bucket, Prefix=self.prefix)
+        return {row["Key"] for page in found for row in page.get("Contents", [])}
+
+    def uploads(self, bucket: str) -> int:
+        return len(self._uploads(bucket))
+
+    def _uploads(self, bucket: str) -> list[dict[str, str]]:
+        answer = self._client.list_multipart_uploads(Bucket=bucket, Prefix=self.prefix)
+        rows: list[dict[str, str]] = answer.get("Uploads", [])
+        return rows
+
+    def is_private(self, bucket: str, key: str) -> bool:
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            direct.open(f"{self._endpoint}/{bucket}/{key}", timeout=TIMEOUT).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code == 403
+        return False
+
+
+class LiveStore(S3Store):
+    """One bucket that is there already, and stays: only keys below the prefix are touched."""
+
+    def __init__(self) -> None:
+        from boto3.session import Session
+
+        names = {
+            "aws_access_key_id": "AWS_ACCESS_KEY_ID",
+            "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
+            "aws_session_token": "AWS_SESSION_TOKEN",
+            "region_name": "AWS_REGION",
+        }
+        found = {name: _LIVE[variable] for name, variable in names.items() if variable in _LIVE}
+        endpoint = _LIVE["UPLOADER_TEST_ENDPOINT"]
+        client = Session(**found).client("s3", endpoint_url=endpoint)
+        super().__init__("s3", endpoint, client, _LIVE)
+        self.region = found.get("region_name")
+        self.prefix = f"uploader-test-{secrets.token_hex(6)}/"
+
+    @cached_property
+    def bucket(self) -> str:
+        return _LIVE["UPLOADER_TEST_BUCKET"]
+
+    def remove(self, bucket: str) -> None:
+        assert bucket != self.bucket, "the bucket is not the tests' to remove"
+        super().remove(bucket)
+
+
+class Target(NamedTuple):
+    """One entry: a cloud on a service."""
+
+    name: str
+    provider: str
+    store: Callable[[pytest.FixtureRequest], Store]
+    wrong_credentials: Mapping[str, str] = {}
+    """Environment variables that hold a secret which the service does not know."""
+    parts: bool = False
+    """Large files go in parts."""
+    keeps_metadata: bool = True
+    keeps_content_type: bool = True
+    refused_keys: Mapping[str, str] = {}
+    """Odd keys, by their names in the suite, that are refused; and why."""
+    renamed_keys: Mapping[str, str] = {}
+    """Odd keys that are stored under another one."""
+    without: Mapping[str, str] = {}
+    """Rules of the suite that this service cannot show; and why."""
+
+
+def _server(name: str, provider: str) -> Callable[[pytest.FixtureRequest], Store]:
+    def store(request: pytest.FixtureRequest) -> Store:
+        server: S3Server = request.getfixturevalue(name)
+        key, secret = _VARIABLES[provider]
+        variables = {key: server.access_key, secret: server.secret_key}
+        return S3Store(provider, server.endpoint, server.boto3(), variables)
+
+    return store
+
+
+def _directory(request: pytest.FixtureRequest) -> Store:
+    return DirectoryStore(request.getfixturevalue("tmp_path_factory").mktemp("buckets"))
+
+
+def _live(request: pytest.FixtureRequest) -> Store:
+    return LiveStore()
+
+
+_VARIABLES = {
+    "s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    "minio": ("UPLOADER_KEY", "UPLOADER_SECRET"),
+}
+_LIVE = {
+    name: os.environ[name] for name in os.environ if name.startswith(("AWS_", "UPLOADER_TEST"))
+}
+"""Taken before the tests' environment is made bare."""
+
+_NO_EMPTY_STEPS = "a path has no empty, . or .. steps"
+_ONE_BUCKET = "there is one bucket, given to the tests"
+_NO_CREDENTIALS = "a directory knows no credentials"
+_NO_SIGNATURES = "moto verifies no signature"
+_DRIVER_READS = "libcloud's driver reads the file itself: a change is seen once it is stored"
+
+TARGETS = [
+    Target(
+        "local",
+        "local",
+        _directory,
+        keeps_metadata=False,
+        keeps_content_type=False,
+        refused_keys={
+            "double slash": _NO_EMPTY_STEPS,
+            "leading slash": _NO_EMPTY_STEPS,
+            "trailing slash": _NO_EMPTY_STEPS,
+            "dots": _NO_EMPTY_STEPS,
+            "1024 bytes in one step": "file systems take 255 bytes in a name",
+        },
+        without={
+            "test_wrong_credentials_are_fatal": _NO_CREDENTIALS,
+            "test_a_put_with_wrong_credentials_is_fatal": _NO_CREDENTIALS,
+        },
+    ),
+    Target(
+        "s3-moto",
+        "s3",
+        _server("moto", "s3"),
+        parts=True,
+        refused_keys={"newline": "moto's routes end at a newline: 404"},
+        without={
+            "test_wrong_credentials_are_fatal": _NO_SIGNATURES,
+            "test_a_put_with_wrong_credentials_is_fatal": _NO_SIGNATURES,
+            "test_a_created_bucket_is_private": _NO_SIGNATURES,
+        },
+    ),
+    Target(
+        "s3-ceph",
+        "s3",
+        _server("ceph", "s3"),
+        {"AWS_SECRET_ACCESS_KEY": "hunter2hunter2"},
+        parts=True,
+    ),
+    Target(
+        "libcloud-minio-ceph",
+        "minio",
+        _server("ceph", "minio"),
+        {"UPLOADER_SECRET": "hunter2hunter2"},
+        refused_keys={"dots": "libcloud resolves them"},
+        # libcloud strips slashes: https://github.com/apache/libcloud/issues/1529
+        renamed_keys={"double slash": "a/b", "leading slash": "a"},
+        without={
+            "test_wrong_credentials_are_fatal": "to libcloud a refused HEAD may be a right missing",
+            "test_a_change_midway_leaves_no_object": _DRIVER_READS,
+            "test_a_change_midway_leaves_the_object_before_whole": _DRIVER_READS,
+        },
+    ),
+]
+if {"UPLOADER_TEST_ENDPOINT", "UPLOADER_TEST_BUCKET"} <= _LIVE.keys():
+    TARGETS.append(
+        Target(
+            "s3-live",
+            "s3",
+            _live,
+            {"AWS_SECRET_ACCESS_KEY": "hunter2hunter2"},
+            parts=True,
+            without={
+                "test_a_missing_bucket_is_created": _ONE_BUCKET,
+                "test_a_created_bucket_is_private": _ONE_BUCKET,
+            },
+        )
+    )

@@ -1,0 +1,264 @@
+"""Settings mean what the table of options says, wherever they come from."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from _uploader import cli, config
+from _uploader.config import OPTIONS, Settings, from_environment
+from _uploader.errors import UsageError
+from providers.base import CloudSettings
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+SWITCHES = [row.name for row in OPTIONS if row.default is False]
+VARIABLES = [(name, row) for row in OPTIONS for name in row.metadata["env"]]
+REQUIRED = ["--src", "data", "--bucket", "b"]
+
+
+def parser(name: str) -> config.Parser:
+    return {row.name: row for row in OPTIONS}[name].metadata["parse"]  # type: ignore[no-any-return]
+
+
+def sample(row: Any) -> tuple[str, Any]:
+    """A value for this option as text and as the run sees it; not its default."""
+    if row.default is False:
+        return "true", True
+    kinds = {"N": ("7", 7), "SECONDS": ("7.5", 7.5), "SIZE": ("512M", "512M")}
+    return kinds.get(row.metadata["metavar"], ("text", "text"))
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hides the settings of whoever runs the tests."""
+    for name, _ in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def table_row(row: Any) -> str:
+    """How README's table of options shows an option."""
+    details = row.metadata
+    flag = " ".join(filter(None, [details["flag"], details["metavar"]]))
+    names = ", ".join(f"`{name}`" for name in details["env"])
+    return f"| `{flag}` | {names} | {_shown(row)} | {details['help']} |"
+
+
+def _shown(row: Any) -> str:
+    return "" if row.default is False else str(row.metadata["shown"])
+
+
+class TestParsers:
+    @pytest.mark.parametrize(("text", "number"), [("1", 1), ("64", 64), (" 2 ", 2), ("+3", 3)])
+    def test_a_whole_number(self, text: str, number: int) -> None:
+        assert config.at_least(1)(text) == number
+
+    @pytest.mark.parametrize("text", ["", "x", "1.5", "1e3", "0x10", "1 2"])
+    def test_what_is_no_whole_number_is_refused(self, text: str) -> None:
+        with pytest.raises(UsageError, match="is not a whole number"):
+            config.at_least(0)(text)
+
+    @pytest.mark.parametrize(("minimum", "text"), [(1, "0"), (0, "-1"), (5, "4")])
+    def test_a_number_below_the_least_is_refused(self, minimum: int, text: str) -> None:
+        with pytest.raises(UsageError, match=f"{text} is too small: {minimum} is the least"):
+            config.at_least(minimum)(text)
+
+    @pytest.mark.parametrize(("text", "number"), [("60", 60), ("0.5", 0.5), ("1e2", 100)])
+    def test_seconds(self, text: str, number: float) -> None:
+        assert config.seconds(text) == number
+
+    @pytest.mark.parametrize("text", ["", "soon", "1s", "0", "-1", "inf", "nan"])
+    def test_what_are_no_seconds_is_refused(self, text: str) -> None:
+        with pytest.raises(UsageError, match="second"):
+            config.seconds(text)
+
+    @pytest.mark.parametrize("text", ["1", "true", "TRUE", "yes", "On", " on "])
+    def test_a_switch_that_is_on(self, text: str) -> None:
+        assert config.switch(text) is True
+
+    @pytest.mark.parametrize("text", ["", "0", "false", "No", "off"])
+    def test_a_switch_that_is_off(self, text: str) -> None:
+        assert config.switch(text) is False
+
+    @pytest.mark.parametrize("text", ["2", "maybe", "y e s"])
+    def test_what_is_no_switch_is_refused(self, text: str) -> None:
+        with pytest.raises(UsageError, match="neither true nor false"):
+            config.switch(text)
+
+    @pytest.mark.parametrize(
+        ("text", "amount"),
+        [
+            ("25%", 250),
+            ("100%", 1000),
+            ("0.1%", 1),
+            ("512", 512),
+            ("2K", 2048),
+            ("2k", 2048),
+            ("1.5M", 3 * 2**19),
+            ("1G", 2**30),
+            ("1T", 2**40),
+            (" 1 K ", 1024),
+        ],
+    )
+    def test_an_amount_of_memory(self, text: str, amount: int) -> None:
+        assert config.memory_limit(text, 1000) == amount
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", "%", "M", "0", "0%", "-5%", "101%", "-1M", "12Q", "1MB", "inf", "nan", "1e308T"],
+    )
+    def test_what_is_no_amount_of_memory_is_refused(self, text: str) -> None:
+        with pytest.raises(UsageError, match="is no amount of memory"):
+            config.memory_limit(text, 1000)
+
+    def test_memory_is_kept_as_given(self) -> None:
+        """What it stands for depends on the machine that the run is on."""
+        assert config.memory("25%") == "25%"
+
+    def test_memory_is_checked_when_given(self) -> None:
+        with pytest.raises(UsageError):
+            config.memory("lots")
+
+    @given(st.text())
+    def test_no_text_makes_a_parser_fail_otherwise_than_by_usage(self, text: str) -> None:
+        for row in OPTIONS:
+            try:
+                row.metadata["parse"](text)
+            except UsageError as error:
+                assert "\n" not in str(error)
+
+    @pytest.mark.parametrize("name", ["processes", "concurrency"])
+    def test_no_process_and_no_request_at_all_is_refused(self, name: str) -> None:
+        with pytest.raises(UsageError):
+            parser(name)("0")
+
+    def test_no_retry_is_allowed(self) -> None:
+        assert parser("retries")("0") == 0
+
+
+class TestEnvironment:
+    def test_an_empty_environment_gives_nothing(self) -> None:
+        assert from_environment({}) == {}
+
+    @pytest.mark.parametrize(("name", "row"), VARIABLES, ids=[name for name, _ in VARIABLES])
+    def test_each_variable_gives_its_setting(self, name: str, row: Any) -> None:
+        text, value = sample(row)
+        assert from_environment({name: text}) == {row.name: value}
+
+    @pytest.mark.parametrize("name", [name for name, _ in VARIABLES])
+    def test_an_empty_variable_gives_nothing(self, name: str) -> None:
+        assert from_environment({name: ""}) == {}
+
+    def test_the_first_name_goes_before_the_others(self) -> None:
+        names = {row.name: row.metadata["env"] for row in OPTIONS}["endpoint_url"]
+        environment = {name: f"https://{name}" for name in reversed(names)}
+        assert from_environment(environment) == {"endpoint_url": f"https://{names[0]}"}
+
+    def test_an_empty_first_name_leaves_it_to_the_others(self) -> None:
+        environment = {"AWS_REGION": "", "AWS_DEFAULT_REGION": "eu-west-1"}
+        assert from_environment(environment) == {"region": "eu-west-1"}
+
+    def test_a_wrong_value_names_its_variable(self) -> None:
+        with pytest.raises(UsageError, match="^UPLOADER_RETRIES: 'many' is not a whole number"):
+            from_environment({"UPLOADER_RETRIES": "many"})
+
+    def test_no_variable_stands_for_two_settings(self) -> None:
+        names = [name for name, _ in VARIABLES]
+        assert len(set(names)) == len(names)
+
+
+class TestPrecedence:
+    def test_the_command_line_goes_before_the_environment(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("UPLOADER_RETRIES", "1")
+        assert cli.settings_from([*REQUIRED, "--retries", "2"]).retries == 2
+
+    def test_the_environment_goes_before_the_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("UPLOADER_RETRIES", "1")
+        assert cli.settings_from(REQUIRED).retries == 1
+
+    def test_the_default_is_what_is_left(self) -> None:
+        assert cli.settings_from(REQUIRED) == Settings(src="data", bucket="b")
+
+    @pytest.mark.parametrize("row", OPTIONS, ids=lambda row: row.name)
+    def test_each_flag_gives_its_setting(self, row: Any) -> None:
+        text, value = sample(row)
+        given = [row.metadata["flag"]] if row.name in SWITCHES else [row.metadata["flag"], text]
+        assert getattr(cli.settings_from([*REQUIRED, *given]), row.name) == value
+
+    def test_a_wrong_value_names_its_flag(self) -> None:
+        with pytest.raises(UsageError, match="^--timeout: 'soon' is not a number of seconds"):
+            cli.settings_from([*REQUIRED, "--timeout", "soon"])
+
+    @pytest.mark.parametrize("missing", ["--src", "--bucket"])
+    def test_a_run_needs_a_source_and_a_bucket(self, missing: str) -> None:
+        rest = [flag for flag in ("--src", "--bucket") if flag != missing]
+        with pytest.raises(UsageError, match=f"^{missing} is missing"):
+            cli.settings_from([*rest, "x"])
+
+    def test_a_flag_is_not_guessed_from_its_beginning(self) -> None:
+        with pytest.raises(UsageError, match="--retr"):
+            cli.settings_from([*REQUIRED, "--retr", "1"])
+
+
+class TestTable:
+    def test_no_flag_stands_for_two_settings(self) -> None:
+        flags = [row.metadata["flag"] for row in OPTIONS]
+        assert len(set(flags)) == len(flags)
+
+    def test_each_setting_but_one_is_an_option(self) -> None:
+        """Further metadata is for callers in Python only."""
+        everything = {field.name for field in dataclasses.fields(Settings)}
+        assert everything - {row.name for row in OPTIONS} == {"extra_metadata"}
+
+    @pytest.mark.parametrize("row", OPTIONS, ids=lambda row: row.name)
+    def test_a_flag_is_its_setting_with_dashes(self, row: Any) -> None:
+        assert row.metadata["flag"] == "--" + row.name.replace("_", "-")
+
+    @pytest.mark.parametrize("row", OPTIONS, ids=lambda row: row.name)
+    def test_a_default_is_what_its_parser_makes_of_it(self, row: Any) -> None:
+        if row.default not in (None, ""):
+            assert row.metadata["parse"](str(row.default)) == row.default
+
+    def test_no_option_takes_a_secret(self) -> None:
+        """What is on a command line, everybody on the machine can read."""
+        names = " ".join(row.name for row in OPTIONS)
+        assert not any(word in names for word in ("secret", "key", "password", "token"))
+
+    def test_the_help_names_every_flag_and_variable(self) -> None:
+        text = cli.parser().format_help()
+        for row in OPTIONS:
+            assert row.metadata["flag"] in text
+        for name, _ in VARIABLES:
+            assert name in text
+
+    @pytest.mark.skipif(not README.exists(), reason="README.md is not written yet")
+    def test_the_readme_has_a_row_for_each_option(self) -> None:
+        lines = README.read_text().splitlines()
+        missing = [row for row in map(table_row, OPTIONS) if row not in lines]
+        assert not missing, "not in README.md:\n" + "\n".join(missing)
+
+
+class TestSettings:
+    def test_settings_do_not_change(self) -> None:
+        settings = Settings(src="data")
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            settings.src = "other"  # type: ignore[misc]
+
+    def test_a_cloud_is_told_what_concerns_it(self) -> None:
+        settings = Settings(
+            src="data",
+            bucket="b",
+            provider="p",
+            endpoint_url="http://e",
+            region="r",
+            profile="f",
+            ca_bundle="c",
+            timeout=1.5,
+        )
+        assert settings.cloud() == CloudSettings("p", "b", "http://e", "r", "f", "c", 1.5)

@@ -1,0 +1,20 @@
+"""Uploads a directory of files to a bucket: as a program, and as a module for the old callers.
+
+python uploader.py --src data --bucket b
+
+from uploader import *
+"""
+
+if __name__ == "__main__":
+    import sys
+
+    from _uploader.cli import main
+
+    sys.exit(main())
+else:
+    from gevent import monkey
+
+    monkey.patch_all()
+
+    from _uploader.dropin import *  # noqa: F403
+    from _uploader.dropin import __all__  # noqa: F401
