@@ -33,6 +33,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit code; one line on stderr for whatever is wrong."""
     debug = "--debug" in (sys.argv if arguments is None else arguments)
+    _open_missing_streams()
     try:
         return _run(arguments)
     except RunError as error:
@@ -85,6 +86,15 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
             raise UsageError(f"--{name} is missing: --help tells what it is")
     _check_local(settings)
     return settings
+
+
+def _open_missing_streams() -> None:
+    """Standard streams that the caller has closed lead nowhere, in place of a file or socket of
+    ours: each ``open`` takes the lowest descriptor, which is that of the stream."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  (stays open)
 
 
 def _run(arguments: Sequence[str] | None) -> int:

@@ -21,7 +21,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,17 +65,18 @@ class Journal:
         """
         self.path = path
         self._lock = _locked(path)
-        try:
+        with ExitStack() as undo:
+            undo.callback(os.close, self._lock)
             with self._telling():
                 self._database = _connect(path)
+                undo.callback(self._database.close)
                 self._check(source, destination)
+                self._make_appending_cheap()
                 if restart:
                     self._forget()
                 self._prepare()
                 self._inode = os.stat(path).st_ino
-        except BaseException:
-            os.close(self._lock)
-            raise
+            undo.pop_all()
 
     def is_done(self, job: Job) -> bool:
         """An earlier run has uploaded the file as it is now."""
@@ -128,9 +129,8 @@ class Journal:
     def close(self, *, complete: bool) -> None:
         """Ends the run; ``complete`` means that everything was uploaded: nothing to go on with."""
         try:
-            with self._telling():
+            with self._telling(), closing(self._database):
                 self._database.commit()
-                self._database.close()
             if complete and self._is_in_place():
                 self.path.unlink()
         finally:
@@ -160,6 +160,14 @@ class Journal:
                 f"the journal {self.path} belongs to {about['source']} -> {about['destination']}"
             )
 
+    def _make_appending_cheap(self) -> None:
+        """WAL, synchronous=NORMAL: a commit survives the death of the process and costs no fsync.
+
+        Written into the file, so not before it is known to be ours.
+        """
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute("PRAGMA synchronous = NORMAL")
+
     def _create(self, source: str, destination: str) -> None:
         self._database.executescript(_SCHEMA)
         about = [("source", source), ("destination", destination), ("started", repr(time.time()))]
@@ -182,10 +190,13 @@ class Journal:
         )
         """When the first of the runs began, in seconds since the epoch."""
         last = execute("SELECT coalesce(max(id), 0) FROM done").fetchone()[0]
-        others = execute("SELECT (SELECT count(*) FROM failed) + (SELECT count(*) FROM uploads)")
+        # Fetched at once: a query that is still open keeps the index below from being dropped.
+        others = execute(
+            "SELECT (SELECT count(*) FROM failed) + (SELECT count(*) FROM uploads)"
+        ).fetchone()[0]
         self.recorded = int(last)
         """Files that earlier runs have uploaded; one uploaded twice counts twice."""
-        self.resumed = bool(last or others.fetchone()[0])
+        self.resumed = bool(last or others)
         """An earlier run has left something to go on with."""
         execute("DELETE FROM failed")
         execute("DROP INDEX IF EXISTS done_before")
@@ -235,9 +246,5 @@ def _locked(path: Path) -> int:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """WAL, synchronous=NORMAL: a commit survives the death of the process and costs no fsync."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    database = sqlite3.connect(path, timeout=MILLISECONDS_TO_WAIT / 1000)
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")
-    return database
+    return sqlite3.connect(path, timeout=MILLISECONDS_TO_WAIT / 1000)

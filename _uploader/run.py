@@ -262,7 +262,12 @@ def _journal(settings: Settings) -> Journal:
     if settings.journal:
         path = Path(settings.journal).absolute()
     else:
-        path = default_path(state_directory(), source, destination)
+        try:
+            path = default_path(state_directory(), source, destination)
+        except RuntimeError:
+            raise RunError(
+                "no place for the journal, as this user has no home: use --journal or --no-journal"
+            ) from None
     return Journal(path, source, destination, restart=settings.restart)
 
 

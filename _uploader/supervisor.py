@@ -147,9 +147,11 @@ class Supervisor:
             timeout = 0.0
         for key, mask in self._selector.select(timeout):
             worker, is_error_stream = key.data
+            if worker not in self._workers:
+                continue  # buried meanwhile; its descriptors may be another's by now
             if is_error_stream:
                 self._read_errors(worker)
-            elif worker in self._workers:
+            else:
                 if mask & selectors.EVENT_WRITE:
                     self._write(worker)
                 if mask & selectors.EVENT_READ:

@@ -5,8 +5,11 @@ The connection is the only tie between the two: its end is noticed whatever kill
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import socket
+import traceback
 from functools import partial
 from typing import Any
 
@@ -29,6 +32,8 @@ FLUSH_INTERVAL = 0.01
 HEARTBEAT = 1.0
 """Seconds after which a worker with nothing to report says so."""
 RECEIVE_SIZE = 256 * 1024
+DESCRIPTORS_RESERVED = 32
+"""For libraries, the resolver and the conversation with the supervisor."""
 NICENESS = 10
 """Others on the machine come first; where nobody else wants the CPU this costs nothing."""
 
@@ -79,7 +84,8 @@ class Worker:
         told = Settings(**settings)
         try:
             cloud = providers.load(told.cloud())
-            knee = _knee(concurrency, body_budget // cloud.body_memory)
+            ceiling = min(body_budget // cloud.body_memory, _descriptors() // 2)
+            knee = _knee(concurrency, ceiling)
             self._pool = UploadPool(
                 cloud,
                 source_root=os.path.join(told.src, ""),
@@ -96,6 +102,10 @@ class Worker:
                 self._prepare(told, cloud, self._pool)
         except Failure as failure:
             self._stop_run(str(failure))
+            return
+        except Exception as error:
+            traceback.print_exc()
+            self._stop_run(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
             return
         self._send((wire.READY, 2 if cloud.parts else knee.limit))
         gevent.spawn(self._send_results, self._pool)
@@ -134,6 +144,19 @@ class Worker:
             self._connection.sendall(wire.encode(message))
         except ConnectionError:
             os._exit(0)
+
+
+def _descriptors() -> int:
+    """How many sockets and files this process may open: the system's hard limit, which it may
+    raise its own to, less what it has open anyway."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    if soft == resource.RLIM_INFINITY:
+        soft = 2**20
+    return max(2, soft - DESCRIPTORS_RESERVED)
 
 
 def _knee(concurrency: int | None, ceiling: int) -> Knee:

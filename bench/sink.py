@@ -45,7 +45,7 @@ http {
     keepalive_timeout 24h;
     keepalive_time 24h;
     merge_slashes off;
-    ssl_certificate ca.pem;
+    ssl_certificate cert.pem;
     ssl_certificate_key key.pem;
     default_type application/xml;
     server {
@@ -60,6 +60,9 @@ http {
         location = /_counts {
             default_type application/json;
             content_by_lua_file counts.lua;
+        }
+        location = /_first_put {
+            content_by_lua_block { ngx.print(ngx.shared.counts:get("first_put") or "null") }
         }
         location = /_reset {
             content_by_lua_block { ngx.shared.counts:flush_all() }
@@ -105,7 +108,10 @@ key = key or ""
 if method == "PUT" and key ~= "" then
     -- Of an aws-chunked body count the payload, not its framing.
     local size = tonumber(var.http_x_amz_decoded_content_length or var.content_length)
-    counts:incr(args:find("uploadId=", 1, true) and "parts" or "puts", 1, 0)
+    local number = counts:incr(args:find("uploadId=", 1, true) and "parts" or "puts", 1, 0)
+    if number == 1 then
+        counts:add("first_put", ngx.now())
+    end
     counts:incr("bytes", size or #body(), 0)
     ngx.header.ETag = md5 and '"' .. ngx.md5(body()) .. '"'
         or '"00000000000000000000000000000000"'
@@ -119,6 +125,10 @@ elseif method == "DELETE" then
     ngx.status = 204
 elseif method == "HEAD" then
     ngx.status = key == "" and 200 or 404
+elseif method == "GET" and not bucket then
+    ngx.print("<ListAllMyBucketsResult", NAMESPACE, "<Buckets><Bucket><Name>bench</Name>",
+        "<CreationDate>2020-01-01T00:00:00.000Z</CreationDate></Bucket></Buckets>",
+        "</ListAllMyBucketsResult>")
 elseif method == "GET" and key == "" then
     if args:find("location", 1, true) then
         ngx.print("<LocationConstraint", NAMESPACE, "</LocationConstraint>")
@@ -152,17 +162,22 @@ class Sink(Server):
 
     Each answer comes `latency` seconds after the whole body. With `etag` "md5" a PUT is
     answered with the true ETag, at the cost of the MD5; with "fixed" always with the same one.
+    HTTP is served on `port` and HTTPS on the one above it, by default on free ports. Every
+    bucket is there, the one named bench is listed.
     """
 
     programs = ("nginx", "openssl")
     packages = "nginx-light libnginx-mod-http-lua openssl"
 
-    def __init__(self, *, latency: float = 0.0, etag: str = "md5", workers: int = 1) -> None:
+    def __init__(
+        self, *, latency: float = 0.0, etag: str = "md5", workers: int = 1, port: int = 0
+    ) -> None:
         if etag not in ("md5", "fixed"):
             raise ValueError(f'etag is "md5" or "fixed", not {etag!r}')
         super().__init__()
         self._settings = f"local latency, md5 = {latency:f}, {str(etag == 'md5').lower()}\n"
         self._workers = workers
+        self._port = port
 
     @classmethod
     def missing(cls) -> str | None:
@@ -174,7 +189,8 @@ class Sink(Server):
 
     def _start(self, directory: Path, cleanup: contextlib.ExitStack) -> None:
         make_certificate(directory)
-        http, https = free_port(), free_port()
+        http = self._port or free_port()
+        https = self._port + 1 if self._port else free_port()
         (directory / "s3.lua").write_text(self._settings + S3)
         (directory / "counts.lua").write_text(COUNTS)
         config = directory / "nginx.conf"
@@ -204,6 +220,11 @@ class Sink(Server):
         counts: dict[str, int] = json.loads(request("GET", f"{self.http}/_counts"))
         return counts
 
+    def first_put(self) -> float | None:
+        """Return when the first PUT since the reset had arrived, in seconds of the epoch."""
+        when: float | None = json.loads(request("GET", f"{self.http}/_first_put"))
+        return when
+
     def reset(self) -> None:
         """Set all counts to zero."""
         request("POST", f"{self.http}/_reset")
@@ -214,8 +235,19 @@ class Sink(Server):
 
 
 def make_certificate(directory: Path) -> None:
-    """Write key.pem and ca.pem, a certificate for 127.0.0.1 and localhost that is its own CA."""
-    argv = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30"]
-    argv += ["-keyout", str(directory / "key.pem"), "-out", str(directory / "ca.pem")]
-    argv += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
-    run(argv)
+    """Write ca.pem, a new CA, and key.pem and cert.pem for 127.0.0.1 and localhost, signed by it.
+
+    Two certificates, since some clients refuse a CA's own as a server's (rustls does).
+    """
+    ca, ca_key, key = directory / "ca.pem", directory / "ca-key.pem", directory / "key.pem"
+    certificate, request_file = directory / "cert.pem", directory / "request.pem"
+    extensions = directory / "extensions"
+    extensions.write_text("basicConstraints=CA:FALSE\nsubjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    new_key = ["-newkey", "rsa:2048", "-nodes"]
+    root = ["openssl", "req", "-x509", "-days", "30", "-subj", "/CN=bench CA", *new_key]
+    run([*root, "-keyout", str(ca_key), "-out", str(ca)])
+    wanted = ["openssl", "req", "-subj", "/CN=localhost", *new_key]
+    run([*wanted, "-keyout", str(key), "-out", str(request_file)])
+    signed = ["openssl", "x509", "-req", "-days", "30", "-in", str(request_file)]
+    signed += ["-CA", str(ca), "-CAkey", str(ca_key), "-CAcreateserial"]
+    run([*signed, "-extfile", str(extensions), "-out", str(certificate)])

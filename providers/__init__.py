@@ -1,4 +1,4 @@
-"""The clouds: one file each, named after libcloud's ``Provider`` value; ``base`` is the contract."""
+"""The clouds: a file each, named after libcloud's ``Provider`` value; ``base`` is the contract."""
 
 from __future__ import annotations
 

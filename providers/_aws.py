@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 from ._sigv4 import Credentials
@@ -40,7 +39,8 @@ def resolve(settings: CloudSettings) -> Account:
 
 def _has_config_file() -> bool:
     named = os.environ.get("AWS_CONFIG_FILE")
-    return Path(named or "~/.aws/config").expanduser().exists()
+    # Unlike Path.expanduser, this does not fail for a user who has no home.
+    return os.path.exists(os.path.expanduser(named or "~/.aws/config"))
 
 
 def _from_environment() -> Credentials | None:
@@ -54,7 +54,6 @@ def _from_environment() -> Credentials | None:
 
 def _from_botocore(settings: CloudSettings) -> Account:
     from botocore.configprovider import ConfiguredEndpointProvider
-    from botocore.exceptions import BotoCoreError
     from botocore.session import Session
 
     try:
@@ -63,8 +62,8 @@ def _from_botocore(settings: CloudSettings) -> Account:
         scoped, full = session.get_scoped_config(), session.full_config
         region = settings.region or session.get_config_variable("region") or DEFAULT_REGION
         endpoint = settings.endpoint_url or ConfiguredEndpointProvider(full, scoped, "s3").provide()
-    except BotoCoreError as error:
-        raise Fatal(f"cannot read the AWS configuration: {error}") from None
+    except Exception as error:  # whatever a credential_process answers comes out in its own way
+        raise Fatal(f"cannot read the AWS configuration: {_line(error)}") from None
     if found is None:
         raise Fatal(
             "no credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
@@ -74,8 +73,12 @@ def _from_botocore(settings: CloudSettings) -> Account:
     def credentials() -> Credentials:
         try:
             frozen = found.get_frozen_credentials()
-        except BotoCoreError as error:
-            raise Fatal(f"the credentials cannot be renewed: {error}") from None
+        except Exception as error:
+            raise Fatal(f"the credentials cannot be renewed: {_line(error)}") from None
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
 
     return Account(credentials, region, endpoint)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

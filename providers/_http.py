@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import _socket  # its class is the one that monkey patching leaves alone
 import base64
-import contextlib
 import errno
 import os
 import re
@@ -214,6 +213,8 @@ class _Stream:
         self._readable = loop.io(fd, 1)
         self._ready = loop.io(fd, 3)
         self._timer = loop.timer(idle, idle)
+        self._whole: Any = None
+        self._limited = False
         self._tls: ssl.SSLObject | None = None
 
     def start_tls(self, context: ssl.SSLContext, host: str) -> None:
@@ -231,8 +232,10 @@ class _Stream:
                 self._incoming.write(data)
             except ssl.SSLError:
                 # The alert tells the peer why; that it arrives is not sure, nor important.
-                with contextlib.suppress(OSError):
+                try:
                     self.send_now(self._outgoing.read())
+                except OSError:
+                    pass
                 raise
             else:
                 break
@@ -292,8 +295,9 @@ class _Stream:
         self._wait(self._ready)
 
     def close(self) -> None:
-        for watcher in (self._readable, self._ready, self._timer):
-            watcher.close()
+        for watcher in (self._readable, self._ready, self._timer, self._whole):
+            if watcher is not None:
+                watcher.close()
         self._sock.close()
 
     def _open(self, data: bytes) -> bytes | None:
@@ -301,7 +305,7 @@ class _Stream:
         assert self._tls is not None
         self._incoming.write(data)
         plain = []
-        with contextlib.suppress(ssl.SSLWantReadError):
+        try:
             while self._incoming.pending or self._tls.pending():
                 block = self._tls.read(RECEIVE_SIZE)
                 if not block:
@@ -309,9 +313,29 @@ class _Stream:
                     self._sock.shutdown(_socket.SHUT_RD)
                     break
                 plain.append(block)
+        except ssl.SSLWantReadError:
+            pass
         return b"".join(plain) or None
 
+    def limit(self, seconds: float) -> None:
+        """Limits all waits from now on together, instead of each of them, until ``unlimit``.
+
+        The same ``seconds`` for each request of a connection.
+        """
+        if self._whole is None:
+            self._whole = self._hub.loop.timer(seconds, seconds)
+        self._limited = True
+        self._whole.again(gevent.getcurrent().throw, _NoProgress)
+
+    def unlimit(self) -> None:
+        if self._limited:
+            self._limited = False
+            self._whole.stop()
+
     def _wait(self, watcher: Any) -> None:
+        if self._limited:
+            self._hub.wait(watcher)
+            return
         # again(), not start(): libev's start goes on with what an earlier stop left over, so that
         # many short waits would expire as if they were one long one.
         self._timer.again(gevent.getcurrent().throw, _NoProgress)
@@ -504,11 +528,19 @@ class Connection:
         self._last_used = 0.0
         self._now = gevent.get_hub().loop.now
 
-    def request(self, head: bytes, body: Body = b"", *, expects_body: bool = True) -> Response:
+    def request(
+        self,
+        head: bytes,
+        body: Body = b"",
+        *,
+        expects_body: bool = True,
+        limit: float | None = None,
+    ) -> Response:
         """Sends one request and returns its response; interim (1xx) responses are skipped.
 
         ``head`` is complete: request line, headers, empty line; its Content-Length or
-        Transfer-Encoding fits ``body``.  ``expects_body`` is False for HEAD.
+        Transfer-Encoding fits ``body``.  ``expects_body`` is False for HEAD.  ``limit`` is the time
+        in seconds for the whole request on an open connection; without it each wait is limited.
 
         A service may answer before it has read the body: then the rest is not sent, and the
         response returned all the same.  Raises Transient when the connection cannot be made, is
@@ -524,18 +556,26 @@ class Connection:
             self._connect()
         reader = self._reader
         reader.expect(expects_body)
+        stream = self._stream
+        assert stream is not None
         keep = False
         try:
+            if limit is not None:
+                stream.limit(limit)
             keep = self._exchange(head, body)
         except _NoProgress:
-            idle = self._timeouts.idle
-            raise Transient(f"{self._endpoint.address}: no progress for {idle:g} s") from None
+            text = f"no progress for {self._timeouts.idle:g} s"
+            if limit is not None:
+                text = f"no answer within {limit:g} s"
+            raise Transient(f"{self._endpoint.address}: {text}") from None
         except _Lost as lost:
             if reused and not reader.began:
                 raise StaleConnection(f"{self._endpoint.address}: {lost}") from lost.__cause__
             raise Transient(f"{self._endpoint.address}: {lost}") from lost.__cause__
         finally:
-            if not keep:
+            if keep:
+                stream.unlimit()
+            else:
                 self.close()
         self._last_used = self._now()
         return reader.response()

@@ -57,9 +57,12 @@ def failure_of(error: Exception) -> Failure:
     The status decides wherever one can be found, since libcloud raises the same untyped error for
     a service that is busy and for one that refuses.
     """
-    reason = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, ContainerDoesNotExistError | InvalidContainerNameError):
-        return Fatal(reason)
+    value = error.value if isinstance(error, LibcloudError) else error
+    reason = " ".join(str(value or "").split()) or type(error).__name__
+    if isinstance(error, ContainerDoesNotExistError):
+        return Fatal(f"bucket {error.container_name} does not exist")
+    if isinstance(error, InvalidContainerNameError):
+        return Fatal(f"{error.container_name!r} is no name for a bucket: {reason}")
     if isinstance(error, InvalidCredsError):
         return Fatal(f"the service refuses the credentials: {reason}")
     if isinstance(error, RateLimitReachedError):
@@ -68,6 +71,8 @@ def failure_of(error: Exception) -> Failure:
         return NotFound(reason)
     if isinstance(error, ObjectHashMismatchError):
         return Transient("the service stored other bytes: its hash differs")
+    if isinstance(error, ConnectionError | TimeoutError):
+        return Transient(reason)
     if isinstance(error, OSError | KeyError | ValueError):
         return Rejected(reason)
     status = _status(error)

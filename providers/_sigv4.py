@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -38,6 +39,8 @@ class Credentials(NamedTuple):
 
 _last_date = (-1, "")
 
+_PLAIN = re.compile("[A-Za-z0-9._~/-]*")
+
 
 def amz_date(epoch_seconds: float) -> str:
     """The x-amz-date of a moment given in seconds since 1970, such as ``20260101T000000Z``."""
@@ -57,7 +60,8 @@ def quote_path(key: str) -> str:
     normalised: ``//``, ``.`` and ``..`` are ordinary parts of a key.  A key with lone surrogates
     has no UTF-8 form and raises UnicodeEncodeError.
     """
-    return quote(key, safe="/~")
+    # Most keys have nothing to encode, and quote() takes 2 us to find that.
+    return key if _PLAIN.fullmatch(key) else quote(key, safe="/~")
 
 
 def canonical_query(pairs: Iterable[tuple[str, str]]) -> str:

@@ -1,44 +1,50 @@
 """An S3 server that does wrong what it is told to do wrong, and remembers what it was given.
 
-It runs in a thread of the test's process, so a test scripts it by calls and reads its state as plain
-attributes; the client under test is another process, or gevent in the test's own thread.
+It runs in a thread of the test's process: a test scripts it by calls and reads its state as plain
+attributes.  The client under test is another process, or gevent in the test's own thread.
 
-    with FakeS3() as server:
+    with FakeS3(buckets=["b"]) as server:
         server.script("put", "a.txt", "503 reset@64K ok")
         server.script("part", "large/*", "lost...")
+        server.storm = Storm(probability=0.3, seed=1)
 
-A script is one word for each attempt of that request on that key; after its end all goes well, and a
-last word that ends in ``...`` stands for all further attempts.  Words, steps joined by commas:
+A script has one word for each attempt of that request on that key (of each part, for parts); after
+its end all goes well.  A last word that ends in ``...`` stands for all further attempts as well.
+A word is made of steps, joined by commas:
 
     ok                    nothing wrong
-    delay:S               waits S seconds (so ``delay:0.5,401`` refuses late)
+    delay:S               waits S seconds; ``delay:0.5,401`` refuses late
     400 503 429@2         that status, with S3's code and (after @) Retry-After; nothing is done
     slowdown expired      503 SlowDown, 400 ExpiredToken
     skew                  403 RequestTimeTooSkewed, with a Date an hour ahead, one more each time
     early503              that status before the body is read, then the end of the connection
-    reset@64K             reset after so many bytes of the body (all, if it has fewer; none without @)
-    stall                 stops reading at the body and says nothing
-    noanswer hangup       the body is read and nothing done: says nothing; closes
-    garbage blank         the same, answered by what is no HTTP; by 200 with no header and no body
+    reset@64K             reset after so many bytes of the body (of a shorter one after all of it;
+                          without @ after none)
+    stall                 does not read the body, says nothing
+    noanswer hangup       reads the body, does nothing: says nothing; closes
+    garbage blank         the same, answered by what is no HTTP; by 200 without ETag or body
     error200              the same, answered by 200 with an <Error> inside
     lost mute             the work is done: reset before the answer; no answer
     truncated             the work is done: half of the answer, then the end of the connection
     dripping:S            the work is done: the answer byte by byte, S seconds between them
-    close fin extra       the work is done and answered: Connection: close; closed without a word; with
-                          an unasked-for 408 behind the answer, and closed
+    close fin extra       the work is done and answered: with Connection: close; closed without a
+                          word; with a 408 that nobody asked for behind the answer, and closed
     continue              100 Continue before the answer
     wrong-etag            the work is done, the answer names another ETag
     wrong-checksum        the work is done, the answer echoes another checksum
     corrupt               one bit of the body changes on its way, before anything is checked
+    rot                   one bit changes after the checks, and the answer is about what is stored
 
-Modes (``server.mode``): ``new`` checks and echoes x-amz-checksum-crc64nvme; ``old`` does not know it,
-its ETag is the MD5; ``kms`` does not know it either, its ETag is no MD5.  Content-MD5 is checked in all.
+Modes (``server.mode``): ``new`` checks and echoes x-amz-checksum-crc64nvme; ``old`` does not know
+it, its ETag is the MD5; ``kms`` does not know it either, and its ETag is no MD5.  Content-MD5 is
+checked in all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import calendar
 import contextlib
 import fnmatch
 import hashlib
@@ -85,7 +91,7 @@ _WORD = re.compile(r"(early\d{3}|\d{3}|[a-z]+(?:-[a-z]+)?(?:200)?)(?:[@:](\d+(?:
 _NAMES = {
     *("ok", "delay", "slowdown", "expired", "skew", "reset", "stall", "noanswer", "hangup"),
     *("garbage", "blank", "error200", "lost", "mute", "truncated", "dripping", "close", "fin"),
-    *("extra", "continue", "wrong-etag", "wrong-checksum", "corrupt"),
+    *("extra", "continue", "wrong-etag", "wrong-checksum", "corrupt", "rot"),
 }
 _CODES = {
     400: "InvalidRequest",
@@ -104,7 +110,17 @@ _CODES = {
 
 STORM = (
     *("500", "502", "504", "408", "reset", "reset@1K", "reset@3M", "hangup", "fin", "close"),
-    *("lost", "truncated", "garbage", "blank", "error200", "wrong-checksum", "corrupt", "early500"),
+    *(
+        "lost",
+        "truncated",
+        "garbage",
+        "blank",
+        "error200",
+        "wrong-checksum",
+        "corrupt",
+        "rot",
+        "early500",
+    ),
     *("delay:0.1", "continue", "extra", "dripping:0.0005"),
 )
 """Faults that pass, and cost little time."""
@@ -429,9 +445,9 @@ class FakeS3(S3Server):
             return True
         answer = self._scripted_answer(request, steps, seen.attempt)
         if answer is None:
-            if "corrupt" in steps and body:
-                body = bytes([body[0] ^ 1]) + body[1:]
-            answer = self._work(request, body, seen)
+            if "corrupt" in steps:
+                body = _damaged(body)
+            answer = self._work(request, body, seen, rots="rot" in steps)
             answer = _falsified(answer, steps)
         return await self._send(peer, answer, steps, head_only)
 
@@ -495,19 +511,21 @@ class FakeS3(S3Server):
 
     # what a good server does
 
-    def _work(self, request: _Request, body: bytes, seen: Seen) -> _Answer:
+    def _work(self, request: _Request, body: bytes, seen: Seen, *, rots: bool) -> _Answer:
         if self.hook:
             self.hook("before", seen)
         try:
             signed_by = self._verify(request, body)
-            answer = self._operate(request, body, signed_by)
+            answer = self._operate(request, body, signed_by, rots=rots)
         except S3Error as error:
             answer = _error(error)
         if self.hook:
             self.hook("after", seen)
         return answer
 
-    def _operate(self, request: _Request, body: bytes, signed_by: tuple[str, str]) -> _Answer:
+    def _operate(
+        self, request: _Request, body: bytes, signed_by: tuple[str, str], *, rots: bool
+    ) -> _Answer:
         kind = request.kind
         if kind == "create_bucket":
             if request.bucket in self.buckets:
@@ -520,7 +538,13 @@ class FakeS3(S3Server):
         if kind == "head_bucket":
             return _Answer()
         if kind == "put":
-            return self._put(request, body, bucket, signed_by)
+            piece, headers = self._accept(request, body, rots=rots)
+            content = body if len(body) <= KEPT else None
+            bucket.objects[request.key] = Object(
+                [piece], piece.etag, _described(request), *signed_by, content
+            )
+            self.stored[request.key] += 1
+            return _Answer(headers=headers)
         if kind == "create":
             upload_id = f"upload-{next(self._ids)}"
             bucket.uploads[upload_id] = Upload(request.key, _described(request))
@@ -534,7 +558,7 @@ class FakeS3(S3Server):
         if upload is None or upload.key != request.key:
             raise S3Error(404, "NoSuchUpload")
         if kind == "part":
-            piece, headers = self._accept(request, body)
+            piece, headers = self._accept(request, body, rots=rots)
             upload.parts[request.part] = piece
             return _Answer(headers=headers)
         if kind == "list_parts":
@@ -548,32 +572,21 @@ class FakeS3(S3Server):
             bucket.uploads[upload_id] = upload
             raise
 
-    def _put(
-        self, request: _Request, body: bytes, bucket: Bucket, signed_by: tuple[str, str]
-    ) -> _Answer:
-        piece, headers = self._accept(request, body)
-        content = body if len(body) <= KEPT else None
-        bucket.objects[request.key] = Object(
-            [piece], piece.etag, _described(request), *signed_by, content
-        )
-        self.stored[request.key] += 1
-        return _Answer(headers=headers)
-
-    def _accept(self, request: _Request, body: bytes) -> tuple[Piece, dict[str, str]]:
-        """Checks the body's checksums; returns what it is, and the headers that say so."""
-        md5 = hashlib.md5(body, usedforsecurity=False).digest()
-        crc = crc64nvme(body)
-        told = request.headers.get("content-md5")
-        if told is not None and told != _base64(md5):
+    def _accept(
+        self, request: _Request, body: bytes, *, rots: bool
+    ) -> tuple[Piece, dict[str, str]]:
+        """Checks the body's checksums; returns what is stored, and the headers that say so."""
+        md5, crc = hashlib.md5(body, usedforsecurity=False).digest(), crc64nvme(body)
+        if request.headers.get("content-md5", _base64(md5)) != _base64(md5):
             raise S3Error(400, "BadDigest", "The Content-MD5 did not match what we received")
-        headers = {}
-        told = request.headers.get(CRC)
-        if self.mode == "new" and told is not None:
-            if told != _crc_text(crc):
-                raise S3Error(400, "BadDigest", "The CRC64NVME did not match what we received")
-            headers[CRC] = told
+        checks = self.mode == "new" and CRC in request.headers
+        if checks and request.headers[CRC] != _crc_text(crc):
+            raise S3Error(400, "BadDigest", "The CRC64NVME did not match what we received")
+        if rots:
+            body = _damaged(body)
+            md5, crc = hashlib.md5(body, usedforsecurity=False).digest(), crc64nvme(body)
         etag = self._etag(md5)
-        headers["ETag"] = f'"{etag}"'
+        headers = {"ETag": f'"{etag}"', **({CRC: _crc_text(crc)} if checks else {})}
         if self.mode == "kms":
             headers["x-amz-server-side-encryption"] = "aws:kms"
         return Piece(len(body), md5, crc, etag), headers
@@ -591,8 +604,8 @@ class FakeS3(S3Server):
     ) -> _Answer:
         pieces, numbers = [], []
         try:
-            rows = [{_local(n.tag): n.text or "" for n in row} for row in ElementTree.fromstring(body)]
-            for row in rows:
+            for element in ElementTree.fromstring(body):
+                row = {_local(child.tag): child.text or "" for child in element}
                 numbers.append(int(row["PartNumber"]))
                 piece = upload.parts[numbers[-1]]
                 if row["ETag"].strip('"') != piece.etag:
@@ -668,9 +681,8 @@ class FakeS3(S3Server):
     def _check_date(self, date: str) -> None:
         if self.longest_skew is None:
             return
-        ours = time.gmtime(time.time() + self.clock_offset)
-        theirs = time.strptime(date, "%Y%m%dT%H%M%SZ")
-        if abs(time.mktime(ours) - time.mktime(theirs)) > self.longest_skew:
+        theirs = calendar.timegm(time.strptime(date, "%Y%m%dT%H%M%SZ"))
+        if abs(time.time() + self.clock_offset - theirs) > self.longest_skew:
             raise S3Error(403, "RequestTimeTooSkewed")
 
 
@@ -759,7 +771,9 @@ def _kind(method: str, on_key: bool, names: Mapping[str, str]) -> str:
         return {"HEAD": "head_bucket", "PUT": "create_bucket"}[method]
     if "uploadId" in names:
         return {"PUT": "part", "POST": "complete", "DELETE": "abort", "GET": "list_parts"}[method]
-    return {"PUT": "put", "POST": "create", "DELETE": "delete", "GET": "get", "HEAD": "head"}[method]
+    if method == "POST":
+        return "create"
+    return {"PUT": "put", "DELETE": "delete", "GET": "get", "HEAD": "head"}[method]
 
 
 def _decoded(text: str) -> str:
@@ -783,6 +797,10 @@ def _refusal(request: _Request, status: str, after: float | None) -> _Answer:
         return _Answer(int(status), headers, b"<html><body>Bad <b>Gateway<br></html>")
     answer = _error(S3Error(int(status), code))
     return answer._replace(headers={**answer.headers, **headers})
+
+
+def _damaged(body: bytes) -> bytes:
+    return bytes([body[0] ^ 1]) + body[1:] if body else body
 
 
 def _falsified(answer: _Answer, steps: Mapping[str, float | None]) -> _Answer:

@@ -53,9 +53,10 @@ class ScriptedServer:
         self.requests: list[Request] = []
         self._answers = list(answers)
         self._tls = tls
+        self._over = False
         self._errors: list[BaseException] = []
         self._threads: list[threading.Thread] = []
-        self._peers: list[socket.socket] = []
+        self.peers: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         scheme = "https" if tls else "http"
         self.endpoint = f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -65,9 +66,10 @@ class ScriptedServer:
         return self
 
     def __exit__(self, *failure: object) -> None:
+        self._over = True
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for peer in self._peers:
+        for peer in self.peers:
             with contextlib.suppress(OSError):
                 peer.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
@@ -89,7 +91,7 @@ class ScriptedServer:
                 peer, _ = self._listener.accept()
             except OSError:
                 return
-            self._peers.append(peer)
+            self.peers.append(peer)
             self._start(self._serve, peer)
 
     def _serve(self, peer: socket.socket) -> None:
@@ -103,7 +105,8 @@ class ScriptedServer:
         except (ConnectionError, ssl.SSLError):
             pass  # the client left, which is its right
         except BaseException as error:
-            self._errors.append(error)
+            if not self._over:
+                self._errors.append(error)
 
     def _answer(self, peer: socket.socket) -> bool:
         """One request and its answer; false when nothing more can follow."""

@@ -22,12 +22,14 @@ import pytest
 from bench.sink import Sink
 from tests.command import (
     KEYS,
+    MIB,
     Finished,
     OnTerminal,
     Running,
     Stored,
     arguments,
     environment,
+    halted,
     keys,
     names_below,
     needs_root,
@@ -44,7 +46,6 @@ from tests.servers import require
 from tests.servers.ceph import CephRGW
 from tests.servers.process import free_port
 
-MIB = 2**20
 FATAL_WITHIN = 15.0
 """Seconds in which a run that cannot succeed has to end."""
 
@@ -190,7 +191,7 @@ def test_command_summary_counts_the_bytes_of_the_files(upload: Upload) -> None:
 
 
 def test_command_summary_tells_the_peak_of_the_memory(upload: Upload) -> None:
-    assert 2**20 < upload.finished.summary["peak_memory"] < 2**30
+    assert MIB < upload.finished.summary["peak_memory"] < 2**30
 
 
 def test_command_tells_of_each_file_once(upload: Upload) -> None:
@@ -465,6 +466,11 @@ DEFAULTS = {
     "--max-memory": "25%",
     "--follow-symlinks": None,
     "--no-create": None,
+    "--journal": "one for each source and destination",
+    "--no-journal": None,
+    "--restart": None,
+    "--abort-stale": None,
+    "--give-up-after": "120",
     "--dry-run": None,
     "--quiet": None,
     "--verbose": None,
@@ -483,10 +489,10 @@ def help_text() -> str:
 
 @pytest.mark.parametrize("option", DEFAULTS)
 def test_command_help_tells_each_option_and_its_default(help_text: str, option: str) -> None:
-    (line,) = re.findall(rf"^  (?:-h, )?{option}\b.*", help_text, re.MULTILINE)
+    (text,) = re.findall(rf"^  {option}\b.*(?:\n {{5,}}.*)*", help_text, re.MULTILINE)
     default = DEFAULTS[option]
     if default:
-        assert f"(default: {default}" in line
+        assert f"(default: {default}" in text
 
 
 def test_command_help_tells_of_no_option_that_is_not_tested(help_text: str) -> None:
@@ -664,9 +670,9 @@ def spied(ceph: CephRGW, tmp_path_factory: pytest.TempPathFactory) -> Spied:
             commands += Path(f"/proc/{pid}/cmdline").read_text()
         finished = running.finish()
     assert finished.code == 1
-    files = [path.read_text() for path in home.rglob("*") if path.is_file()]
+    files = [path.read_bytes() for path in home.rglob("*") if path.is_file()]
     assert files, "the list of failed files at least"
-    return Spied(commands, finished.stdout + finished.stderr, "".join(files))
+    return Spied(commands, finished.stdout + finished.stderr, b"".join(files).decode("latin-1"))
 
 
 @pytest.mark.parametrize("place", Spied._fields)
@@ -856,6 +862,12 @@ def test_command_with_a_host_that_cannot_be_resolved_stops(full: Path) -> None:
     options = arguments(full, "http://no-such-host.invalid", "bucket")
     line = stopped(*options, env=environment(**KEYS), wrapper=["unshare", "--net"])
     assert "no-such-host.invalid" in line
+
+
+def test_command_with_a_server_that_never_answers_stops(sink: Sink, full: Path) -> None:
+    options = arguments(full, sink.http, "bucket", "--timeout", 1, "--retries", 1)
+    with halted(sink.pids()):
+        stopped(*options, env=environment(**KEYS))
 
 
 @pytest.mark.parametrize("url", ["localhost", "ftp://127.0.0.1", "http://", "http://[::1"])

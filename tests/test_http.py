@@ -313,6 +313,36 @@ def test_progress_however_slow_is_no_timeout() -> None:
         assert connection.request(GET).body == b"ok"
 
 
+def test_a_limit_is_on_the_whole_request() -> None:
+    """An answer that drips makes progress, but does not come in time."""
+
+    def handle(peer: socket.socket) -> None:
+        read_request(peer)
+        with contextlib.suppress(OSError):
+            for byte in OK * 100:
+                peer.sendall(bytes([byte]))
+                time.sleep(0.02)
+
+    with (
+        connected(handle) as connection,
+        pytest.raises(errors.Transient, match=r"no answer within 0\.2 s"),
+    ):
+        connection.request(GET, limit=0.2)
+
+
+def test_a_limit_ends_with_its_request() -> None:
+    def handle(peer: socket.socket) -> None:
+        for pause in (0.0, 0.3):
+            read_request(peer)
+            time.sleep(pause)
+            peer.sendall(OK)
+        wait_for_end(peer)
+
+    with connected(handle) as connection:
+        assert connection.request(GET, limit=0.2).body == b"ok"
+        assert connection.request(GET).body == b"ok"
+
+
 def test_interim_responses_are_skipped() -> None:
     interim = b"HTTP/1.1 100 Continue\r\nX-A: b\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: c\r\n\r\n"
     with connected(answer(interim + OK, interim + OK)) as connection:

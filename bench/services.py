@@ -1,0 +1,180 @@
+"""Where the clients upload to: a sink of our own, or a server of the user's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from tests.servers.process import ServerError
+
+from .errors import BenchError
+from .measure import cpu_seconds
+from .scenarios import ServerKind
+from .sink import Sink
+
+
+class Counted(NamedTuple):
+    """What has arrived since the last reset."""
+
+    objects: int
+    bytes: int
+
+
+class Service(Protocol):
+    """A server that tells what it was sent."""
+
+    url: str
+    bucket: str
+    ca_file: str | None
+    environment: Mapping[str, str]
+    """What a client needs to know: credentials, region; all that it is given of ours."""
+
+    def reset(self) -> None:
+        """Forgets everything that was sent."""
+
+    def counted(self) -> Counted:
+        """What was sent since then; an object in parts counts when it was completed."""
+
+    def first_put(self) -> float | None:
+        """When the first object or part had arrived, in seconds of the epoch; None if unknown."""
+
+    def cpu(self) -> float:
+        """CPU seconds that the server has used so far; 0 if unknown."""
+
+
+class SinkService:
+    """Our sink, in the kind that the scenario wants."""
+
+    bucket = "bench"
+
+    def __init__(self, sink: Sink, kind: ServerKind, home: str) -> None:
+        self._sink = sink
+        self.url = sink.https if kind.tls else sink.http
+        self.ca_file = sink.ca_file if kind.tls else None
+        self.environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": home,
+            "LANG": "C.UTF-8",
+            "AWS_ACCESS_KEY_ID": "bench",
+            "AWS_SECRET_ACCESS_KEY": "bench",
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            # Else some SDKs look for credentials in the cloud's metadata service.
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def reset(self) -> None:
+        """See ``Service``."""
+        self._sink.reset()
+
+    def counted(self) -> Counted:
+        """See ``Service``."""
+        counts = self._sink.counts()
+        return Counted(counts["puts"] + counts["completes"], counts["bytes"])
+
+    def first_put(self) -> float | None:
+        """See ``Service``."""
+        return self._sink.first_put()
+
+    def cpu(self) -> float:
+        """See ``Service``."""
+        return cpu_seconds(self._sink.pids())
+
+
+class RemoteService:
+    """The user's own server: a new bucket there, emptied before each run, removed at the end."""
+
+    ca_file = None
+
+    def __init__(self, url: str) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+        from botocore.session import Session
+
+        self.url = url
+        self.bucket = f"bench-{uuid.uuid4().hex[:12]}"
+        self.environment = dict(os.environ)
+        session = Session()
+        region = session.get_config_variable("region") or "us-east-1"
+        self.environment |= {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
+        self._client: Any = session.create_client("s3", endpoint_url=url, region_name=region)
+        try:
+            self._client.create_bucket(Bucket=self.bucket)
+        except NoCredentialsError:
+            raise BenchError(
+                "no credentials for --endpoint-url: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            ) from None
+        except (BotoCoreError, ClientError, ValueError) as error:
+            text = " ".join(str(error).split())
+            raise BenchError(f"--endpoint-url {url} cannot be used: {text}") from None
+
+    def reset(self) -> None:
+        """See ``Service``."""
+        for page in self._pages():
+            rows = [{"Key": row["Key"]} for row in page]
+            if rows:
+                self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": rows})
+
+    def counted(self) -> Counted:
+        """See ``Service``."""
+        sizes = [row["Size"] for page in self._pages() for row in page]
+        return Counted(len(sizes), sum(sizes))
+
+    def first_put(self) -> float | None:
+        """See ``Service``."""
+        return None
+
+    def cpu(self) -> float:
+        """See ``Service``."""
+        return 0.0
+
+    def remove(self) -> None:
+        """Deletes the bucket and all in it."""
+        self.reset()
+        self._client.delete_bucket(Bucket=self.bucket)
+
+    def _pages(self) -> Iterator[list[dict[str, Any]]]:
+        paginator = self._client.get_paginator("list_objects_v2")
+        for page in paginator.paginate(Bucket=self.bucket):
+            yield page.get("Contents", [])
+
+
+@contextlib.contextmanager
+def serving(kind: ServerKind, url: str | None, port: int, home: str) -> Iterator[Service]:
+    """A service for one scenario: at ``url``, or a sink on ``port`` (0: any) and the next one."""
+    if url:
+        remote = RemoteService(url)
+        try:
+            yield remote
+        finally:
+            remote.remove()
+        return
+    sink = Sink(latency=kind.latency, etag=kind.etag, port=port)
+    try:
+        sink.start()
+    except ServerError as error:
+        raise BenchError(f"the sink does not start: {' '.join(str(error).split())[:300]}") from None
+    try:
+        yield SinkService(sink, kind, home)
+    finally:
+        sink.stop()
+
+
+def check(url: str | None, port: int) -> None:
+    """Raises ``BenchError`` when there can be no server."""
+    if url:
+        return
+    if missing := Sink.missing():
+        raise BenchError(missing)
+    for number in (port, port + 1) if port else ():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", number))
+            except OSError as error:
+                raise BenchError(
+                    f"--port: {number} cannot be used ({error.strerror}): give another, or none"
+                ) from None

@@ -1,0 +1,456 @@
+"""Each fault alone, on each kind of request, once and on every attempt (see tests.fakes3).
+
+Hundreds of faults go through one run of the real command: the name of each file selects what
+happens to it.  Faults that would disturb the others (fewer requests asked for, permission refused)
+have runs of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import gevent
+import pytest
+
+import providers
+from _uploader.retry import RetryPolicy
+from providers.base import CloudSettings
+from providers.errors import Failure
+from tests.command import Finished, arguments, environment, random_bytes, run, small_files, write
+from tests.fakes3 import KIB, MIB, FakeS3, Seen
+
+BUCKET = "bucket"
+RETRIES = 2
+TIMEOUT = 1.0
+SMALL = 70_000
+"""Above what is sent together with the head, so that a reset after 64 KiB is in mid-body."""
+LARGE = 16 * MIB + 1
+PART = 8 * MIB
+
+HARMLESS = ("delay:0.3", "close", "fin", "extra", "continue", "dripping:0.001")
+PASSING = (
+    *("404", "408", "409", "500", "501", "502", "504", "early500", "reset", "reset@64K", "stall"),
+    *("noanswer", "hangup", "garbage", "blank", "error200", "lost", "mute", "truncated"),
+    *("wrong-etag", "wrong-checksum", "corrupt", "rot"),
+)
+REFUSED = ("429@1", "503", "slowdown", "early503")
+FINAL = ("400", "delay:0.5,401", "delay:0.5,403", "413", "delay:0.5,early403")
+
+NO_EFFECT = {
+    "wrong-etag": {"put", "create", "complete", "abort"},
+    "wrong-checksum": {"create", "head", "abort"},
+    "corrupt": {"create", "head", "abort"},
+    "rot": {"create", "complete", "head", "abort"},
+}
+"""Faults in what a request does not have, or nobody has to look at: with the checksum echoed, an
+ETag proves nothing more."""
+STARTED_ANEW = {("head", "404"), ("head", "wrong-etag"), ("head", "error200"), ("head", "blank")}
+"""Asked whether an object is there, a server that says no is believed: the file is sent again."""
+
+
+class Case(NamedTuple):
+    """One fault on one kind of request."""
+
+    kind: str
+    word: str
+    always: bool
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}/{self.word}/{'always' if self.always else 'once'}"
+
+    def arrives(self) -> bool:
+        """The file should be uploaded in spite of it."""
+        if self.kind == "abort":
+            return False  # what is given up has failed already
+        if self.word in HARMLESS or self.kind in NO_EFFECT.get(self.word, ()):
+            return True
+        return self.word not in FINAL and not self.always
+
+    def arrange(self, server: FakeS3) -> None:
+        """Scripts the fault, and what leads to such a request."""
+        if self.kind == "head":
+            server.script("complete", self.key, "lost" + "..." * self.always)
+        elif self.kind == "abort":
+            server.script("complete", self.key, "400...")
+        server.script(self.kind, self.key, self.word + "..." * self.always)
+
+    def write_file(self, root: Path) -> None:
+        """A small file, or a large one full of holes in which no two parts are alike."""
+        if self.kind == "put":
+            write(root, self.key, random_bytes(SMALL, self.key))
+            return
+        path = write(root, self.key, random_bytes(KIB, self.key))
+        with open(path, "r+b") as file:
+            file.seek(PART)
+            file.write(random_bytes(KIB, f"{self.key}2"))
+            file.truncate(LARGE)
+
+
+def cases(words: tuple[str, ...]) -> list[Case]:
+    kinds = ("put", "create", "part", "complete", "head", "abort")
+    return [Case(k, w, a) for k in kinds for w in words for a in (False, True)]
+
+
+GROUPS = {
+    "passing": cases(HARMLESS + PASSING),
+    "refused": cases(REFUSED),
+    "final": cases(FINAL),
+}
+ALL = [case for group in GROUPS.values() for case in group]
+
+
+class Matrix(NamedTuple):
+    """All cases, run."""
+
+    servers: dict[str, FakeS3]
+    runs: dict[str, Finished]
+    root: Path
+
+    def group(self, case: Case) -> str:
+        return next(name for name, group in GROUPS.items() if case in group)
+
+    def server(self, case: Case) -> FakeS3:
+        return self.servers[self.group(case)]
+
+    def reason(self, case: Case) -> str | None:
+        return self.runs[self.group(case)].reasons().get(case.key)
+
+
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
+    base = tmp_path_factory.mktemp("matrix")
+    servers, runs = {}, {}
+    for name, group in GROUPS.items():
+        root = base / name
+        with FakeS3(buckets=[BUCKET]) as server:
+            for case in group:
+                case.write_file(root)
+                case.arrange(server)
+            more: list[object] = ["--json", "--timeout", TIMEOUT, "--retries", RETRIES]
+            more += ["--concurrency", 256]
+            if name == "final":
+                # A refusal before the first success of a process would end the run.
+                small_files(root, 20)
+                more += ["--processes", 1]
+            told = arguments(root, server.endpoint, BUCKET, *more)
+            runs[name] = run(*told, env=environment(server))
+        servers[name] = server
+    yield Matrix(servers, runs, base)
+
+
+def each_case(*, arrives: bool) -> pytest.MarkDecorator:
+    chosen = [case for case in ALL if case.arrives() == arrives]
+    return pytest.mark.parametrize("case", chosen, ids=lambda case: case.key)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_run_through_all_faults_ends_in_time(matrix: Matrix, group: str) -> None:
+    assert matrix.runs[group].seconds < 45
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_run_through_all_faults_says_that_files_are_missing(matrix: Matrix, group: str) -> None:
+    finished = matrix.runs[group]
+    summary = finished.summary
+    assert finished.code == 1
+    assert summary["files"] == summary["uploaded"] + summary["failed"]
+    assert summary["failed"] == len(finished.reasons())
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_run_through_all_faults_has_no_unexpected_error(matrix: Matrix, group: str) -> None:
+    finished = matrix.runs[group]
+    assert not [reason for reason in finished.reasons().values() if "unexpected" in reason]
+    assert finished.complaints == []
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_run_through_all_faults_stores_no_wrong_object(matrix: Matrix, group: str) -> None:
+    finished, server = matrix.runs[group], matrix.servers[group]
+    wrong = server.wrong(BUCKET, matrix.root / group)
+    # What was damaged and reported as failed is no lie.
+    assert not wrong.keys() - finished.reasons().keys(), wrong
+
+
+@each_case(arrives=True)
+def test_a_file_arrives_in_spite_of(matrix: Matrix, case: Case) -> None:
+    assert matrix.reason(case) is None
+    assert case.key in matrix.server(case).objects(BUCKET)
+
+
+@each_case(arrives=False)
+def test_a_file_is_reported_with_the_reason_after(matrix: Matrix, case: Case) -> None:
+    assert matrix.reason(case)
+
+
+@pytest.mark.parametrize("case", ALL, ids=lambda case: case.key)
+def test_attempts_are_bounded_at(matrix: Matrix, case: Case) -> None:
+    server = matrix.server(case)
+    parts = 3 if case.kind == "part" else 1
+    attempts = server.requests[case.kind, case.key] / parts
+    # A file that is started anew has all attempts again; a kept connection that proves to be
+    # stale costs one more that nobody counts.
+    starts = 1 + RETRIES
+    assert 1 <= attempts <= 2 * starts * (1 + RETRIES)
+
+
+@pytest.mark.parametrize("case", ALL, ids=lambda case: case.key)
+def test_no_parts_are_left_behind_by(matrix: Matrix, case: Case) -> None:
+    if case.kind == "abort" and not case.arrives() and (case.always or case.word in FINAL):
+        return  # nothing can be done about a server that does not let go
+    uploads = matrix.server(case).open_uploads(BUCKET)
+    # An upload whose id never arrived cannot be aborted, but it has no parts.
+    assert not [upload for upload in uploads if upload.key == case.key and upload.parts]
+
+
+# the bucket
+
+
+@pytest.fixture(scope="module")
+def buckets() -> Iterator[dict[tuple[str, str, bool], str]]:
+    """(kind, word, always) -> how preparing a bucket failed; empty when it did not."""
+    with pytest.MonkeyPatch.context() as patch, FakeS3() as server:
+        for name, value in environment(server).items():
+            patch.setenv(name, value)
+        outcomes: dict[tuple[str, str, bool], str] = {}
+
+        def prepare(case: tuple[str, str, bool], name: str) -> None:
+            settings = CloudSettings("s3", name, server.endpoint, timeout=TIMEOUT)
+            policy, cloud = RetryPolicy(RETRIES), providers.load(settings)
+            for attempt in range(10):
+                try:
+                    cloud.prepare(True)
+                except Failure as failure:
+                    pause = policy.delay(failure, attempt, 0.5)
+                    if pause is None:
+                        outcomes[case] = str(failure)
+                        return
+                    gevent.sleep(pause)
+                else:
+                    there = name in server.buckets
+                    outcomes[case] = "" if there else "said to be there, and is not"
+                    return
+
+        tasks = []
+        for kind in ("head_bucket", "create_bucket"):
+            for word in HARMLESS + PASSING + REFUSED + FINAL:
+                for always in (False, True):
+                    name = f"bucket-{len(tasks)}"
+                    server.script(kind, name, word + "..." * always)
+                    tasks.append(gevent.spawn(prepare, (kind, word, always), name))
+        gevent.joinall(tasks, timeout=30, raise_error=True)
+        yield outcomes
+
+
+@pytest.mark.parametrize("word", HARMLESS + PASSING + REFUSED)
+@pytest.mark.parametrize("kind", ["head_bucket", "create_bucket"])
+def test_a_bucket_is_made_in_spite_of(
+    buckets: dict[tuple[str, str, bool], str], kind: str, word: str
+) -> None:
+    if kind == "head_bucket" and word in ("blank", "error200"):
+        pytest.skip("a HEAD that says yes cannot be told from one that lies")
+    assert buckets[kind, word, False] == ""
+
+
+@pytest.mark.parametrize("word", ["500", "503", "reset", "stall", "garbage", "400"])
+@pytest.mark.parametrize("kind", ["head_bucket", "create_bucket"])
+def test_a_bucket_that_cannot_be_made_is_told(
+    buckets: dict[tuple[str, str, bool], str], kind: str, word: str
+) -> None:
+    assert buckets[kind, word, True]
+
+
+# servers of other kinds
+
+
+@pytest.mark.parametrize("mode", ["new", "old", "kms"])
+def test_content_is_proven_on_a_server_that_is(mode: str, tmp_path: Path) -> None:
+    words = ["ok", "corrupt", "lost", "500", "reset@64K", "blank", "truncated", "wrong-checksum"]
+    group = [Case(kind, word, False) for kind in ("put", "part") for word in words]
+    if mode != "kms":  # which has checked the Content-MD5 and says no more
+        group += [Case(kind, "rot", always) for kind in ("put", "part") for always in (False, True)]
+    group += [Case("complete", word, False) for word in ("lost", "error200", "blank")]
+    with FakeS3(mode=mode, buckets=[BUCKET]) as server:
+        for case in group:
+            case.write_file(tmp_path)
+            case.arrange(server)
+        more = ["--json", "--timeout", TIMEOUT, "--retries", RETRIES]
+        finished = run(
+            *arguments(tmp_path, server.endpoint, BUCKET, *more), env=environment(server)
+        )
+        failed = {case.key for case in group if case.always}
+        assert finished.reasons().keys() == failed
+        assert server.wrong(BUCKET, tmp_path).keys() <= failed
+        assert server.objects(BUCKET).keys() >= {case.key for case in group} - failed
+
+
+@pytest.mark.parametrize("mode", ["old", "kms"])
+def test_what_a_server_proves_is_learned_once(mode: str, tmp_path: Path) -> None:
+    names = small_files(tmp_path, 200)
+    with FakeS3(mode=mode, buckets=[BUCKET]) as server:
+        told = arguments(tmp_path, server.endpoint, BUCKET, "--concurrency", 4, "--processes", 2)
+        assert run(*told, env=environment(server)).code == 0
+        assert server.stored.total() <= len(names) + 4
+
+
+# the clock and the credentials
+
+
+def test_a_clock_that_is_hours_off_is_corrected(tmp_path: Path) -> None:
+    names = small_files(tmp_path, 300)
+    with FakeS3(buckets=[BUCKET]) as server:
+        server.clock_offset, server.longest_skew = 7200.0, 900.0
+        told = arguments(tmp_path, server.endpoint, BUCKET, "--processes", 2, "--retries", 3)
+        finished = run(*told, env=environment(server))
+        assert (finished.code, finished.stderr) == (0, "")
+        assert server.objects(BUCKET).keys() == set(names)
+
+
+def test_a_clock_that_stays_wrong_ends_the_run(tmp_path: Path) -> None:
+    small_files(tmp_path, 20)
+    with FakeS3(buckets=[BUCKET]) as server:
+        # No Date that it gives is ever near what it wants.
+        server.longest_skew = -1.0
+        told = arguments(tmp_path, server.endpoint, BUCKET, "--retries", 3)
+        finished = run(*told, env=environment(server))
+        assert finished.code == 3
+        assert "RequestTimeTooSkewed" in finished.stderr
+
+
+def test_credentials_that_expire_in_mid_run_are_renewed(tmp_path: Path) -> None:
+    names = small_files(tmp_path / "data", 400)
+    current = tmp_path / "current"
+
+    def issue(number: int) -> None:
+        expiration = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 660))
+        text = (
+            f'{{"Version": 1, "AccessKeyId": "key-{number}", "SecretAccessKey": "s-{number}", '
+            f'"SessionToken": "token-{number}", "Expiration": "{expiration}"}}'
+        )
+        (tmp_path / "next").write_text(text)
+        os.replace(tmp_path / "next", current)
+
+    def hook(when: str, seen: Seen) -> None:
+        if when == "after" and server.stored.total() == 200 and not server.expired:
+            issue(2)
+            server.expired.add("key-1")
+
+    issue(1)
+    config = write(
+        tmp_path,
+        "config",
+        f"[default]\ncredential_process = /bin/cat {shlex.quote(str(current))}\n".encode(),
+    )
+    with FakeS3(buckets=[BUCKET]) as server:
+        server.users = {"key-1": "s-1", "key-2": "s-2"}
+        server.hook = hook
+        bare = {**environment(), "AWS_CONFIG_FILE": config, "AWS_REGION": "us-east-1"}
+        told = arguments(tmp_path / "data", server.endpoint, BUCKET, "--retries", 1)
+        finished = run(*told, env=bare)
+        assert (finished.code, finished.stderr) == (0, "")
+        stored = server.objects(BUCKET)
+        assert stored.keys() == set(names)
+        assert {it.access_key for it in stored.values()} == {"key-1", "key-2"}
+
+
+# faults that end the run
+
+
+@pytest.mark.parametrize("word", ["507", "expired", "delay:0.2,401"])
+def test_a_run_that_cannot_succeed_ends_at_once(word: str, tmp_path: Path) -> None:
+    small_files(tmp_path, 500)
+    with FakeS3(buckets=[BUCKET]) as server:
+        server.script("put", "*", f"{word}...")
+        told = arguments(tmp_path, server.endpoint, BUCKET, "--concurrency", 8)
+        finished = run(*told, env=environment(server))
+        assert finished.code == 3
+        assert len(finished.complaints) == 1
+        assert len(server.seen) < 100
+
+
+def test_a_server_that_never_answers_does_not_hold_the_run(tmp_path: Path) -> None:
+    small_files(tmp_path, 20)
+    with FakeS3(buckets=[BUCKET]) as server:
+        server.script("put", "*", "noanswer...")
+        told = arguments(tmp_path, server.endpoint, BUCKET, "--timeout", 0.5, "--retries", 1)
+        finished = run(*told, env=environment(server))
+        assert finished.code in (1, 3)
+        assert finished.seconds < 15
+
+
+def test_waits_that_the_server_asks_for_are_kept(tmp_path: Path) -> None:
+    write(tmp_path, "file")
+    with FakeS3(buckets=[BUCKET]) as server:
+        server.script("put", "file", "503@2")
+        told = arguments(tmp_path, server.endpoint, BUCKET)
+        assert run(*told, env=environment(server)).code == 0
+        first, second = [seen for seen in server.seen if seen.kind == "put"]
+        assert 2 <= second.at - first.at < 5
+
+
+def test_fewer_requests_are_in_flight_after_a_refusal(tmp_path: Path) -> None:
+    small_files(tmp_path, 600)
+    with FakeS3(buckets=[BUCKET]) as server:
+        server.script("put", "*", "delay:0.05,slowdown delay:0.05")
+        told = arguments(tmp_path, server.endpoint, BUCKET, "--processes", 1, "--concurrency", 64)
+        finished = (
+            run(*told, env=environment(server), timeout=None)
+            if False
+            else run(*told, env=environment(server))
+        )
+        assert finished.code == 0
+        assert server.most_in_flight <= 64
+
+
+# the server itself
+
+
+def test_the_server_refuses_a_wrong_signature() -> None:
+    with (
+        FakeS3(buckets=[BUCKET]) as server,
+        pytest.raises(Exception, match="SignatureDoesNotMatch"),
+    ):
+        server.boto3(secret_key="wrong").put_object(Bucket=BUCKET, Key="key", Body=b"")
+
+
+def test_the_server_keeps_what_boto3_gives_it() -> None:
+    key = "a b/~+é%&=?#"
+    with FakeS3(buckets=[BUCKET]) as server:
+        client = server.boto3()
+        client.put_object(Bucket=BUCKET, Key=key, Body=b"body", Metadata={"name": "value"})
+        assert client.get_object(Bucket=BUCKET, Key=key)["Body"].read() == b"body"
+        assert client.head_object(Bucket=BUCKET, Key=key)["Metadata"] == {"name": "value"}
+        assert [row["Key"] for row in client.list_objects_v2(Bucket=BUCKET)["Contents"]] == [key]
+
+
+def test_the_server_pages_its_lists() -> None:
+    with FakeS3(buckets=[BUCKET]) as server:
+        client = server.boto3()
+        for number in range(5):
+            client.put_object(Bucket=BUCKET, Key=f"key{number}", Body=b"")
+        pages = client.get_paginator("list_objects_v2").paginate(
+            Bucket=BUCKET, PaginationConfig={"PageSize": 2}
+        )
+        sizes = [len(page["Contents"]) for page in pages]
+        assert sizes == [2, 2, 1]
+
+
+def test_the_server_shows_open_uploads_and_their_parts() -> None:
+    with FakeS3(buckets=[BUCKET]) as server:
+        client = server.boto3()
+        upload = client.create_multipart_upload(Bucket=BUCKET, Key="key")["UploadId"]
+        part = partial(client.upload_part, Bucket=BUCKET, Key="key", UploadId=upload)
+        for number in (1, 2, 3):
+            part(PartNumber=number, Body=b"x" * number)
+        listed = client.list_parts(Bucket=BUCKET, Key="key", UploadId=upload, MaxParts=2)
+        assert [row["Size"] for row in listed["Parts"]] == [1, 2]
+        assert listed["NextPartNumberMarker"] == 2
+        uploads = client.list_multipart_uploads(Bucket=BUCKET)["Uploads"]
+        assert [row["UploadId"] for row in uploads] == [upload]

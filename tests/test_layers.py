@@ -1,0 +1,238 @@
+"""The house stands as DESIGN.md draws it: who may import whom, and what a process loads.
+
+Where a test fails for a new file, give the file its place in FLOORS: the lowest floor above all
+that it imports.  Files of one floor do not import each other, so there are no cycles.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+
+CLOUD = "<a cloud>"
+"""Stands for every public file of providers/ that has no place of its own."""
+FLOORS: tuple[set[str], ...] = (
+    {"providers.errors"},
+    {"providers.source"},
+    {"providers.base"},
+    {"providers._http", "providers._sigv4"},
+    {"providers._aws", "providers._conn_class"},
+    {"providers._libcloud"},
+    {CLOUD},
+    {"providers"},
+    {"_uploader"},
+    {"_uploader.errors", "_uploader.model"},
+    {"_uploader.config"},
+    {
+        "_uploader.dispatch",
+        "_uploader.journal",
+        "_uploader.knee",
+        "_uploader.machine",
+        "_uploader.progress",
+        "_uploader.report",
+        "_uploader.retry",
+        "_uploader.scan",
+        "_uploader.throttle",
+        "_uploader.wire",
+    },
+    {"_uploader.ledger", "_uploader.pool", "_uploader.supervisor"},
+    {"_uploader.run", "_uploader.worker"},
+    {"_uploader.__main__", "_uploader.cli", "_uploader.dropin"},
+    {"uploader"},
+)
+PATCHING = {"_uploader/__main__.py", "uploader.py"}
+"""The two places where a process is patched."""
+PATCH = "from gevent import monkey\nmonkey.patch_all()\n"
+
+
+def floor_of(module: str) -> int | None:
+    """The module's floor, counted from the ground; None when it has no place."""
+    for number, names in enumerate(FLOORS):
+        if module in names:
+            return number
+    package, _, name = module.rpartition(".")
+    return floor_of(CLOUD) if package == "providers" and not name.startswith("_") else None
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of the program: its name and its file."""
+    files = [REPO / "uploader.py", *REPO.glob("_uploader/**/*.py"), *REPO.glob("providers/**/*.py")]
+    named = {}
+    for file in files:
+        parts = file.relative_to(REPO).with_suffix("").parts
+        named[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return named
+
+
+def tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(), str(file))
+
+
+def imported(module: str) -> Iterator[str]:
+    """The modules that a module imports anywhere in its file; of the program, by full name."""
+    file = modules()[module]
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, *filter(None, [base])])
+            for alias in node.names:
+                whole = f"{base}.{alias.name}"
+                yield whole if whole in modules() else base
+
+
+def ours(module: str) -> bool:
+    return module.split(".")[0] in {"uploader", "_uploader", "providers", "tests", "bench"}
+
+
+@cache
+def loaded(code: str) -> frozenset[str]:
+    """The modules that a fresh interpreter holds after ``code``, each with its parents."""
+    report = "\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPO), "HOME": os.environ["HOME"]}
+    environment |= {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code + report],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return frozenset(json.loads(done.stdout))
+
+
+def opening(name: str, address: str) -> str:
+    """Code that opens a cloud as a worker does."""
+    return (
+        f"{PATCH}import _uploader.worker, providers\n"
+        "from providers.base import CloudSettings\n"
+        f"providers.load(CloudSettings({name!r}, 'b', {address!r})).open().close()"
+    )
+
+
+S3 = opening("s3", "http://127.0.0.1:1")
+LOCAL = opening("local", str(REPO))
+
+
+def blocks(node: ast.AST) -> Iterator[list[ast.stmt]]:
+    """Every list of statements in a tree."""
+    for child in ast.walk(node):
+        for _, value in ast.iter_fields(child):
+            if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
+                yield value
+
+
+def is_patch(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and ast.unparse(node) == "monkey.patch_all()"
+
+
+class TestFloors:
+    @pytest.mark.parametrize("module", modules())
+    def test_each_file_has_its_place(self, module: str) -> None:
+        assert floor_of(module) is not None, (
+            f"{modules()[module].relative_to(REPO)} is new: give {module} its place in FLOORS of "
+            f"{Path(__file__).name}, and DESIGN.md a line for it"
+        )
+
+    def test_each_place_has_its_file(self) -> None:
+        missing = set().union(*FLOORS) - {CLOUD, *modules()}
+        assert not missing, f"FLOORS names files that are not there: {sorted(missing)}"
+
+    @pytest.mark.parametrize("module", modules())
+    def test_imports_go_down(self, module: str) -> None:
+        floor = floor_of(module)
+        for other in filter(ours, imported(module)):
+            below = floor_of(other)
+            assert below is not None, f"{module} imports {other}, which has no place in the house"
+            assert floor is not None
+            assert below < floor, f"{module} imports {other}, which is not below it"
+
+    def test_clouds_do_not_import_each_other(self) -> None:
+        """They share a floor; this is here so that the rule can be found."""
+        clouds = [name for name in modules() if floor_of(name) == floor_of(CLOUD)]
+        assert "providers.s3" in clouds
+        for cloud in clouds:
+            assert not set(imported(cloud)) & set(clouds)
+
+    @pytest.mark.parametrize("module", ["_uploader", "providers.errors", "providers.base"])
+    def test_what_everything_rests_on_imports_nothing_foreign(self, module: str) -> None:
+        names = {name.split(".")[0] for name in imported(module) if not ours(name)}
+        assert names <= sys.stdlib_module_names
+
+    @pytest.mark.parametrize("module", ["dispatch", "retry", "throttle"])
+    def test_what_decides_does_not_look_at_the_world(self, module: str) -> None:
+        """Time, randomness and samples are arguments, so that tests can give them."""
+        looking = {"asyncio", "gevent", "os", "random", "socket", "threading", "time"}
+        assert looking.isdisjoint(imported(f"_uploader.{module}"))
+
+
+class TestLight:
+    @pytest.mark.parametrize("module", ["cli", "run", "supervisor"])
+    def test_the_side_of_the_supervisor_loads_no_network(self, module: str) -> None:
+        heavy = {"gevent", "libcloud", "requests", "botocore", "awscrt", "httptools"}
+        assert heavy.isdisjoint(loaded(f"import _uploader.{module}"))
+
+    @pytest.mark.parametrize("module", ["base", "errors", "source"])
+    def test_the_contract_of_the_clouds_loads_no_cloud(self, module: str) -> None:
+        """Both sides import it."""
+        heavy = {"gevent", "libcloud", "requests", "botocore", "awscrt", "httptools", "ssl"}
+        assert heavy.isdisjoint(loaded(f"import providers.{module}"))
+
+    @pytest.mark.parametrize("code", [S3, LOCAL], ids=["s3", "local"])
+    def test_a_worker_loads_no_journal_and_no_command_line(self, code: str) -> None:
+        names = loaded(code)
+        assert "_uploader.worker" in names
+        assert {"sqlite3", "argparse", "tqdm", "_uploader.run"}.isdisjoint(names)
+
+    def test_a_worker_with_keys_in_its_environment_loads_no_botocore(self) -> None:
+        names = loaded(S3)
+        assert "providers.s3" in names
+        assert "botocore" not in names
+
+    def test_a_worker_loads_the_cloud_it_needs_only(self) -> None:
+        assert "providers.s3" not in loaded(LOCAL)
+
+
+class TestPatching:
+    def test_two_places_patch(self) -> None:
+        files = [*modules().values(), *REPO.glob("bench/**/*.py")]
+        found = {
+            str(file.relative_to(REPO))
+            for file in files
+            for node in ast.walk(tree(file))
+            if isinstance(node, ast.Attribute) and node.attr.startswith("patch_")
+        }
+        assert found == PATCHING
+
+    @pytest.mark.parametrize("name", sorted(PATCHING))
+    def test_nothing_but_gevent_is_imported_before(self, name: str) -> None:
+        """What was imported before keeps the blocking functions it took along."""
+        [block] = [block for block in blocks(tree(REPO / name)) if any(map(is_patch, block))]
+        patch = next(filter(is_patch, block))
+        before = block[: block.index(patch)]
+        imports = [n for n in before if isinstance(n, (ast.Import, ast.ImportFrom))]
+        assert [ast.unparse(node) for node in imports] == ["from gevent import monkey"]
+
+    def test_the_package_itself_imports_nothing(self) -> None:
+        """It is loaded before its ``__main__``."""
+        assert set(imported("_uploader")) <= {"__future__"}
+
+    def test_a_worker_is_patched(self) -> None:
+        code = "import _uploader.__main__, gevent.monkey as m; assert m.is_module_patched('socket')"
+        assert "_uploader.worker" in loaded(code)

@@ -1,0 +1,727 @@
+"""S3 alone: what goes over the wire, and what each answer means."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+import time
+from base64 import b64encode
+from calendar import timegm
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+import pytest
+import trustme
+from awscrt.checksums import combine_crc64nvme, crc64nvme
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials as BotoCredentials
+
+from providers._sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, Credentials
+from providers.base import CloudSettings, Part
+from providers.errors import Denied, Failure, Fatal, NotFound, Rejected, Throttled, Transient
+from providers.s3 import S3Cloud, S3Driver, S3Session, Service
+from providers.source import BLOCK_SIZE, Source
+from tests.scripted import CLOSE, RESET, Answer, Request, ScriptedServer, reply
+from tests.servers.ceph import CephRGW
+
+KEYS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+TEMPORARY = KEYS._replace(token="AQoDYXdzEJr//token+value==")
+BUCKET = "bucket"
+CHECKSUM = "x-amz-checksum-crc64nvme"
+CONTENT = b"The quick brown fox"
+COMPLETED = reply(body=b"<R><Key>key</Key><ETag>&quot;etag-2&quot;</ETag></R>")
+METADATA = [("mode", "0100644"), ("mtime", "1.000000000")]
+
+
+def checksum_of(content: bytes) -> str:
+    return b64encode(crc64nvme(content).to_bytes(8, "big")).decode()
+
+
+def md5_of(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
+
+
+def stored(request: Request) -> bytes:
+    """A service that knows the checksum accepts what it got."""
+    headers = {CHECKSUM.replace("-", "_"): checksum_of(request.body)}
+    return reply(etag=f'"{md5_of(request.body)}"', **headers)
+
+
+def stored_without_echo(request: Request) -> bytes:
+    """An older service, which knows MD5 only, accepts what it got."""
+    return reply(etag=f'"{md5_of(request.body)}"')
+
+
+def error(status: int, code: str, message: str = "", fields: str = "", **headers: str) -> bytes:
+    body = f"<Error><Code>{code}</Code><Message>{message}</Message>{fields}</Error>"
+    return reply(status, f'<?xml version="1.0"?>\n{body}'.encode(), **headers)
+
+
+def session_on(
+    server: ScriptedServer,
+    credentials: Callable[[], Credentials] = lambda: KEYS,
+    region: str = "us-east-1",
+    ca_bundle: str | None = None,
+) -> S3Session:
+    service = Service(server.endpoint, region, credentials, ca_bundle=ca_bundle, timeout=5)
+    return S3Session(S3Driver(service), BUCKET)
+
+
+class Conversation:
+    """A session with a scripted server, and files to send."""
+
+    def __init__(self, server: ScriptedServer, session: S3Session, directory: Path) -> None:
+        self.server = server
+        self.session = session
+        self._path = directory / "file"
+
+    @property
+    def requests(self) -> list[Request]:
+        return self.server.requests
+
+    def put(self, content: bytes = CONTENT, key: str = "key") -> None:
+        self._path.write_bytes(content)
+        with Source(str(self._path)) as source:
+            self.session.put(key, source, METADATA, "text/plain")
+
+    def put_part(self, number: int, content: bytes) -> Part:
+        self._path.write_bytes(content)
+        with Source(str(self._path)) as source:
+            return self.session.put_part("key", "id", number, source, 0, len(content))
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Callable[..., Any]:
+    """Opens a conversation in which the server gives these answers."""
+
+    @contextmanager
+    def open_conversation(*answers: Answer, **options: Any) -> Iterator[Conversation]:
+        with (
+            ScriptedServer(*answers) as server,
+            closing(session_on(server, **options)) as session,
+        ):
+            yield Conversation(server, session, tmp_path)
+
+    return open_conversation
+
+
+# The request, over the wire.
+
+
+def is_signed_right(request: Request, scheme: str, credentials: Credentials) -> bool:
+    """botocore comes to the same signature from what arrived."""
+    scope, names, signature = request.headers["authorization"].split(", ")
+    signed = names.removeprefix("SignedHeaders=").split(";")
+    url = f"{scheme}://{request.headers['host']}{request.target}"
+    path = request.target.partition("?")[0]
+    assert path == quote(unquote(path), safe="/~"), "S3 checks the path in this form"
+    rebuilt = AWSRequest(request.method, url, data=request.body)
+    for name in signed:
+        rebuilt.headers[name] = request.headers[name]
+    rebuilt.context["timestamp"] = request.headers["x-amz-date"]
+    auth = S3SigV4Auth(BotoCredentials(*credentials), "s3", "us-east-1")
+    text = auth.string_to_sign(rebuilt, auth.canonical_request(rebuilt))
+    assert scope == f"AWS4-HMAC-SHA256 Credential={auth.scope(rebuilt)}"
+    assert {"host", *[name for name in request.headers if name.startswith("x-amz-")]} <= {*signed}
+    return signature == f"Signature={auth.signature(text, rebuilt)}"
+
+
+@pytest.mark.parametrize(
+    "key", ["key", "a b+c%~&#?'\"(!)", "/a//b/../c/", "Grüße/🎉", "line\nbreak", "x" * 1024]
+)
+def test_a_put_is_signed_right(talk: Any, key: str) -> None:
+    with talk(stored) as conversation:
+        conversation.put(key=key)
+    assert is_signed_right(conversation.requests[0], "http", KEYS)
+
+
+def test_every_kind_of_request_is_signed_right(talk: Any) -> None:
+    begun = reply(body=b"<R><UploadId>an+id/with=odd&amp;signs</UploadId></R>")
+    uploads = b"<R><Upload><Key>k</Key><UploadId>i</UploadId>"
+    uploads += b"<Initiated>2026-01-01T00:00:00.000Z</Initiated></Upload></R>"
+    answers = [reply(), begun, stored, COMPLETED, reply(204), reply(body=uploads)]
+    with talk(*answers) as conversation:
+        session = conversation.session
+        session.stat("key")
+        upload_id = session.begin("key", METADATA, "text/plain")
+        part = conversation.put_part(1, CONTENT)
+        session.complete("key", upload_id, [part])
+        session.abort("key", upload_id)
+        list(session.uploads("prefix/"))
+    assert [request.method for request in conversation.requests] == [
+        *("HEAD", "POST", "PUT", "POST", "DELETE", "GET")
+    ]
+    assert all(is_signed_right(request, "http", KEYS) for request in conversation.requests)
+
+
+def test_libclouds_own_requests_are_signed_right(talk: Any) -> None:
+    namespace = b'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
+    listing = reply(body=b"<R %b><IsTruncated>false</IsTruncated></R>" % namespace)
+    with talk(reply(), listing, credentials=lambda: TEMPORARY) as conversation:
+        driver = conversation.session.driver
+        container = driver.get_container(BUCKET)
+        driver.list_container_objects(container, prefix="a b+c%~&#?é")
+    for request in conversation.requests:
+        # libcloud writes a space as "+", which a service reads as a space and checks as "%20".
+        spelled = request._replace(target=request.target.replace("+", "%20"))
+        assert is_signed_right(spelled, "http", TEMPORARY)
+
+
+def test_a_session_token_is_sent_and_signed(talk: Any) -> None:
+    with talk(stored, credentials=lambda: TEMPORARY) as conversation:
+        conversation.put()
+    assert conversation.requests[0].headers["x-amz-security-token"] == TEMPORARY.token
+    assert is_signed_right(conversation.requests[0], "http", TEMPORARY)
+
+
+@pytest.mark.parametrize("size", [0, 100, BLOCK_SIZE, BLOCK_SIZE + 1])
+def test_over_plain_http_the_body_is_signed(talk: Any, size: int) -> None:
+    with talk(stored) as conversation:
+        conversation.put(bytes(size))
+    sent = conversation.requests[0]
+    assert sent.headers["x-amz-content-sha256"] == hashlib.sha256(bytes(size)).hexdigest()
+    assert sent.body == bytes(size)
+
+
+@pytest.mark.parametrize("size", [0, BLOCK_SIZE + 1])
+def test_over_tls_the_body_is_not_signed(tmp_path: Path, size: int) -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with (
+        ScriptedServer(stored, tls=context) as server,
+        closing(session_on(server, ca_bundle=str(tmp_path / "ca.pem"))) as session,
+    ):
+        Conversation(server, session, tmp_path).put(bytes(size))
+    assert server.requests[0].headers["x-amz-content-sha256"] == UNSIGNED_PAYLOAD
+    assert is_signed_right(server.requests[0], "https", KEYS)
+    assert server.requests[0].body == bytes(size)
+
+
+def test_a_put_carries_metadata_type_and_checksum(talk: Any) -> None:
+    with talk(stored) as conversation:
+        conversation.put()
+    request = conversation.requests[0]
+    expected = {
+        "content-length": str(len(CONTENT)),
+        "content-type": "text/plain",
+        "x-amz-meta-mode": "0100644",
+        "x-amz-meta-mtime": "1.000000000",
+        CHECKSUM: checksum_of(CONTENT),
+    }
+    assert (request.method, request.target) == ("PUT", "/bucket/key")
+    assert expected.items() <= request.headers.items()
+
+
+def test_one_connection_serves_all_requests_of_a_session(talk: Any) -> None:
+    with talk(stored, stored, reply()) as conversation:
+        conversation.put()
+        conversation.put()
+        conversation.session.stat("key")
+        assert len(conversation.server.peers) == 1
+
+
+# Where a bucket is.
+
+
+@pytest.mark.parametrize(
+    ("region", "bucket", "authority", "path"),
+    [
+        ("us-east-1", "b", "b.s3.us-east-1.amazonaws.com", "/"),
+        ("eu-central-2", "a-b", "a-b.s3.eu-central-2.amazonaws.com", "/"),
+        ("us-east-1", "with.dots", "s3.us-east-1.amazonaws.com", "/with.dots/"),
+        ("cn-north-1", "b", "b.s3.cn-north-1.amazonaws.com.cn", "/"),
+    ],
+)
+def test_the_address_of_a_bucket_on_aws(
+    region: str, bucket: str, authority: str, path: str
+) -> None:
+    endpoint, base = Service(None, region, lambda: KEYS).address(bucket)
+    assert (endpoint.secure, endpoint.authority, base) == (True, authority, path)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9000", "https://s3.example.com/"])
+def test_the_address_of_a_bucket_elsewhere(url: str) -> None:
+    endpoint, base = Service(url, "us-east-1", lambda: KEYS).address("b")
+    assert (endpoint.authority, base) == (urlsplit(url).netloc, "/b/")
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:9000", "ftp://h", "http://h/path", "http://u:p@h"])
+def test_an_endpoint_that_is_no_url_is_fatal(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEYS.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEYS.secret_key)
+    with pytest.raises(Fatal, match="--endpoint-url"):
+        S3Cloud(CloudSettings("s3", BUCKET, url))
+
+
+def test_missing_credentials_are_fatal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(Fatal, match="no credentials"):
+        S3Cloud(CloudSettings("s3", BUCKET, "http://127.0.0.1:1"))
+
+
+def test_an_unreadable_ca_file_is_fatal() -> None:
+    with pytest.raises(Fatal, match="/no/such/file"):
+        Service("https://127.0.0.1", "us-east-1", lambda: KEYS, ca_bundle="/no/such/file")
+
+
+# Proof of content.
+
+
+def test_an_echoed_checksum_is_proof_and_no_md5_is_sent(talk: Any) -> None:
+    with talk(stored, stored) as conversation:
+        conversation.put()
+        conversation.put()
+    assert not any("content-md5" in request.headers for request in conversation.requests)
+
+
+def test_an_etag_that_is_the_md5_is_proof(talk: Any) -> None:
+    with talk(stored_without_echo, stored_without_echo) as conversation:
+        conversation.put()
+        conversation.put(bytes(BLOCK_SIZE + 1))
+
+
+def test_another_checksum_in_the_echo_is_transient(talk: Any) -> None:
+    wrong = reply(etag=f'"{md5_of(CONTENT)}"', x_amz_checksum_crc64nvme=checksum_of(b"other"))
+    with talk(wrong) as conversation, pytest.raises(Transient, match="checksum"):
+        conversation.put()
+
+
+def test_another_etag_without_echo_is_transient(talk: Any) -> None:
+    wrong = reply(etag=f'"{md5_of(b"other")}"')
+    with talk(wrong) as conversation, pytest.raises(Transient, match="ETag"):
+        conversation.put()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"etag": f'"{"0" * 32}"', "x_amz_server_side_encryption": "aws:kms"},
+        {"etag": f'"{"0" * 32}"', "x_amz_server_side_encryption_customer_algorithm": "AES256"},
+        {"etag": '"no-md5"'},
+    ],
+    ids=["KMS", "customer key", "another kind of ETag"],
+)
+def test_without_other_proof_a_content_md5_is_sent(talk: Any, headers: dict[str, str]) -> None:
+    with talk(reply(**headers), reply(**headers), reply(**headers)) as conversation:
+        conversation.put()
+        conversation.put()
+    expected = b64encode(hashlib.md5(CONTENT).digest()).decode()
+    sent = [request.headers.get("content-md5") for request in conversation.requests]
+    assert sent == [None, expected, expected]
+    assert {request.body for request in conversation.requests} == {CONTENT}
+    assert is_signed_right(conversation.requests[1], "http", KEYS)
+
+
+def test_s3s_own_encryption_leaves_the_etag_an_md5(talk: Any) -> None:
+    answer = reply(etag=f'"{md5_of(CONTENT)}"', x_amz_server_side_encryption="AES256")
+    with talk(answer) as conversation:
+        conversation.put()
+
+
+# What an answer means.
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (error(500, "InternalError"), Transient),
+        (reply(500), Transient),
+        (error(200, "InternalError"), Transient),
+        (reply(200), Transient),
+        (reply(502, b"<html>Bad Gateway</html>"), Transient),
+        (reply(504), Transient),
+        (reply(408), Transient),
+        (error(400, "RequestTimeout"), Transient),
+        (error(400, "BadDigest"), Transient),
+        (error(400, "XAmzContentChecksumMismatch"), Transient),
+        (error(409, "OperationAborted"), Transient),
+        (error(503, "SlowDown"), Throttled),
+        (reply(503), Throttled),
+        (reply(429), Throttled),
+        (error(400, "RequestLimitExceeded"), Throttled),
+        (error(403, "AccessDenied", "Access Denied"), Denied),
+        (reply(403), Denied),
+        (reply(401), Denied),
+        (error(404, "NoSuchKey"), NotFound),
+        (reply(404), NotFound),
+        (error(404, "NoSuchBucket"), Fatal),
+        (error(403, "SignatureDoesNotMatch"), Fatal),
+        (error(403, "InvalidAccessKeyId"), Fatal),
+        (error(400, "ExpiredToken"), Fatal),
+        (error(400, "InvalidToken"), Fatal),
+        (error(507, "InsufficientStorage"), Fatal),
+        (error(400, "KeyTooLongError"), Rejected),
+        (error(413, "EntityTooLarge"), Rejected),
+        (error(501, "NotImplemented"), Rejected),
+        (RESET, Transient),
+        (CLOSE, Transient),
+        (b"garbage\r\n\r\n", Transient),
+    ],
+)
+def test_the_failure_that_an_answer_stands_for(
+    talk: Any, answer: bytes, kind: type[Failure]
+) -> None:
+    with talk(answer) as conversation, pytest.raises(Failure) as caught:
+        conversation.put(bytes(BLOCK_SIZE + 1))
+    assert type(caught.value) is kind
+    assert str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_session_is_usable_after_a_reset(talk: Any) -> None:
+    with talk(RESET, stored) as conversation:
+        with pytest.raises(Transient):
+            conversation.put(bytes(BLOCK_SIZE + 1))
+        conversation.put()
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_retry_after_is_told(talk: Any, status: int) -> None:
+    with talk(reply(status, retry_after="7")) as conversation, pytest.raises(Transient) as caught:
+        conversation.put()
+    assert caught.value.after == 7
+
+
+@pytest.mark.parametrize("value", ["", "soon", "-1", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_a_retry_after_of_another_kind_is_left_out(talk: Any, value: str) -> None:
+    with talk(reply(503, retry_after=value)) as conversation, pytest.raises(Throttled) as caught:
+        conversation.put()
+    assert caught.value.after is None
+
+
+@pytest.mark.parametrize("message", ["Access Denied", "two\n lines", ""])
+def test_the_services_words_are_kept_in_one_line(talk: Any, message: str) -> None:
+    answer = error(403, "AccessDenied", message)
+    with talk(answer) as conversation, pytest.raises(Denied) as caught:
+        conversation.put()
+    expected = " ".join(message.split())
+    assert str(caught.value) == (f"AccessDenied: {expected}" if expected else "AccessDenied")
+
+
+def test_a_stale_connection_is_replaced_at_once(talk: Any) -> None:
+    with talk(stored, CLOSE, stored) as conversation:
+        conversation.put()
+        conversation.put()
+
+
+# Clock and credentials.
+
+
+def test_the_clock_follows_the_service(talk: Any) -> None:
+    skewed = error(403, "RequestTimeTooSkewed", date=formatdate(time.time() + 7200, usegmt=True))
+    with talk(skewed, stored) as conversation:
+        with pytest.raises(Transient, match="clock"):
+            conversation.put()
+        conversation.put()
+    first, second = [
+        timegm(time.strptime(request.headers["x-amz-date"], "%Y%m%dT%H%M%SZ"))
+        for request in conversation.requests
+    ]
+    assert second - first == pytest.approx(7200, abs=10)
+
+
+def test_a_clock_that_was_followed_in_vain_is_fatal(talk: Any) -> None:
+    skewed = error(403, "RequestTimeTooSkewed", date=formatdate(time.time() + 7200, usegmt=True))
+    with talk(skewed, skewed) as conversation:
+        with pytest.raises(Transient):
+            conversation.put()
+        with pytest.raises(Fatal, match="RequestTimeTooSkewed"):
+            conversation.put()
+
+
+def test_skew_without_a_date_is_fatal(talk: Any) -> None:
+    with talk(error(403, "RequestTimeTooSkewed")) as conversation, pytest.raises(Fatal):
+        conversation.put()
+
+
+def test_an_expired_token_that_was_renewed_meanwhile_is_transient(talk: Any) -> None:
+    current = TEMPORARY
+
+    def expired(request: Request) -> bytes:
+        nonlocal current
+        current = TEMPORARY._replace(token="renewed")
+        return error(400, "ExpiredToken", "The provided token has expired.")
+
+    with talk(expired, stored, credentials=lambda: current) as conversation:
+        with pytest.raises(Transient, match="renewed credentials"):
+            conversation.put()
+        conversation.put()
+    assert conversation.requests[1].headers["x-amz-security-token"] == "renewed"
+
+
+# The bucket.
+
+
+def prepare(conversation: Conversation, create: bool = False) -> str:
+    return conversation.session.prepare_bucket(create)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [reply(301, x_amz_bucket_region="eu-west-3")],
+        [reply(400, x_amz_bucket_region="eu-west-3")],
+        [reply(403, x_amz_bucket_region="eu-west-3")],
+        [
+            reply(400),
+            error(400, "AuthorizationHeaderMalformed", fields="<Region>eu-west-3</Region>"),
+        ],
+    ],
+    ids=["301", "400", "403", "only a body tells"],
+)
+def test_a_bucket_in_another_region_is_fatal(talk: Any, answers: list[bytes]) -> None:
+    expected = "in region eu-west-3, not us-east-1: use --region"
+    with talk(*answers) as conversation, pytest.raises(Fatal, match=expected):
+        prepare(conversation)
+
+
+def test_a_bucket_that_may_not_be_looked_at_may_still_be_written_to(talk: Any) -> None:
+    with talk(reply(403), error(403, "AccessDenied")) as conversation:
+        assert prepare(conversation) == ""
+
+
+@pytest.mark.parametrize("code", ["SignatureDoesNotMatch", "InvalidAccessKeyId"])
+def test_a_refused_look_at_the_bucket_is_explained(talk: Any, code: str) -> None:
+    answers = [reply(403), error(403, code, "Not you.")]
+    with talk(*answers) as conversation, pytest.raises(Fatal, match=f"{code}: Not you."):
+        prepare(conversation)
+
+
+def test_a_bucket_outside_the_default_region_is_created_there(talk: Any) -> None:
+    with talk(reply(404), reply(), region="eu-west-3") as conversation:
+        assert "created" in prepare(conversation, create=True)
+    head, put = conversation.requests
+    assert (head.method, put.method, put.target) == ("HEAD", "PUT", "/bucket")
+    assert b"<LocationConstraint>eu-west-3</LocationConstraint>" in put.body
+    assert "x-amz-acl" not in put.headers
+
+
+def test_a_bucket_in_the_default_region_is_created_without_a_body(talk: Any) -> None:
+    with talk(reply(404), reply()) as conversation:
+        prepare(conversation, create=True)
+    assert conversation.requests[1].body == b""
+    assert conversation.requests[1].headers["x-amz-content-sha256"] == EMPTY_SHA256
+
+
+def test_a_bucket_that_another_run_of_ours_has_just_created_will_do(talk: Any) -> None:
+    with talk(reply(404), error(409, "BucketAlreadyOwnedByYou")) as conversation:
+        assert prepare(conversation, create=True) == ""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [error(409, "BucketAlreadyExists"), error(403, "AccessDenied"), error(400, "TooManyBuckets")],
+)
+def test_a_bucket_that_cannot_be_created_is_fatal(talk: Any, answer: bytes) -> None:
+    with talk(reply(404), answer) as conversation, pytest.raises(Fatal, match="cannot be created"):
+        prepare(conversation, create=True)
+
+
+# Multipart uploads.
+
+PARTS = [CONTENT, b"the end"]
+NO_SUCH_UPLOAD = error(404, "NoSuchUpload")
+
+
+def put_parts(conversation: Conversation) -> list[Part]:
+    return [conversation.put_part(number, part) for number, part in enumerate(PARTS, 1)]
+
+
+def test_complete_names_the_parts_and_the_checksum_of_the_whole(talk: Any) -> None:
+    with talk(stored, stored, COMPLETED) as conversation:
+        conversation.session.complete("key", "id", put_parts(conversation))
+    request = conversation.requests[-1]
+    assert (request.method, request.target) == ("POST", "/bucket/key?uploadId=id")
+    assert request.headers[CHECKSUM] == checksum_of(b"".join(PARTS))
+    assert request.headers["x-amz-checksum-type"] == "FULL_OBJECT"
+    assert request.headers["x-amz-mp-object-size"] == str(len(b"".join(PARTS)))
+    for number, part in enumerate(PARTS, 1):
+        assert f"<PartNumber>{number}</PartNumber>".encode() in request.body
+        assert md5_of(part).encode() in request.body
+        assert checksum_of(part).encode() in request.body
+
+
+def test_a_service_without_the_checksum_is_not_told_it_on_complete(talk: Any) -> None:
+    answers = [stored_without_echo, stored_without_echo, COMPLETED]
+    with talk(*answers) as conversation:
+        conversation.session.complete("key", "id", put_parts(conversation))
+    request = conversation.requests[-1]
+    assert CHECKSUM not in request.headers
+    assert b"Checksum" not in request.body
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [("InternalError", Transient), ("SlowDown", Throttled), ("SomethingElse", Transient)],
+)
+def test_an_error_inside_a_200_on_complete_is_no_success(
+    talk: Any, code: str, kind: type[Failure]
+) -> None:
+    with talk(stored, stored, error(200, code)) as conversation:
+        parts = put_parts(conversation)
+        with pytest.raises(Failure) as caught:
+            conversation.session.complete("key", "id", parts)
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize("body", [b"", b"<html/>", b"<R/>", b"no XML"])
+def test_a_200_on_complete_that_names_no_object_is_transient(talk: Any, body: bytes) -> None:
+    with talk(stored, stored, reply(body=body)) as conversation:
+        parts = put_parts(conversation)
+        with pytest.raises(Transient):
+            conversation.session.complete("key", "id", parts)
+
+
+def test_an_empty_etag_on_complete_as_ceph_gives_it_will_do(talk: Any) -> None:
+    answer = reply(body=b"<R><Key>key</Key><ETag></ETag></R>")
+    with talk(stored, stored, answer) as conversation:
+        conversation.session.complete("key", "id", put_parts(conversation))
+
+
+def test_another_checksum_on_complete_is_transient(talk: Any) -> None:
+    wrong = checksum_of(b"other")
+    answer = reply(
+        body=f"<R><Key>key</Key><ChecksumCRC64NVME>{wrong}</ChecksumCRC64NVME></R>".encode()
+    )
+    with talk(stored, stored, answer) as conversation:
+        parts = put_parts(conversation)
+        with pytest.raises(Transient, match="checksum"):
+            conversation.session.complete("key", "id", parts)
+
+
+def etag_of_the_whole() -> str:
+    digests = b"".join(hashlib.md5(part).digest() for part in PARTS)
+    return f'"{md5_of(digests)}-{len(PARTS)}"'
+
+
+def test_complete_after_a_complete_that_had_succeeded_is_success(talk: Any) -> None:
+    answers = [stored, stored, NO_SUCH_UPLOAD, reply(etag=etag_of_the_whole())]
+    with talk(*answers) as conversation:
+        conversation.session.complete("key", "id", put_parts(conversation))
+
+
+@pytest.mark.parametrize(
+    "head", [reply(404), reply(etag=f'"{md5_of(b"other")}"')], ids=["no object", "another object"]
+)
+def test_complete_of_an_upload_that_is_gone(talk: Any, head: bytes) -> None:
+    with talk(stored, stored, NO_SUCH_UPLOAD, head) as conversation:
+        parts = put_parts(conversation)
+        with pytest.raises(NotFound, match="NoSuchUpload"):
+            conversation.session.complete("key", "id", parts)
+
+
+def test_an_upload_without_a_name_is_transient(talk: Any) -> None:
+    with talk(reply(body=b"<R/>")) as conversation, pytest.raises(Transient):
+        conversation.session.begin("key", METADATA, "text/plain")
+
+
+def test_abort_of_an_upload_that_is_gone_is_no_error(talk: Any) -> None:
+    with talk(NO_SUCH_UPLOAD) as conversation:
+        conversation.session.abort("key", "id")
+
+
+def test_a_listing_of_uploads_is_followed_to_its_end(talk: Any) -> None:
+    def page(key: str, rest: str) -> bytes:
+        row = f"<Key>{key}</Key><UploadId>id-{key}</UploadId>"
+        row += "<Initiated>2026-01-01T00:00:00.000Z</Initiated>"
+        text = (
+            f'<R xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Upload>{row}</Upload>{rest}</R>'
+        )
+        return reply(body=text.encode())
+
+    more = "<IsTruncated>true</IsTruncated>"
+    more += "<NextKeyMarker>a b</NextKeyMarker><NextUploadIdMarker>1</NextUploadIdMarker>"
+    with talk(page("a", more), page("b", "<IsTruncated>false</IsTruncated>")) as conversation:
+        found = list(conversation.session.uploads(""))
+    assert [(row.key, row.upload_id, row.begun) for row in found] == [
+        ("a", "id-a", 1767225600),
+        ("b", "id-b", 1767225600),
+    ]
+    assert conversation.requests[1].target == (
+        "/bucket?key-marker=a%20b&upload-id-marker=1&uploads="
+    )
+
+
+def test_checksums_of_parts_combine_to_that_of_the_whole() -> None:
+    first, second = PARTS
+    combined = combine_crc64nvme(crc64nvme(first), crc64nvme(second), len(second))
+    assert combined == crc64nvme(first + second)
+
+
+# libcloud's own calls, on a service that verifies each signature.
+
+
+@pytest.fixture
+def driver(ceph: CephRGW) -> Iterator[S3Driver]:
+    keys = Credentials(ceph.access_key, ceph.secret_key)
+    driver = S3Driver(Service(ceph.endpoint, "us-east-1", lambda: keys, timeout=10))
+    yield driver
+    driver.close()
+
+
+@pytest.fixture
+def container(driver: S3Driver, ceph: CephRGW) -> Iterator[Any]:
+    name = "libclouds-own-calls"
+    yield driver.create_container(name)
+    container = driver.get_container(name)
+    for item in driver.list_container_objects(container):
+        driver.delete_object(item)
+    driver.delete_container(container)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    return path
+
+
+def test_upload_object_and_get_object(driver: S3Driver, container: Any, file: Path) -> None:
+    extra = {"meta_data": {"Origin": "tape"}, "content_type": "text/x-test"}
+    uploaded = driver.upload_object(str(file), container, "a b+c", extra=extra)
+    found = driver.get_object(container.name, "a b+c")
+    assert (found.size, found.hash, found.meta_data) == (
+        len(CONTENT),
+        uploaded.hash,
+        {"origin": "tape"},
+    )
+    assert found.extra["content_type"] == "text/x-test"
+
+
+def test_list_container_objects(driver: S3Driver, container: Any, file: Path) -> None:
+    for key in ("a +/1", "a +/2%é", "b/1"):
+        driver.upload_object(str(file), container, key)
+    found = driver.list_container_objects(container, prefix="a +/")
+    assert [item.name for item in found] == ["a +/1", "a +/2%é"]
+
+
+def test_delete_object(driver: S3Driver, container: Any, file: Path) -> None:
+    assert driver.delete_object(driver.upload_object(str(file), container, "key"))
+    assert driver.list_container_objects(container) == []
+
+
+def test_download_object(driver: S3Driver, container: Any, file: Path, tmp_path: Path) -> None:
+    uploaded = driver.upload_object(str(file), container, "key")
+    assert driver.download_object(uploaded, str(tmp_path / "copy"))
+    assert (tmp_path / "copy").read_bytes() == CONTENT
+
+
+def test_download_object_as_stream(driver: S3Driver, container: Any, file: Path) -> None:
+    uploaded = driver.upload_object(str(file), container, "key")
+    assert b"".join(driver.download_object_as_stream(uploaded)) == CONTENT
+
+
+def test_upload_object_via_stream(driver: S3Driver, container: Any) -> None:
+    driver.upload_object_via_stream(iter([CONTENT, b"more"]), container, "key")
+    assert driver.get_object(container.name, "key").size == len(CONTENT) + 4
+
+
+def test_list_containers(driver: S3Driver, container: Any) -> None:
+    assert container.name in [found.name for found in driver.list_containers()]
