@@ -24,6 +24,8 @@ WINDOW_FILES = 512
 """Files that a worker may hold, begun or not; more when it has more than half of that in flight."""
 WINDOW_BYTES = 256 * 2**20
 """Bytes that a worker may hold: with more, it waits while others have nothing to do."""
+UNREPORTED = 128
+"""Files that a worker may have ended without having said so."""
 LARGE = 16 * 2**20
 """Files of this size go before smaller ones that are known, so that none of them is last."""
 MOST_STRIKES = 2
@@ -37,6 +39,7 @@ class _Worker:
     held: dict[int, Job] = field(default_factory=dict)
     held_bytes: int = 0
     window: int = WINDOW_FILES
+    in_flight: int = WINDOW_FILES
     alone: bool = False
     """Holds one suspected file and gets no other before that is done."""
 
@@ -67,6 +70,7 @@ class Dispatcher:
     def widen(self, name: object, in_flight: int) -> None:
         """A worker has ``in_flight`` requests at a time: it needs as many files again at hand."""
         if worker := self._workers.get(name):
+            worker.in_flight = in_flight
             worker.window = max(WINDOW_FILES, 2 * in_flight + BATCH_FILES)
 
     def look_ahead(self, most: int) -> None:
@@ -110,13 +114,18 @@ class Dispatcher:
         return job
 
     def lost(self, name: object) -> list[Job]:
-        """A worker has died: its files are sent again, one at a time to a worker of their own.
+        """A worker has died: its files are sent again, those that it may have begun one at a time
+        to a worker of their own.
 
-        Returns those that are given up, since workers died of them before.
+        Returns those that are given up, since workers died of them before.  Workers take files in
+        the order in which they got them, so what was begun is among the first that they hold.
         """
         worker = self._workers.pop(name, None)
+        held = list(worker.held.values()) if worker else []
+        begun = worker.in_flight + UNREPORTED if worker else 0
+        self._small.extendleft(reversed(held[begun:]))
         given_up = []
-        for job in worker.held.values() if worker else ():
+        for job in held[:begun]:
             strikes = self._strikes[job.number] = self._strikes.get(job.number, 0) + 1
             if strikes >= MOST_STRIKES:
                 given_up.append(job)

@@ -236,7 +236,9 @@ class BaseUpload:
     def _upload_with(
         self, driver: StorageDriver, src: str, dst: str, meta_data: Metadata, filesize: int
     ) -> Object:
-        large = (filesize or os.path.getsize(src)) >= MULTIPART_FROM
+        # A disk has no parts, and a stream no mode and time for it to keep.
+        divisible = not isinstance(driver, LocalDriver)
+        large = divisible and (filesize or os.path.getsize(src)) >= MULTIPART_FROM
         return (self.uploadMultiPart if large else self.uploadSimple)(driver, src, dst, meta_data)
 
     @property
@@ -402,7 +404,9 @@ class ParallelUpload(BaseUpload):
         self, files: Sequence[File], in_flight: int, failures: _Failures
     ) -> None:
         place = self._place._replace(bucket=self.container.name)
-        settings = Settings(**place._asdict(), concurrency=in_flight, extra_metadata=_now())
+        settings = Settings(
+            **place._asdict(), concurrency=in_flight, no_create=True, extra_metadata=_now()
+        )
         environment = {"UPLOADER_KEY": self.key, "UPLOADER_SECRET": self.secret or ""}
         if self._is_aws:
             environment = {

@@ -41,8 +41,8 @@ CREATE TABLE uploads(id INTEGER PRIMARY KEY, path TEXT NOT NULL, size INTEGER NO
     mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, upload_id TEXT NOT NULL);
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
-COMMIT;
 """
+"""Begins a transaction that ends when the journal also says whose it is."""
 MILLISECONDS_TO_WAIT = 5000
 """For somebody who reads the journal with another program."""
 
@@ -132,7 +132,8 @@ class Journal:
             with self._telling(), closing(self._database):
                 self._database.commit()
             if complete and self._is_in_place():
-                self.path.unlink()
+                with self._telling():
+                    self.path.unlink()
         finally:
             os.close(self._lock)
 
@@ -155,6 +156,8 @@ class Journal:
                 f"the journal {self.path} is of version {version}, this program knows {VERSION}"
             )
         about = dict(self._database.execute("SELECT name, value FROM about"))
+        if not about.keys() >= {"source", "destination", "started"}:
+            raise RunError(f"the journal {self.path} is damaged: it does not say what it is of")
         if (about["source"], about["destination"]) != (source, destination):
             raise RunError(
                 f"the journal {self.path} belongs to {about['source']} -> {about['destination']}"
@@ -236,7 +239,8 @@ def _locked(path: Path) -> int:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise RunError(f"the journal {path} cannot be opened: {error.strerror}") from None
+        reason = f"the journal {path} cannot be opened: {error.strerror}"
+        raise RunError(f"{reason} (--no-journal does without)") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -59,7 +59,7 @@ class Knee:
             return False
         throughput = self._work / (now - self._began)
         changed = saturated and now >= self._rest_until and self._judge(now, throughput)
-        self._next_round(settle=changed)
+        self._next_round(now, settle=changed)
         return changed
 
     def refused(self, now: float) -> bool:
@@ -70,7 +70,7 @@ class Knee:
         self._rest_until = now + REST
         self._best = 0.0
         self.limit = self._before = max(1, int(self.limit * BACKOFF))
-        self._next_round(settle=True)
+        self._next_round(now, settle=True)
         return True
 
     def _judge(self, now: float, throughput: float) -> bool:
@@ -89,7 +89,8 @@ class Knee:
             self._rest_until = now + REST
         return self.limit != tried
 
-    def _next_round(self, *, settle: bool) -> None:
+    def _next_round(self, now: float, *, settle: bool) -> None:
         self._settling = self.limit if settle else 0
         self._measuring = self.limit
         self._work = 0
+        self._began = now

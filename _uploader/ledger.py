@@ -6,6 +6,7 @@ would leave standing.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 
 from .errors import RunError
@@ -18,6 +19,7 @@ COMMIT_ROWS = 512
 """Uploaded files that are recorded together, at most."""
 DONE_BEFORE = "uploaded by an earlier run"
 NOT_RECORDED = "uploaded, but the journal could not record it"
+NOT_LOOKED_UP = "not uploaded, as the journal could not be read"
 
 
 class Ledger:
@@ -29,6 +31,7 @@ class Ledger:
         self._display = display
         self._failures = failures
         self._journal = journal
+        self._journal_error: RunError | None = None
         self._unrecorded: list[tuple[Job, Result]] = []
         self.counters = Counters()
 
@@ -58,8 +61,12 @@ class Ledger:
     def begun(self, job: Job) -> None:
         """A multipart upload has begun: recorded at once, so that a crash leaves no stray parts."""
         if self._journal:
-            self._journal.add_upload(job, Begun(job.upload_id, job.ctime_ns))
-            self._journal.commit()
+            try:
+                self._journal.add_upload(job, Begun(job.upload_id, job.ctime_ns))
+                self._journal.commit()
+            except RunError as error:
+                self._lose_journal(error)
+                raise
 
     def settle(self) -> None:
         """Records what is uploaded, then tells it.  Raises ``RunError`` when the journal fails:
@@ -70,21 +77,26 @@ class Ledger:
                 rows = [(job.path, result.size, result.mtime_ns) for job, result in ended]
                 self._journal.add_done(rows)
                 self._journal.commit()
-            except RunError:
-                self._journal = None
-                for job, _ in ended:
-                    self.fail(job.path, NOT_RECORDED, job.size)
-                raise
+            except RunError as error:
+                self._lose_journal(error)
+        if self._journal_error:
+            for job, _ in ended:
+                self.fail(job.path, NOT_RECORDED, job.size)
+            raise self._journal_error
         for job, result in ended:
             self.counters.add_uploaded(result.size)
             self._display.file_event("uploaded", job.path)
 
     def fail(self, path: str, reason: str, size: int = 0) -> None:
-        """A file is not in the bucket; ``size`` is what the scan counted for it."""
+        """A file is not in the bucket; ``size`` is what the scan counted for it.  A journal that
+        fails over it is told by the next ``settle``: the file's end is known all the same."""
         self.counters.add_failed(reason, size)
         self._failures.add(path, reason)
         if self._journal:
-            self._journal.add_failed(path, reason)
+            try:
+                self._journal.add_failed(path, reason)
+            except RunError as error:
+                self._lose_journal(error)
         self._display.file_event("failed", path, reason)
 
     def leave(self, jobs: Iterable[Job], reason: str, *, listed: bool) -> None:
@@ -99,11 +111,14 @@ class Ledger:
         self, *, seconds: float, peak_memory: int, stopped: bool, error: RunError | None
     ) -> Summary:
         """Ends the books; ``stopped`` when the run was told to end.  A journal that has nothing
-        left to go on with is removed."""
+        left to go on with is removed; that it cannot be is no reason to call the run failed."""
         counters = self.counters
         complete = counters.scanned and not stopped and error is None
         if self._journal:
-            self._journal.close(complete=complete and not counters.failed)
+            try:
+                self._journal.close(complete=complete and not counters.failed)
+            except RunError as problem:
+                self._display.note(str(problem))
         self._failures.close()
         if self._failures.problem:
             self._display.note(self._failures.problem)
@@ -120,12 +135,23 @@ class Ledger:
         journal = self._journal
         if journal is None or not journal.resumed:
             return job
-        if journal.is_done(job):
-            self._skip(job.path, DONE_BEFORE, job.size)
-            return None
-        if begun := journal.begun(job):
-            return job._replace(upload_id=begun.upload_id, ctime_ns=begun.ctime_ns)
-        return job
+        try:
+            if journal.is_done(job):
+                self._skip(job.path, DONE_BEFORE, job.size)
+                return None
+            begun = journal.begun(job)
+        except RunError as error:
+            self._lose_journal(error)
+            self.fail(job.path, NOT_LOOKED_UP, job.size)
+            raise
+        return job._replace(upload_id=begun.upload_id, ctime_ns=begun.ctime_ns) if begun else job
+
+    def _lose_journal(self, error: RunError) -> None:
+        """The journal has failed: nothing more is asked of it, and nothing more is called done."""
+        journal, self._journal, self._journal_error = self._journal, None, error
+        if journal:
+            with contextlib.suppress(RunError):
+                journal.close(complete=False)
 
     def _skip(self, path: str, reason: str, size: int = 0) -> None:
         self.counters.add_skipped(reason, size)

@@ -5,6 +5,7 @@ The only module that knows all parts.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -76,6 +77,10 @@ class Interrupts:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Leaves the handlers when the run was stopped: one more Ctrl-C on the way out must not
+        change how the process ends."""
+        if self.count:
+            return
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -142,6 +147,8 @@ class Run:
             self._ledger.settle()
         except RunError as failure:
             error = failure
+            with contextlib.suppress(RunError):
+                self._ledger.settle()  # what had ended before
         finally:
             unfinished = self._dispatcher.stop()
             if supervisor:

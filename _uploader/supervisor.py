@@ -162,8 +162,8 @@ class Supervisor:
 
     @property
     def finished(self) -> bool:
-        """The bucket was looked at, and every job has ended."""
-        return self._prepared and self._dispatcher.finished
+        """Every job has ended, and the bucket was looked at unless the run was stopped before."""
+        return (self._prepared or self._draining) and self._dispatcher.finished
 
     @property
     def sent(self) -> int:

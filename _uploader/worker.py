@@ -15,6 +15,7 @@ from typing import Any
 
 import gevent
 from gevent.event import Event
+from gevent.lock import Semaphore
 
 import providers
 from providers.base import Cloud
@@ -45,6 +46,7 @@ class Worker:
         self._connection = connection
         self._results: list[Result] = []
         self._wake = Event()
+        self._sending = Semaphore()
         self._pool: UploadPool | None = None
 
     def run(self) -> None:
@@ -98,6 +100,7 @@ class Worker:
                 begun=self._begun,
                 resume_since=resume_since,
             )
+            gevent.spawn(self._send_results, self._pool)
             if prepare:
                 self._prepare(told, cloud, self._pool)
         except Failure as failure:
@@ -108,7 +111,6 @@ class Worker:
             self._stop_run(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
             return
         self._send((wire.READY, 2 if cloud.parts else knee.limit))
-        gevent.spawn(self._send_results, self._pool)
 
     def _prepare(self, told: Settings, cloud: Cloud, pool: UploadPool) -> None:
         note = pool.persist(partial(cloud.prepare, not told.no_create))
@@ -141,7 +143,9 @@ class Worker:
 
     def _send(self, message: wire.Message) -> None:
         try:
-            self._connection.sendall(wire.encode(message))
+            # One message after the other: sendall of two greenlets could mix their bytes.
+            with self._sending:
+                self._connection.sendall(wire.encode(message))
         except ConnectionError:
             os._exit(0)
 

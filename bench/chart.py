@@ -24,7 +24,9 @@ BETTER = {
     "wall s": "seconds, less is better",
     "peak PSS MB": "MB of memory, less is better",
 }
-COLUMNS = 3
+COLUMNS = 2
+PANEL_WIDTH, BAR_HEIGHT, PANEL_FRAME = 4.7, 0.3, 0.85
+"""In inches."""
 
 
 def require() -> None:
@@ -39,18 +41,28 @@ def draw(results: dict[str, Any], path: Path) -> None:
     """Draws one panel for each scenario: a bar for each client's median, with its range."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     scenarios = [each for each in results["scenarios"] if _bars(each)]
+    if not scenarios:
+        return
     columns = min(COLUMNS, max(1, len(scenarios)))
     rows = max(1, math.ceil(len(scenarios) / columns))
-    figure = Figure(figsize=(4.6 * columns, 2.45 * rows + 0.5), dpi=150, layout="constrained")
+    # As high as its bars need: bars are equally thick in all panels.
+    bars = [
+        max(len(_bars(each)) for each in scenarios[start : start + columns])
+        for start in range(0, len(scenarios), columns)
+    ]
+    heights = [PANEL_FRAME + BAR_HEIGHT * count for count in bars]
+    size = (PANEL_WIDTH * columns, sum(heights) + 0.3)
+    figure = Figure(figsize=size, dpi=150, layout=ConstrainedLayoutEngine(h_pad=0.1))
     FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, columns, squeeze=False)
+    grid = figure.subplots(rows, columns, squeeze=False, height_ratios=heights)
     for axes in grid.flat:
         axes.set_axis_off()
-    for axes, scenario in zip(grid.flat, scenarios, strict=False):
+    for place, (axes, scenario) in enumerate(zip(grid.flat, scenarios, strict=False)):
         axes.set_axis_on()
-        _panel(axes, scenario)
+        _panel(axes, scenario, bars[place // columns])
     machine = results["machine"]
     figure.supxlabel(
         f"medians and ranges; client and server on {machine['cpus']} x {machine['cpu']}, "
@@ -70,18 +82,22 @@ def _bars(scenario: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _panel(axes: Any, scenario: dict[str, Any]) -> None:
+def _panel(axes: Any, scenario: dict[str, Any], room: int) -> None:
     shown = scenario["shown"]
     bars = _bars(scenario)
     values = [client["medians"][shown] for client in bars]
     colours = [COLOURS.get(client["client"], "#999999") for client in bars]
     axes.barh(range(len(bars)), values, color=colours, height=0.68)
     axes.set_yticks(range(len(bars)), [client["title"] for client in bars], fontsize=8.5)
-    axes.invert_yaxis()
+    ours = values[0]
+    axes.set_ylim(room - 0.5, -0.5)
     for place, (client, value) in enumerate(zip(bars, values, strict=True)):
         least, most = _range(client, shown)
         axes.plot([least, most], [place, place], color="#222222", linewidth=1.2)
-        ratio = _ratio(values[0], value, shown) if place else ""
+        if client["client"] == bars[0]["client"]:
+            ours, ratio = value, ""
+        else:
+            ratio = _ratio(ours, value, shown)
         axes.annotate(
             f"{number(value)}{ratio}",
             (max(value, most), place),
@@ -91,8 +107,8 @@ def _panel(axes: Any, scenario: dict[str, Any]) -> None:
             fontsize=8.5,
             fontweight="bold" if place == 0 else "normal",
         )
-    axes.set_xlim(0, max(values) * 1.32)
-    axes.set_title(f"{scenario['name']}: {_short(scenario['title'])}", fontsize=9.5, loc="left")
+    axes.set_xlim(0, max(_range(client, shown)[1] for client in bars) * 1.5)
+    axes.set_title(scenario["short"], fontsize=9.5, loc="left", fontweight="bold")
     axes.set_xlabel(BETTER.get(shown, shown), fontsize=8)
     axes.tick_params(axis="x", labelsize=7.5)
     axes.tick_params(axis="y", length=0)
@@ -107,16 +123,11 @@ def _range(client: dict[str, Any], shown: str) -> tuple[float, float]:
 
 
 def _ratio(ours: float, theirs: float, shown: str) -> str:
-    """How many times better the first bar is."""
+    """How many times better our bar above is."""
     if shown == "peak PSS MB" or not ours or not theirs:
         return ""
     times = theirs / ours if shown == "wall s" else ours / theirs
-    return f"  ({times:.1f}x)" if times >= 1.05 else ""
-
-
-def _short(title: str) -> str:
-    words = title.partition(", server")[0] if len(title) > 60 else title
-    return words if len(words) <= 46 else words[:45].rpartition(" ")[0] + " …"
+    return f"   (ours: {times:.1f}x)"
 
 
 if __name__ == "__main__":

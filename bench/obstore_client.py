@@ -58,3 +58,5 @@ async def upload(bucket: S3Store, directory: str, in_flight: int) -> None:
 if __name__ == "__main__":
     url, name, source, number, ca = sys.argv[1:]
     asyncio.run(upload(store(url, name, ca), source.rstrip("/"), int(number)))
+    # Everything is there.  In the interpreter's own end obstore's threads now and then abort it.
+    os._exit(0)

@@ -33,7 +33,9 @@ EXTRA_COLUMNS = ("first PUT s", "example s")
 """Shown where somebody has a target for them."""
 
 
-def table(scenario: Scenario, outcomes: Sequence[Outcome], verdicts: Sequence[Verdict]) -> str:
+def table(
+    scenario: Scenario, scale: float, outcomes: Sequence[Outcome], verdicts: Sequence[Verdict]
+) -> str:
     """The figures of one scenario, the medians of its rounds, then the comparisons."""
     wanted = {target.metric for target in scenario.targets}
     columns = [*COLUMNS, *(name for name in EXTRA_COLUMNS if name in wanted)]
@@ -43,7 +45,8 @@ def table(scenario: Scenario, outcomes: Sequence[Outcome], verdicts: Sequence[Ve
             continue
         medians = [outcome.median(name) for name in columns]
         rows.append([outcome.title, *map(number, medians)])
-    lines = [f"{scenario.name}: {scenario.title}", *_aligned(rows)]
+    scaled = "" if scale == 1 else f"; --scale {scale:g}: no result"
+    lines = [f"{scenario.name}: {scenario.title}{scaled}", *_aligned(rows)]
     lines += [f"{each.title}: no result: {each.problem}" for each in outcomes if each.problem]
     if verdicts:
         lines += ["", *_aligned([["", "min", "median", "max", "target", ""], *_rows(verdicts)])]
@@ -66,6 +69,7 @@ def as_json(
     return {
         "name": scenario.name,
         "title": scenario.title,
+        "short": scenario.short,
         "shown": scenario.shown,
         "clients": [
             {

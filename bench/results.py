@@ -72,8 +72,8 @@ def _per(amount: float, of: float) -> float | None:
 
 
 METRICS: dict[str, Callable[[Run], float | None]] = {
-    "objects/s": lambda run: _per(run.objects, run.wall),
-    "MB/s": lambda run: _per(run.bytes / 1e6, run.wall),
+    "objects/s": lambda run: _per(run.objects, run.wall) or None,
+    "MB/s": lambda run: _per(run.bytes / 1e6, run.wall) or None,
     "CPU us/object": lambda run: _per(run.cpu * 1e6, run.objects),
     "CPU s/GB": lambda run: _per(run.cpu, run.bytes / 1e9),
     "wall s": lambda run: run.wall,

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from tests.servers.process import ServerError
 
 from . import chart, data, measure, report, services
-from .clients import CLIENTS, NAMES, Client, Task
+from .clients import CLIENTS, NAMES, Task
 from .data import Tree
 from .errors import BenchError
 from .results import Outcome, Run, Verdict, judge
@@ -177,7 +177,12 @@ class Bench:
             output = Path(scratch) / "output"
             usage = measure.run(
                 client.argv(task),
-                environment={**service.environment, **client.environment(task)},
+                environment={
+                    **service.environment,
+                    **client.environment(task),
+                    # A journal of the run before would make the next one skip every file.
+                    "XDG_STATE_HOME": scratch,
+                },
                 directory=Path(scratch),
                 output=output,
                 timeout=RUN_TIMEOUT,
@@ -251,7 +256,7 @@ def _run(options: Options) -> int:
         bench = _measure(scenario, options)
         outcomes, verdicts = list(bench.outcomes.values()), bench.verdicts()
         failed = failed or any(outcome.problem for outcome in outcomes)
-        print(report.table(scenario, outcomes, verdicts), end="\n\n", flush=True)
+        print(report.table(scenario, options.scale, outcomes, verdicts), end="\n\n", flush=True)
         results["scenarios"].append(report.as_json(scenario, outcomes, verdicts))
         if options.json:
             # After each scenario: a long run that is stopped has not been for nothing.

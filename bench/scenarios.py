@@ -60,6 +60,8 @@ class Scenario:
 
     name: str
     title: str
+    short: str
+    """The title in the chart."""
     trees: Mapping[str, Tree]
     contenders: tuple[Contender, ...]
     targets: tuple[Ratio | Limit, ...]
@@ -94,6 +96,7 @@ def _memory(name: str, where: str, folders: int) -> Scenario:
     return Scenario(
         name,
         f"1,000,000 files of 1 byte {where}, HTTP",
+        f"peak memory, files {where}",
         {
             "million": Tree(count=1_000_000, size=1, folders=folders),
             "tenth": Tree(count=100_000, size=1, folders=folders),
@@ -118,6 +121,7 @@ _ALL = (
     Scenario(
         "small-http",
         "20,000 files of 4 KiB in 100 folders, HTTP",
+        "20,000 × 4 KiB, HTTP",
         {"files": _SMALL},
         (OURS, _s5cmd(16, 64, 256), _obstore(16, 64, 256), *_SLOW),
         (
@@ -132,6 +136,7 @@ _ALL = (
     Scenario(
         "small-tls",
         "20,000 files of 4 KiB in 100 folders, TLS, certificate verified",
+        "20,000 × 4 KiB, TLS",
         {"files": _SMALL},
         (OURS, _s5cmd(16, 64, 256), _obstore(16, 64, 256)),
         (
@@ -144,6 +149,7 @@ _ALL = (
     Scenario(
         "small-latency",
         "20,000 files of 4 KiB in 100 folders, HTTP, server answers after 30 ms",
+        "20,000 × 4 KiB, 30 ms latency",
         {"files": _SMALL},
         (OURS, _s5cmd(256, 512, 1024), _obstore(128, 256, 512, 1024)),
         (
@@ -156,6 +162,7 @@ _ALL = (
     Scenario(
         "large-http",
         "8 files of 256 MiB, HTTP",
+        "8 × 256 MiB, HTTP",
         {"files": _LARGE},
         (OURS, _s5cmd(4, 8, 256), _obstore(1, 2, 4, 8), *_SLOW[:1]),
         (
@@ -168,6 +175,7 @@ _ALL = (
     Scenario(
         "large-tls",
         "8 files of 256 MiB, TLS, certificate verified",
+        "8 × 256 MiB, TLS",
         {"files": _LARGE},
         (OURS, _s5cmd(4, 8, 256), _obstore(1, 2, 4, 8)),
         (
@@ -180,6 +188,7 @@ _ALL = (
     Scenario(
         "mixed",
         "10,000 files, log-normal sizes, median 32 KiB, largest 256 MiB, 3 GB in all, HTTP",
+        "10,000 files up to 256 MiB, 3 GB, HTTP",
         {"files": _MIXED},
         (OURS, _s5cmd(16, 64, 256), _obstore(8, 32, 128)),
         (
@@ -191,6 +200,7 @@ _ALL = (
     Scenario(
         "seed",
         "20 files by the drop-in classes, HTTP, server answers after 150 ms",
+        "20 files, drop-in classes, 150 ms latency",
         {"files": _SEED},
         (
             Contender("ours, parallel", "dropin-parallel"),
@@ -210,6 +220,7 @@ _ALL = (
     Scenario(
         "one-file",
         "one file of 4 KiB, whole command, HTTP",
+        "1 × 4 KiB, whole command",
         {"files": _ONE},
         (OURS, Contender("aws cli", "aws"), Contender("ours --help", "help")),
         (

@@ -1,4 +1,4 @@
-"""The two examples of the old README, on the old classes or ours: MODULE linear|parallel DIR BUCKET.
+"""The old README's examples on the old classes or ours: MODULE linear|parallel DIR BUCKET.
 
 Ours find the server in AWS_ENDPOINT_URL.
 """

@@ -27,11 +27,21 @@ class Counted(NamedTuple):
 class Service(Protocol):
     """A server that tells what it was sent."""
 
-    url: str
-    bucket: str
-    ca_file: str | None
-    environment: Mapping[str, str]
-    """What a client needs to know: credentials, region; all that it is given of ours."""
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+
+    @property
+    def bucket(self) -> str:
+        """Where the objects go."""
+
+    @property
+    def ca_file(self) -> str | None:
+        """The CA to trust in place of the system's."""
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment of its clients, credentials included."""
 
     def reset(self) -> None:
         """Forgets everything that was sent."""

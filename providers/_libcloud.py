@@ -130,7 +130,8 @@ class DriverSession(Session):
         """Closes the driver's connection, if it has one open."""
         connection = getattr(self.driver.connection, "connection", None)
         if connection is not None:
-            connection.close()
+            # libcloud's own class closes the last response only, and fails when there is none.
+            getattr(connection, "session", connection).close()
 
     def _last_status(self) -> int:
         response = getattr(self.driver.connection.connection, "response", None)

@@ -654,7 +654,8 @@ class S3Session(Session):
             raise Transient("the service answered without naming the object that it made")
         echo = _find(answer.body, "ChecksumCRC64NVME")
         if echo and echo != checksum:
-            raise Transient("the service put other bytes together: its checksum differs")
+            # Sending the parts anew is what may help: the upload itself is gone.
+            raise NotFound("the service put other bytes together: its checksum differs")
 
     def abort(self, key: str, upload_id: str) -> None:
         """https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html"""

@@ -22,9 +22,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 
 from tests.conftest import REPO
@@ -94,6 +94,9 @@ def parse_events(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
+RunningType = TypeVar("RunningType", bound="Running")
+
+
 class Running:
     """A command that was started; killed, with its workers, when the ``with`` ends."""
 
@@ -125,7 +128,7 @@ class Running:
         self.process = subprocess.Popen(argv, **settings)
         self.pid = self.process.pid
 
-    def __enter__(self) -> Running:
+    def __enter__(self: RunningType) -> RunningType:
         return self
 
     def __exit__(self, *_: object) -> None:

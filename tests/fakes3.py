@@ -26,7 +26,8 @@ A word is made of steps, joined by commas:
     error200              the same, answered by 200 with an <Error> inside
     lost mute             the work is done: reset before the answer; no answer
     truncated             the work is done: half of the answer, then the end of the connection
-    dripping:S            the work is done: the answer byte by byte, S seconds between them
+    dripping:S            the work is done: the answer byte by byte, S seconds (none without)
+                          between them
     close fin extra       the work is done and answered: with Connection: close; closed without a
                           word; with a 408 that nobody asked for behind the answer, and closed
     continue              100 Continue before the answer
@@ -36,8 +37,8 @@ A word is made of steps, joined by commas:
     rot                   one bit changes after the checks, and the answer is about what is stored
 
 Modes (``server.mode``): ``new`` checks and echoes x-amz-checksum-crc64nvme; ``old`` does not know
-it, its ETag is the MD5; ``kms`` does not know it either, and its ETag is no MD5.  Content-MD5 is
-checked in all of them.
+it, its ETag is the MD5; ``kms`` does not know it either, and says that it encrypts.  Only in
+``old`` is the ETag an MD5, so that nobody relies on it elsewhere.  Content-MD5 is checked in all.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ LINGER = 0.3
 KEPT = MIB
 """Objects up to this size are kept as bytes; of larger ones only what proves them."""
 LEAST_PART = 5 * MIB
+"""S3's own limit, for all parts but the last."""
 NAMESPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 CRC = "x-amz-checksum-crc64nvme"
 
@@ -121,13 +123,44 @@ STORM = (
         "rot",
         "early500",
     ),
-    *("delay:0.1", "continue", "extra", "dripping:0.0005"),
+    *("delay:0.1", "continue", "extra", "dripping"),
 )
 """Faults that pass, and cost little time."""
 REFUSALS = ("503", "slowdown", "429", "early503")
 """Faults that ask for fewer requests."""
 SILENCES = ("stall", "noanswer", "mute")
 """Faults that cost the client its time limit."""
+
+
+_SMALL_PARTS = """\
+import importlib.machinery, sys
+
+class Finder(importlib.machinery.PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name != "providers.s3":
+            return None
+        spec = super().find_spec(name, path, target)
+        load = spec.loader.exec_module
+        def exec_module(module):
+            load(module)
+            cloud = module.S3Cloud
+            cloud.parts = cloud.parts._replace(threshold=2 * module.MIB, part_size=module.MIB)
+        spec.loader.exec_module = exec_module
+        return spec
+
+sys.meta_path.insert(0, Finder)
+"""
+
+
+def small_parts(directory: Path) -> dict[str, str]:
+    """Environment for the command that makes it send files above 2 MiB in parts of 1 MiB, to a
+    server with ``least_part=MIB``: hundreds of multipart uploads would take minutes otherwise.
+
+    The interpreter imports what lies in ``directory`` when it starts.
+    """
+    (directory / "sitecustomize.py").write_text(_SMALL_PARTS)
+    return {"PYTHONPATH": str(directory)}
 
 
 class Step(NamedTuple):
@@ -156,7 +189,7 @@ class Piece(NamedTuple):
     """The content of an object that came in one request, or of a part."""
 
     size: int
-    md5: bytes
+    sha256: bytes
     crc: int
     etag: str
 
@@ -268,9 +301,12 @@ class _Script(NamedTuple):
 class FakeS3(S3Server):
     """See the module."""
 
-    def __init__(self, *, mode: str = "new", buckets: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *, mode: str = "new", buckets: Sequence[str] = (), least_part: int = LEAST_PART
+    ) -> None:
         super().__init__()
         self.mode = mode
+        self.least_part = least_part
         self.users = {self.access_key: self.secret_key}
         """Access key -> secret key."""
         self.expired: set[str] = set()
@@ -327,8 +363,8 @@ class FakeS3(S3Server):
     def wrong(self, bucket: str, root: str | Path, prefix: str = "") -> dict[str, str]:
         """Key -> what is wrong with the object, compared with the file below ``root``.
 
-        Each piece is compared by MD5, so that parts in a wrong order are found; the user metadata
-        by size and mtime.  Files that have no object are not wrong.
+        Each piece is compared by SHA-256, so that parts in a wrong order are found; of the user
+        metadata size and mtime are.  Files that have no object are not wrong.
         """
         found = {}
         for key, stored in self.objects(bucket).items():
@@ -470,7 +506,7 @@ class FakeS3(S3Server):
         if "dripping" in steps:
             for byte in data:
                 await peer.send(bytes([byte]))
-                await asyncio.sleep(steps["dripping"] or 0.005)
+                await asyncio.sleep(steps["dripping"] or 0)
         else:
             await peer.send(data)
         return not steps.keys() & {"close", "fin", "truncated", "extra"}
@@ -576,23 +612,21 @@ class FakeS3(S3Server):
         self, request: _Request, body: bytes, *, rots: bool
     ) -> tuple[Piece, dict[str, str]]:
         """Checks the body's checksums; returns what is stored, and the headers that say so."""
-        md5, crc = hashlib.md5(body, usedforsecurity=False).digest(), crc64nvme(body)
-        if request.headers.get("content-md5", _base64(md5)) != _base64(md5):
+        crc = crc64nvme(body)
+        if "content-md5" in request.headers and request.headers["content-md5"] != _md5(body):
             raise S3Error(400, "BadDigest", "The Content-MD5 did not match what we received")
         checks = self.mode == "new" and CRC in request.headers
         if checks and request.headers[CRC] != _crc_text(crc):
             raise S3Error(400, "BadDigest", "The CRC64NVME did not match what we received")
         if rots:
             body = _damaged(body)
-            md5, crc = hashlib.md5(body, usedforsecurity=False).digest(), crc64nvme(body)
-        etag = self._etag(md5)
+            crc = crc64nvme(body)
+        sha256 = hashlib.sha256(body).digest()
+        etag = base64.b64decode(_md5(body)).hex() if self.mode == "old" else sha256.hex()[:32]
         headers = {"ETag": f'"{etag}"', **({CRC: _crc_text(crc)} if checks else {})}
         if self.mode == "kms":
             headers["x-amz-server-side-encryption"] = "aws:kms"
-        return Piece(len(body), md5, crc, etag), headers
-
-    def _etag(self, md5: bytes) -> str:
-        return hashlib.md5(b"encrypted" + md5).hexdigest() if self.mode == "kms" else md5.hex()
+        return Piece(len(body), sha256, crc, etag), headers
 
     def _complete(
         self,
@@ -619,10 +653,10 @@ class FakeS3(S3Server):
             raise S3Error(400, "InvalidPart", f"no {missing}") from None
         if numbers != sorted(set(numbers)) or not pieces:
             raise S3Error(400, "InvalidPartOrder")
-        if any(piece.size < LEAST_PART for piece in pieces[:-1]):
+        if any(piece.size < self.least_part for piece in pieces[:-1]):
             raise S3Error(400, "EntityTooSmall")
-        digests = b"".join(piece.md5 for piece in pieces)
-        etag = f"{self._etag(hashlib.md5(digests, usedforsecurity=False).digest())}-{len(pieces)}"
+        digests = b"".join(bytes.fromhex(piece.etag) for piece in pieces)
+        etag = f"{base64.b64decode(_md5(digests)).hex()}-{len(pieces)}"
         made = Object(pieces, etag, upload.headers, *signed_by, None)
         if request.headers.get(CRC, _crc_text(made.crc)) != _crc_text(made.crc):
             raise S3Error(400, "BadDigest")
@@ -948,7 +982,7 @@ def _difference(stored: Object, path: str) -> str:
         if stored.size != status.st_size:
             return f"{stored.size} bytes, not {status.st_size}"
         for number, piece in enumerate(stored.pieces, 1):
-            if hashlib.md5(file.read(piece.size), usedforsecurity=False).digest() != piece.md5:
+            if hashlib.sha256(file.read(piece.size)).digest() != piece.sha256:
                 return f"other bytes in piece {number}"
     seconds, nanoseconds = divmod(status.st_mtime_ns, 10**9)
     expected = {"size": str(status.st_size), "mtime": f"{seconds}.{nanoseconds:09}"}
@@ -960,6 +994,10 @@ def _difference(stored: Object, path: str) -> str:
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+def _md5(data: bytes) -> str:
+    return _base64(hashlib.md5(data, usedforsecurity=False).digest())
 
 
 def _crc_text(crc: int) -> str:

@@ -107,5 +107,4 @@ def test_an_object_does_not_travel() -> None:
 
 def test_each_kind_of_message_has_a_name_of_its_own() -> None:
     kinds = [value for name, value in vars(wire).items() if name.isupper() and name[0] != "_"]
-    assert len(kinds) == 9
-    assert len(set(kinds)) == len(kinds)
+    assert len(set(kinds)) == len(kinds) > 1

