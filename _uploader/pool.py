@@ -138,7 +138,14 @@ class UploadPool:
 
     def _work(self) -> None:
         """A greenlet's life.  Whoever finds itself one too many hands its turn to another."""
-        session = self._cloud.open()
+        try:
+            session = self._cloud.open()
+        except Exception as error:
+            # No file can be sent without one; the tasks stay queued while the run ends.
+            self._active -= 1
+            self._idle -= 1
+            self._stop_run(_reason(error))
+            return
         try:
             while True:
                 self._available.acquire()
@@ -217,13 +224,11 @@ class UploadPool:
             self.retries += 1
             self.add(partial(self._upload, job, restarts=restarts + 1))
             return
-        if isinstance(error, Failure):
-            reason = str(error)
-            if error.fatal or (isinstance(error, Denied) and not self._stored_any):
-                self._stop_run(reason)
-        else:
-            reason = f"unexpected {type(error).__name__}: {error}"
-            traceback.print_exception(error)
+        reason = _reason(error)
+        if isinstance(error, Failure) and (
+            error.fatal or (isinstance(error, Denied) and not self._stored_any)
+        ):
+            self._stop_run(reason)
         self._report(Result(job.number, 0, job.mtime_ns, reason))
 
     def abort_uploads(
@@ -297,8 +302,13 @@ class _LargeFile:
             try:
                 self._parts = self._pool.persist(ask)
                 self._upload_id = job.upload_id
+            except NotFound:
+                pass
             except Rejected:
-                self._parts = []
+                self._abort(session, job.upload_id)
+            except SourceChanged:
+                self._abort(session, job.upload_id)
+                raise
         elif job.upload_id:
             self._pool.persist(partial(session.abort, self._key, job.upload_id))
         for part in self._parts:
@@ -342,14 +352,22 @@ class _LargeFile:
             self._pool.persist(partial(session.complete, self._key, self._upload_id, parts))
             self._pool.stored(self._job, self._source)
         except Exception as error:
-            self._abort(session)
+            self._abort(session, self._upload_id)
             self._pool.failed(self._job, error, self._restarts)
         finally:
             self._source.close()
 
-    def _abort(self, session: Session) -> None:
+    def _abort(self, session: Session, upload_id: str) -> None:
         """Gives back the space of the parts; the file's own failure is the one that is told."""
         try:
-            self._pool.persist(partial(session.abort, self._key, self._upload_id))
-        except Failure:
-            return
+            self._pool.persist(partial(session.abort, self._key, upload_id))
+        except Exception as error:
+            _reason(error)
+
+
+def _reason(error: Exception) -> str:
+    """What the report says of it; what nobody expected is also written for whoever debugs."""
+    if isinstance(error, Failure):
+        return str(error)
+    traceback.print_exception(error)
+    return f"unexpected {type(error).__name__}: {error}"

@@ -45,7 +45,7 @@ def table(
             continue
         medians = [outcome.median(name) for name in columns]
         rows.append([outcome.title, *map(number, medians)])
-    scaled = "" if scale == 1 else f"; --scale {scale:g}: no result"
+    scaled = "" if scale == 1 else f"; --scale {scale:g}, only a trial"
     lines = [f"{scenario.name}: {scenario.title}{scaled}", *_aligned(rows)]
     lines += [f"{each.title}: no result: {each.problem}" for each in outcomes if each.problem]
     if verdicts:

@@ -1,4 +1,4 @@
-"""The pool of a worker against a service in memory: every file is reported once, whatever happens."""
+"""The pool of a worker against a service in memory: each file is reported once, come what may."""
 
 from __future__ import annotations
 
@@ -105,14 +105,17 @@ class Service:
             gevent.sleep(LATENCY)
             if operation in self.gates:
                 self.gates[operation].wait()
-            faults = self.faults[operation, key, part]
-            if faults:
-                fault = faults.pop(0)
-                if isinstance(fault, BaseException):
-                    raise fault
-                fault()
+            self.stumble(operation, key, part)
         finally:
             self.in_flight -= 1
+
+    def stumble(self, operation: str, key: str, part: int = 0) -> None:
+        faults = self.faults[operation, key, part]
+        if faults:
+            fault = faults.pop(0)
+            if isinstance(fault, BaseException):
+                raise fault
+            fault()
 
     def upload(self, upload_id: str) -> Upload:
         if upload_id not in self.uploads:
@@ -193,7 +196,7 @@ class FakeCloud(Cloud):
         self._service = service
 
     def open(self) -> FakeSession:
-        self._service.call("open", "")
+        self._service.stumble("open", "")
         return FakeSession(self._service)
 
     def prepare(self, create: bool) -> str:
@@ -567,6 +570,13 @@ def test_a_file_that_changes_while_its_parts_are_looked_at_leaves_no_upload(setu
     setup.service.fail("stored_parts", "a", SourceChanged("changed"))
     assert setup.upload(job) == {"a": ""}
     assert setup.service.uploads == {}
+
+
+def test_parts_that_may_not_be_listed_are_sent_again(setup: Setup) -> None:
+    job = setup.half_done("a", 1)
+    setup.service.fail("stored_parts", "a", Denied("AccessDenied"))
+    assert setup.upload(job) == {"a": ""}
+    assert (setup.service.objects, setup.service.uploads) == ({"a": [1, 2, 3, 4]}, {})
 
 
 def test_a_service_that_cannot_be_asked_for_parts_keeps_them_for_the_next_run(
