@@ -69,6 +69,17 @@ def memory_limit(text: str, total: int) -> int:
     raise UsageError(f"{text!r} is no amount of memory: give a share like 25% or a size like 512M")
 
 
+def one_of(*names: str) -> Parser:
+    """A parser that takes these names only."""
+
+    def parse(text: str) -> str:
+        if text not in names:
+            raise UsageError(f"{text!r} is none of {', '.join(names)}")
+        return text
+
+    return parse
+
+
 def switch(text: str) -> bool:
     """An environment variable as a flag."""
     if text.strip().lower() in _TRUE:
@@ -198,6 +209,14 @@ class Settings:
         parse=seconds,
         metavar="SECONDS",
     )
+    checksum: str = option(
+        "crc64nvme",
+        "what proves that the content arrived, for s3: crc64nvme, crc32c, crc32 or md5",
+        flag="--checksum",
+        env=("UPLOADER_CHECKSUM",),
+        parse=one_of("crc64nvme", "crc32c", "crc32", "md5"),
+        metavar="KIND",
+    )
     max_memory: str = option(
         "25%",
         "limit for all processes together: a share of the machine's (or cgroup's) memory or a "
@@ -306,6 +325,7 @@ class Settings:
             profile=self.profile,
             ca_bundle=self.ca_bundle,
             timeout=self.timeout,
+            checksum=self.checksum,
         )
 
 

@@ -70,7 +70,9 @@ class Journal:
             with self._telling():
                 self._database = _connect(path)
                 undo.callback(self._database.close)
-                self._check(source, destination)
+                self.since = self._check(source, destination)
+                """When the first of the unfinished runs began, in seconds since the epoch; None
+                for a new journal.  What they left unrecorded is not older."""
                 self._make_appending_cheap()
                 if restart:
                     self._forget()
@@ -144,11 +146,12 @@ class Journal:
         except (sqlite3.Error, OSError) as error:
             raise RunError(f"the journal {self.path} cannot be used: {error}") from None
 
-    def _check(self, source: str, destination: str) -> None:
+    def _check(self, source: str, destination: str) -> float | None:
+        """Whether the file is a journal of this run; returns when that began, None if new."""
         version = self._pragma("user_version")
         if version == 0 and not self._database.execute("SELECT 1 FROM sqlite_master").fetchone():
             self._create(source, destination)
-            return
+            return None
         if self._pragma("application_id") != APPLICATION_ID:
             raise RunError(f"{self.path} is no journal of this program")
         if version > VERSION:
@@ -156,12 +159,15 @@ class Journal:
                 f"the journal {self.path} is of version {version}, this program knows {VERSION}"
             )
         about = dict(self._database.execute("SELECT name, value FROM about"))
-        if not about.keys() >= {"source", "destination", "started"}:
-            raise RunError(f"the journal {self.path} is damaged: it does not say what it is of")
-        if (about["source"], about["destination"]) != (source, destination):
+        try:
+            theirs, started = (about["source"], about["destination"]), float(about["started"])
+        except (KeyError, ValueError):
             raise RunError(
-                f"the journal {self.path} belongs to {about['source']} -> {about['destination']}"
-            )
+                f"the journal {self.path} is damaged: it does not say what it is of"
+            ) from None
+        if theirs != (source, destination):
+            raise RunError(f"the journal {self.path} belongs to {theirs[0]} -> {theirs[1]}")
+        return started
 
     def _make_appending_cheap(self) -> None:
         """WAL, synchronous=NORMAL: a commit survives the death of the process and costs no fsync.

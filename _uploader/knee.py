@@ -42,6 +42,9 @@ class Knee:
         self._began = 0.0
         self._rest_until = 0.0
         self._backed_off = float("-inf")
+        self._recovers_to = 0
+        """Half of what it was before a series of refusals.  Halving alone would end at one where a
+        few never cease; up to here one is added for each round that passes."""
 
     def completed(self, now: float, size: int, saturated: bool) -> bool:
         """One request of ``size`` bytes has ended; returns whether ``limit`` has changed.
@@ -57,6 +60,10 @@ class Knee:
         self._measuring -= 1
         if self._measuring > 0 or now - self._began < SHORTEST_ROUND:
             return False
+        if saturated and self.limit < self._recovers_to and now < self._rest_until:
+            self.limit = self._before = self.limit + 1
+            self._next_round(now, settle=False)
+            return True
         throughput = self._work / (now - self._began)
         changed = saturated and now >= self._rest_until and self._judge(now, throughput)
         self._next_round(now, settle=changed)
@@ -66,6 +73,8 @@ class Knee:
         """The service asked for fewer requests; returns whether ``limit`` has changed."""
         if now - self._backed_off < BACKOFF_INTERVAL:
             return False
+        if now - self._backed_off >= REST:
+            self._recovers_to = max(1, int(self.limit * BACKOFF))
         self._backed_off = now
         self._rest_until = now + REST
         self._best = 0.0

@@ -219,7 +219,7 @@ class UploadPool:
 
     def failed(self, job: Job, error: Exception, restarts: int) -> None:
         """An attempt at the whole file has failed; it is tried again where that makes sense."""
-        again = isinstance(error, SourceChanged | NotFound) and restarts < self._policy.retries
+        again = isinstance(error, Failure) and error.restart and restarts < self._policy.retries
         if again and not self.draining:
             self.retries += 1
             self.add(partial(self._upload, job, restarts=restarts + 1))

@@ -189,7 +189,7 @@ class Run:
         if self._dispatcher.exhausted:
             count = max(1, min(count, self._ledger.counters.files))
         share = -(-self._settings.concurrency // count) if self._settings.concurrency else None
-        resumed = self._journal.started if self._journal and self._journal.resumed else None
+        resumed = self._journal.since if self._journal else None
         told = dataclasses.asdict(self._settings)
         return Supervisor(
             self._dispatcher,

@@ -31,6 +31,8 @@ class CloudSettings(NamedTuple):
     """File of CA certificates to trust in place of the system's."""
     timeout: float = 60.0
     """Seconds that a connection may go without progress."""
+    checksum: str = "crc64nvme"
+    """What proves the content to an S3 service: ``crc64nvme``, ``crc32c``, ``crc32`` or ``md5``."""
 
 
 class PartRules(NamedTuple):

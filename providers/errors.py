@@ -1,8 +1,9 @@
 """How one operation on a cloud can fail, and what the failure allows next.
 
-The retry policy asks a failure three questions and never looks at foreign exception types:
-``retry`` (is another attempt worth it?), ``after`` (how long did the service ask us to wait?) and
-``fatal`` (can no other file succeed either?).  Clouds raise these classes and nothing else.
+The retry policy asks a failure and never looks at foreign exception types: ``retry`` (is another
+attempt worth it?), ``after`` (how long did the service ask us to wait?), ``restart`` (or one at the
+whole file?), ``throttle`` (should fewer be in flight?) and ``fatal`` (can no other file succeed
+either?).  Clouds raise these classes and nothing else.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ class Failure(Exception):
     """Another attempt of the same request may succeed."""
     fatal: ClassVar[bool] = False
     """Every other file would fail for the same reason: the run should stop."""
+    restart: ClassVar[bool] = False
+    """The same request is in vain, but the whole file may be sent again from its start."""
     throttle: ClassVar[bool] = False
     """The service asked for fewer requests: fewer should be in flight from now on."""
 
@@ -46,10 +49,15 @@ class Throttled(Transient):
 
 
 class SourceChanged(Failure):
-    """The file grew, shrank or was replaced while it was read.
+    """The file grew, shrank or was replaced while it was read."""
 
-    Sending the same request again is useless; the whole file may be tried again from its start.
-    """
+    restart = True
+
+
+class Corrupted(Failure):
+    """The service put other bytes together than the parts that it was sent."""
+
+    restart = True
 
 
 class Rejected(Failure):
@@ -66,6 +74,8 @@ class Denied(Rejected):
 
 class NotFound(Rejected):
     """The bucket, object or multipart upload asked for does not exist."""
+
+    restart = True
 
 
 class Fatal(Failure):

@@ -12,7 +12,6 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import re
 import time
@@ -23,10 +22,9 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape
 
-from awscrt.checksums import combine_crc64nvme, crc64nvme
 from libcloud.common.aws import AWSDriver
 from libcloud.storage.base import Container, Object
 from libcloud.storage.drivers.s3 import (
@@ -38,7 +36,9 @@ from libcloud.storage.drivers.s3 import (
 
 from . import _aws
 from ._conn_class import LibcloudConnection
+from ._crc import CRCS, Crc, base64
 from ._http import Connection, Endpoint, Response, Sender, Timeouts, environment_proxy, tls_context
+from ._s3_answers import ServiceError, fields, found, parsed, rows
 from ._sigv4 import (
     EMPTY_SHA256,
     UNSIGNED_PAYLOAD,
@@ -60,30 +60,26 @@ from .base import (
     UploadInfo,
 )
 from .errors import (
+    Corrupted,
     Denied,
     Failure,
     Fatal,
     NotFound,
     Rejected,
     StaleConnection,
-    Throttled,
     Transient,
 )
 from .source import BLOCK_SIZE, Source, guess_content_type
 
 Pairs = Sequence[tuple[str, str]]
 
-CHECKSUM_HEADER = "x-amz-checksum-crc64nvme"
 USER_AGENT = "uploader"
 PATIENCE = 15.0
 """S3 answers small requests within tens of milliseconds, but one in a thousand in seconds: a second
 attempt on a new connection beats waiting for those.  Well above what a busy small server takes.
 https://docs.aws.amazon.com/whitepapers/latest/s3-optimizing-performance-best-practices/timeouts-and-retries-for-latency-sensitive-applications.html
 """
-_XML = {"content-type": "application/xml"}
 _HEX_MD5 = re.compile("[0-9a-f]{32}")
-_NO_XML = (ElementTree.ParseError, LookupError, ValueError)
-"""What parsing raises; the last two for encodings that Python does not know or expat not want."""
 
 
 class Service:
@@ -97,8 +93,12 @@ class Service:
         *,
         ca_bundle: str | None = None,
         timeout: float = 60.0,
+        checksum: str = "crc64nvme",
     ) -> None:
-        """Raises ``Fatal`` when the endpoint is no URL or the CA file cannot be read."""
+        """``checksum`` is one of ``CRCS`` or ``md5``.
+
+        Raises ``Fatal`` when the endpoint is no URL or the CA file cannot be read.
+        """
         self._virtual_hosts = endpoint_url is None
         self.endpoint = _endpoint(endpoint_url or f"https://s3.{region}.{_aws_domain(region)}")
         self.region = region
@@ -109,9 +109,11 @@ class Service:
         self.tls = _tls(ca_bundle) if self.endpoint.secure else None
         self._signer = Signer(region)
         self._clock_offset = 0.0
-        self.echoes_checksum: bool | None = None
+        self.crc = CRCS.get(checksum)
+        """The checksum that proves the content; None: MD5 does."""
+        self.echoes_checksum: bool | None = None if self.crc else False
         """The service answers with the checksum it was given; None before the first answer."""
-        self.wants_content_md5 = False
+        self.wants_content_md5 = self.crc is None
         """The service's ETags are no MD5s, so only a Content-MD5 proves what arrived."""
 
     def address(self, bucket: str) -> tuple[Endpoint, str]:
@@ -163,95 +165,6 @@ class Service:
         return abs(theirs - timegm(time.strptime(signed_date, "%Y%m%dT%H%M%SZ"))) > 60
 
 
-class ServiceError(NamedTuple):
-    """An answer that is no success.
-
-    https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
-    """
-
-    status: int
-    code: str
-    message: str
-    region: str | None
-    """Where the bucket is, when the answer says so."""
-    after: float | None
-
-    @classmethod
-    def parse(cls, status: int, headers: Mapping[str, str], body: bytes) -> ServiceError:
-        """Reads the error out of an answer; a body that is no XML gives an empty code."""
-        fields: dict[str, str] = {}
-        try:
-            fields = {_local(node.tag): node.text or "" for node in ElementTree.fromstring(body)}
-        except _NO_XML:
-            pass
-        region = headers.get("x-amz-bucket-region") or fields.get("Region")
-        after = headers.get("retry-after", "")
-        return cls(
-            status,
-            fields.get("Code", ""),
-            " ".join(fields.get("Message", "").split()),
-            region,
-            float(after) if after.isdecimal() else None,
-        )
-
-    def failure(self, region: str) -> Failure:
-        """What the error means for the upload; ``region`` is the one that the request was for."""
-        status, code = self.status, self.code
-        reason = ": ".join(filter(None, (code, self.message))) or f"the service answered {status}"
-        if self.region and self.region != region and status in (301, 307, 400, 403):
-            return Fatal(f"the bucket is in region {self.region}, not {region}: use --region")
-        if code in _FATAL_CODES or status == 301:
-            return Fatal(reason)
-        if status in (429, 503, 509) or code in _THROTTLING_CODES:
-            return Throttled(reason, after=self.after)
-        if (status >= 500 and status != 501) or status in (307, 408) or code in _TRANSIENT_CODES:
-            return Transient(reason, after=self.after)
-        if status == 404 or code == "InvalidPart":
-            return NotFound(reason)
-        if status in (401, 403):
-            return Denied(reason)
-        return Rejected(reason)
-
-
-_FATAL_CODES = {
-    "AccountProblem",
-    "AllAccessDisabled",
-    "AuthorizationHeaderMalformed",
-    "ExpiredToken",
-    "IllegalLocationConstraintException",
-    "InsufficientStorage",
-    "InvalidAccessKeyId",
-    "InvalidBucketName",
-    "InvalidToken",
-    "NoSuchBucket",
-    "NotSignedUp",
-    "PermanentRedirect",
-    "QuotaExceeded",
-    "RequestTimeTooSkewed",
-    "SignatureDoesNotMatch",
-    "TokenRefreshRequired",
-    "UserSuspended",
-    "XMinioStorageFull",
-}
-_THROTTLING_CODES = {
-    "RequestLimitExceeded",
-    "SlowDown",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequests",
-}
-_TRANSIENT_CODES = {
-    "BadDigest",
-    "ConditionalRequestConflict",
-    "IncompleteBody",
-    "InternalError",
-    "OperationAborted",
-    "RequestTimeout",
-    "XAmzContentChecksumMismatch",
-    "XAmzContentSHA256Mismatch",
-}
-
-
 class _Body(NamedTuple):
     """Bytes of a file ready to be sent, described before the first of them goes out."""
 
@@ -269,14 +182,15 @@ def _describe(service: Service, source: Source, offset: int, length: int) -> _Bo
     Up to a block is kept in memory and read once.  More is read a second time while it is sent,
     from the page cache: so no part, however large, takes more memory than a block.
     """
-    checksum = 0
+    crc, checksum = service.crc, 0
     sha256 = None if service.endpoint.secure else hashlib.sha256()
     md5 = hashlib.md5(usedforsecurity=False) if service.echoes_checksum is False else None
     blocks = (
         [source.read(offset, length)] if length <= BLOCK_SIZE else source.blocks(offset, length)
     )
     for block in blocks:
-        checksum = crc64nvme(block, checksum)
+        if crc:
+            checksum = crc.update(block, checksum)
         if sha256:
             sha256.update(block)
         if md5:
@@ -486,11 +400,13 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
         Returns the ETag, without quotes, and the checksum, once the content is proven.
         """
         service = self.service
+        crc = service.crc
         body = _describe(service, source, span.start, len(span))
         while True:
-            proof = [(CHECKSUM_HEADER, _base64(body.checksum.to_bytes(8, "big")))]
-            if service.wants_content_md5:
-                proof.append(("content-md5", _base64(body.md5 or _md5(source, span))))
+            proof = [(crc.header, crc.text(body.checksum))] if crc else []
+            with_md5 = service.wants_content_md5
+            if with_md5:
+                proof.append(("content-md5", base64(body.md5 or _md5(source, span))))
             response = self.exchange(
                 "PUT",
                 bucket,
@@ -504,7 +420,7 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
             etag = response.headers.get("etag", "").strip('"')
             if not etag:
                 raise Transient("the answer has no ETag: it is none of a service that stored")
-            echo = response.headers.get(CHECKSUM_HEADER)
+            echo = response.headers.get(crc.header) if crc else None
             service.echoes_checksum = echo is not None
             if echo is not None:
                 if echo != proof[0][1]:
@@ -514,7 +430,7 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
                 if bytes.fromhex(etag) != (body.md5 or _md5(source, span)):
                     raise Transient("the service stored other bytes: its ETag is not their MD5")
                 return etag, body.checksum
-            if len(proof) > 1:
+            if with_md5:
                 return etag, body.checksum
             service.wants_content_md5 = True
 
@@ -591,13 +507,14 @@ class S3Session(Session):
 
     def begin(self, key: str, metadata: Metadata, content_type: str) -> str:
         """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html"""
-        headers = [
-            *_object_headers(metadata, content_type),
-            ("x-amz-checksum-algorithm", "CRC64NVME"),
-            ("x-amz-checksum-type", "FULL_OBJECT"),
-        ]
+        headers = _object_headers(metadata, content_type)
+        if crc := self.driver.service.crc:
+            headers += [
+                ("x-amz-checksum-algorithm", crc.name.upper()),
+                ("x-amz-checksum-type", "FULL_OBJECT"),
+            ]
         answer = self.driver.exchange("POST", self._bucket, key, [("uploads", "")], headers)
-        upload_id = _find(answer.body, "UploadId")
+        upload_id = found(answer.body, "UploadId")
         if not upload_id:
             raise Transient("the service began a multipart upload without naming it")
         return upload_id
@@ -617,19 +534,17 @@ class S3Session(Session):
         When an earlier attempt had in truth succeeded, the upload is gone and the object there:
         that counts as success.
         """
-        whole = 0
-        for part in parts:
-            whole = combine_crc64nvme(whole, part.checksum, part.size)
-        checksum = _base64(whole.to_bytes(8, "big"))
-        known = bool(self.driver.service.echoes_checksum)
-        body = _completion(parts, with_checksums=known)
-        headers = list(_XML.items())
-        if known:
-            size = sum(part.size for part in parts)
+        service = self.driver.service
+        crc = service.crc if service.echoes_checksum else None
+        body = _completion(parts, crc)
+        headers = [("content-type", "application/xml")]
+        checksum = None
+        if crc:
+            checksum = crc.text(_combined(parts, crc))
             headers += [
-                (CHECKSUM_HEADER, checksum),
+                (crc.header, checksum),
                 ("x-amz-checksum-type", "FULL_OBJECT"),
-                ("x-amz-mp-object-size", str(size)),
+                ("x-amz-mp-object-size", str(sum(part.size for part in parts))),
             ]
         payload_hash = hashlib.sha256(body).hexdigest()
         query = [("uploadId", upload_id)]
@@ -650,12 +565,11 @@ class S3Session(Session):
                 raise
             return
         # Ceph 16 leaves the ETag empty.
-        if not _find(answer.body, "ETag") and not _find(answer.body, "Key"):
+        if not found(answer.body, "ETag") and not found(answer.body, "Key"):
             raise Transient("the service answered without naming the object that it made")
-        echo = _find(answer.body, "ChecksumCRC64NVME")
+        echo = found(answer.body, crc.tag) if crc else None
         if echo and echo != checksum:
-            # Sending the parts anew is what may help: the upload itself is gone.
-            raise NotFound("the service put other bytes together: its checksum differs")
+            raise Corrupted("the service put other bytes together: its checksum differs")
 
     def abort(self, key: str, upload_id: str) -> None:
         """https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html"""
@@ -672,7 +586,7 @@ class S3Session(Session):
         for page in self._pages(
             "", query, {"KeyMarker": "key-marker", "UploadIdMarker": "upload-id-marker"}
         ):
-            for row in _rows(page, "Upload"):
+            for row in rows(page, "Upload"):
                 begun = datetime.fromisoformat(row["Initiated"].replace("Z", "+00:00")).timestamp()
                 yield UploadInfo(row["Key"], row["UploadId"], begun)
 
@@ -682,27 +596,26 @@ class S3Session(Session):
         for page in self._pages(
             key, [("uploadId", upload_id)], {"PartNumberMarker": "part-number-marker"}
         ):
-            for row in _rows(page, "Part"):
-                part = _verified(row, source, part_size)
+            for row in rows(page, "Part"):
+                part = _verified(row, source, part_size, self.driver.service.crc)
                 if part:
                     parts.append(part)
         return parts
 
     def _pages(
         self, key: str, query: list[tuple[str, str]], markers: Mapping[str, str]
-    ) -> Iterator[ElementTree.Element]:
+    ) -> Iterator[Element]:
         """The answers to a listing; ``markers`` name where each says that the next begins."""
         marked: list[tuple[str, str]] = []
         while True:
             answer = self.driver.exchange("GET", self._bucket, key, [*query, *marked])
-            try:
-                page = ElementTree.fromstring(answer.body)
-            except _NO_XML:
-                raise Transient("the service answered with a listing that is no XML") from None
+            page = parsed(answer.body)
+            if page is None:
+                raise Transient("the service answered with a listing that is no XML")
             yield page
-            fields = {_local(node.tag): node.text or "" for node in page}
-            following = [(name, fields.get(f"Next{tag}", "")) for tag, name in markers.items()]
-            if fields.get("IsTruncated") != "true" or following == marked:
+            told = fields(page)
+            following = [(name, told.get(f"Next{tag}", "")) for tag, name in markers.items()]
+            if told.get("IsTruncated") != "true" or following == marked:
                 return
             marked = following
 
@@ -789,6 +702,7 @@ class S3Cloud(Cloud):
             account.credentials,
             ca_bundle=settings.ca_bundle,
             timeout=settings.timeout,
+            checksum=settings.checksum,
         )
 
     def open(self) -> S3Session:
@@ -811,28 +725,31 @@ def _object_headers(metadata: Metadata, content_type: str) -> list[tuple[str, st
     return [("content-type", content_type), *[(f"x-amz-meta-{k}", v) for k, v in metadata]]
 
 
-def _completion(parts: Sequence[Part], *, with_checksums: bool) -> bytes:
-    rows = []
+def _combined(parts: Sequence[Part], crc: Crc) -> int:
+    """The checksum of the whole object."""
+    whole = 0
     for part in parts:
-        checksum = _base64(part.checksum.to_bytes(8, "big"))
-        proof = f"<ChecksumCRC64NVME>{checksum}</ChecksumCRC64NVME>" if with_checksums else ""
-        rows.append(
+        whole = crc.combine(whole, part.checksum, part.size)
+    return whole
+
+
+def _completion(parts: Sequence[Part], crc: Crc | None) -> bytes:
+    elements = []
+    for part in parts:
+        proof = f"<{crc.tag}>{crc.text(part.checksum)}</{crc.tag}>" if crc else ""
+        elements.append(
             f"<Part><PartNumber>{part.number}</PartNumber>"
             f"<ETag>&quot;{escape(part.etag)}&quot;</ETag>{proof}</Part>"
         )
     return (
         '<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-        f"{''.join(rows)}</CompleteMultipartUpload>"
+        f"{''.join(elements)}</CompleteMultipartUpload>"
     ).encode()
 
 
-def _rows(page: ElementTree.Element, name: str) -> Iterator[dict[str, str]]:
-    for node in page:
-        if _local(node.tag) == name:
-            yield {_local(field.tag): field.text or "" for field in node}
-
-
-def _verified(row: Mapping[str, str], source: Source, part_size: int) -> Part | None:
+def _verified(
+    row: Mapping[str, str], source: Source, part_size: int, crc: Crc | None
+) -> Part | None:
     """The stored part, when its bytes are proven to be those of the file."""
     number = int(row["PartNumber"])
     span = range(source.size)[(number - 1) * part_size : number * part_size]
@@ -840,12 +757,13 @@ def _verified(row: Mapping[str, str], source: Source, part_size: int) -> Part | 
     if int(row["Size"]) != len(span) or not span:
         return None
     checksum, md5 = 0, hashlib.md5(usedforsecurity=False)
-    listed = row.get("ChecksumCRC64NVME")
+    listed = row.get(crc.tag) if crc else None
     for block in source.blocks(span.start, len(span)):
-        checksum = crc64nvme(block, checksum)
+        if crc:
+            checksum = crc.update(block, checksum)
         if not listed:
             md5.update(block)
-    proven = listed == _base64(checksum.to_bytes(8, "big")) if listed else etag == md5.hexdigest()
+    proven = listed == crc.text(checksum) if crc and listed else etag == md5.hexdigest()
     return Part(number, len(span), etag, checksum) if proven else None
 
 
@@ -861,23 +779,6 @@ def _md5(source: Source, span: range) -> bytes:
     for block in source.blocks(span.start, len(span)):
         digest.update(block)
     return digest.digest()
-
-
-def _base64(data: bytes) -> str:
-    return binascii.b2a_base64(data, newline=False).decode()
-
-
-def _local(tag: str) -> str:
-    """An element's name without its namespace, which some services leave out."""
-    return tag.rpartition("}")[2]
-
-
-def _find(body: bytes, name: str) -> str | None:
-    try:
-        nodes = ElementTree.fromstring(body).iter()
-    except _NO_XML:
-        return None
-    return next((node.text for node in nodes if _local(node.tag) == name), None)
 
 
 def _aws_domain(region: str) -> str:

@@ -462,6 +462,7 @@ DEFAULTS = {
     "--processes": "the usable CPUs",
     "--concurrency": "found while running",
     "--retries": "5",
+    "--checksum": "crc64nvme",
     "--timeout": "60",
     "--max-memory": "25%",
     "--follow-symlinks": None,

@@ -29,7 +29,12 @@ def sample(row: Any) -> tuple[str, Any]:
     """A value for this option as text and as the run sees it; not its default."""
     if row.default is False:
         return "true", True
-    kinds = {"N": ("7", 7), "SECONDS": ("7.5", 7.5), "SIZE": ("512M", "512M")}
+    kinds = {
+        "N": ("7", 7),
+        "SECONDS": ("7.5", 7.5),
+        "SIZE": ("512M", "512M"),
+        "KIND": ("md5", "md5"),
+    }
     return kinds.get(row.metadata["metavar"], ("text", "text"))
 
 

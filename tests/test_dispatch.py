@@ -142,10 +142,10 @@ class TestWindow:
         assert (len(held) - 1) * size < WINDOW_BYTES
 
     def test_bytes_that_are_done_make_room(self) -> None:
-        given = dispatcher(jobs(3, GIB), least=1)
-        assert sent_until_full(given) == {"a": [0]}
+        given = dispatcher(jobs(4, WINDOW_BYTES // 2), least=1)
+        assert sent_until_full(given) == {"a": [0, 1]}
         given.done("a", 0)
-        assert sent_until_full(given) == {"a": [1]}
+        assert sent_until_full(given) == {"a": [2]}
 
     def test_a_file_larger_than_any_window_is_handed_out(self) -> None:
         assert sent(dispatcher([job(0, 1000 * WINDOW_BYTES)])) == {"a": [0]}

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from _uploader import cli, errors
 from _uploader.errors import EXIT_SIGNAL, RunError, UsageError
+from providers._s3_answers import ServiceError
 from providers.errors import (
+    Corrupted,
     Denied,
     Failure,
     Fatal,
@@ -24,7 +26,6 @@ from providers.errors import (
     Throttled,
     Transient,
 )
-from providers.s3 import ServiceError
 
 CODES = {name: value for name, value in vars(errors).items() if name.startswith("EXIT_")}
 HERE = "us-east-1"
@@ -83,24 +84,25 @@ class TestExitCodes:
 
 
 class TestAnswers:
-    """(retry, fatal, throttle) of each class."""
+    """(retry, restart, fatal, throttle) of each class."""
 
     ANSWERS = {
-        Failure: (False, False, False),
-        Transient: (True, False, False),
-        StaleConnection: (True, False, False),
-        Throttled: (True, False, True),
-        SourceChanged: (False, False, False),
-        Rejected: (False, False, False),
-        Denied: (False, False, False),
-        NotFound: (False, False, False),
-        Fatal: (False, True, False),
+        Failure: (False, False, False, False),
+        Transient: (True, False, False, False),
+        StaleConnection: (True, False, False, False),
+        Throttled: (True, False, False, True),
+        SourceChanged: (False, True, False, False),
+        Corrupted: (False, True, False, False),
+        Rejected: (False, False, False, False),
+        Denied: (False, False, False, False),
+        NotFound: (False, True, False, False),
+        Fatal: (False, False, True, False),
     }
 
     @pytest.mark.parametrize("kind", ANSWERS, ids=lambda kind: kind.__name__)
-    def test_a_failure_answers_three_questions(self, kind: type[Failure]) -> None:
+    def test_a_failure_answers_four_questions(self, kind: type[Failure]) -> None:
         made = kind("reason")
-        assert (made.retry, made.fatal, made.throttle) == self.ANSWERS[kind]
+        assert (made.retry, made.restart, made.fatal, made.throttle) == self.ANSWERS[kind]
 
     def test_no_class_is_missing_here(self) -> None:
         assert set(self.ANSWERS) == {Failure, *subclasses(Failure)}

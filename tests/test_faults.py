@@ -356,7 +356,7 @@ def test_a_clock_that_stays_wrong_ends_the_run(tmp_path: Path) -> None:
 )
 def test_credentials_that_expire_in_mid_run_are_renewed(tmp_path: Path, minutes: int) -> None:
     # botocore renews them from 15 minutes before on, and waits for that from 10 minutes before on.
-    names = small_files(tmp_path / "data", 400)
+    names = small_files(tmp_path / "data", 200)
     current = tmp_path / "current"
 
     def issue(number: int) -> None:
@@ -369,7 +369,7 @@ def test_credentials_that_expire_in_mid_run_are_renewed(tmp_path: Path, minutes:
         os.replace(tmp_path / "next", current)
 
     def hook(when: str, seen: Seen) -> None:
-        if when == "after" and server.stored.total() == 200 and not server.expired:
+        if when == "after" and server.stored.total() == 100 and not server.expired:
             issue(2)
             server.expired.add("key-1")
 
@@ -435,7 +435,7 @@ def test_fewer_requests_are_in_flight_after_a_refusal(tmp_path: Path) -> None:
         before = [count for at, count in in_flight if at < refused + 0.1]
         after = [count for at, count in in_flight if refused + 0.5 < at < refused + 1]
         assert max(before) > 48
-        assert max(after) <= 36
+        assert max(after) < 48
 
 
 # the server itself

@@ -25,7 +25,7 @@ FLOORS: tuple[set[str], ...] = (
     {"providers.errors"},
     {"providers.source"},
     {"providers.base"},
-    {"providers._http", "providers._sigv4"},
+    {"providers._crc", "providers._http", "providers._s3_answers", "providers._sigv4"},
     {"providers._aws", "providers._conn_class"},
     {"providers._libcloud"},
     {CLOUD},

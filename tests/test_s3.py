@@ -23,7 +23,16 @@ from botocore.credentials import Credentials as BotoCredentials
 
 from providers._sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, Credentials
 from providers.base import CloudSettings, Part
-from providers.errors import Denied, Failure, Fatal, NotFound, Rejected, Throttled, Transient
+from providers.errors import (
+    Corrupted,
+    Denied,
+    Failure,
+    Fatal,
+    NotFound,
+    Rejected,
+    Throttled,
+    Transient,
+)
 from providers.s3 import S3Cloud, S3Driver, S3Session, Service
 from providers.source import BLOCK_SIZE, Source
 from tests.scripted import CLOSE, RESET, Answer, Request, ScriptedServer, reply
@@ -585,14 +594,14 @@ def test_an_empty_etag_on_complete_as_ceph_gives_it_will_do(talk: Any) -> None:
         conversation.session.complete("key", "id", put_parts(conversation))
 
 
-def test_another_checksum_on_complete_is_transient(talk: Any) -> None:
+def test_another_checksum_on_complete_asks_for_the_whole_file_again(talk: Any) -> None:
     wrong = checksum_of(b"other")
     answer = reply(
         body=f"<R><Key>key</Key><ChecksumCRC64NVME>{wrong}</ChecksumCRC64NVME></R>".encode()
     )
     with talk(stored, stored, answer) as conversation:
         parts = put_parts(conversation)
-        with pytest.raises(Transient, match="checksum"):
+        with pytest.raises(Corrupted, match="checksum"):
             conversation.session.complete("key", "id", parts)
 
 

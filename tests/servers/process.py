@@ -217,7 +217,7 @@ class S3Server(Server):
     def boto3(self, *, secret_key: str | None = None) -> Any:
         """Return a new boto3 client for this server, with another secret if one is given."""
         from boto3.session import Session  # type: ignore[import-untyped]
-        from botocore.config import Config  # type: ignore[import-untyped]
+        from botocore.config import Config
 
         return Session().client(
             "s3",

@@ -1,0 +1,54 @@
+"""The checksums that S3 knows and that cost nothing: CRCs by awscrt, at memory speed.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Callable
+from typing import NamedTuple
+
+from awscrt import checksums
+
+
+class Crc(NamedTuple):
+    """One kind of checksum."""
+
+    name: str
+    size: int
+    """Bytes of a value."""
+    update: Callable[[bytes | memoryview, int], int]
+    """(bytes, value so far) -> value; begin with 0."""
+    combine: Callable[[int, int, int], int]
+    """(value of the first bytes, value of the rest, length of the rest) -> value of both."""
+
+    @property
+    def header(self) -> str:
+        """The header that carries a value."""
+        return f"x-amz-checksum-{self.name}"
+
+    @property
+    def tag(self) -> str:
+        """The XML element that carries a value."""
+        return f"Checksum{self.name.upper()}"
+
+    def text(self, value: int) -> str:
+        """A value as headers and elements carry it."""
+        return base64(value.to_bytes(self.size, "big"))
+
+
+CRCS = {
+    crc.name: crc
+    for crc in (
+        Crc("crc64nvme", 8, checksums.crc64nvme, checksums.combine_crc64nvme),
+        Crc("crc32c", 4, checksums.crc32c, checksums.combine_crc32c),
+        Crc("crc32", 4, checksums.crc32, checksums.combine_crc32),
+    )
+}
+"""All of them can be put together from those of the parts (``FULL_OBJECT``)."""
+
+
+def base64(data: bytes) -> str:
+    """Without the line end."""
+    return binascii.b2a_base64(data, newline=False).decode()
