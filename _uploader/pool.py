@@ -20,7 +20,7 @@ from gevent.event import Event
 from gevent.lock import Semaphore
 from gevent.pool import Group
 
-from providers.base import Cloud, Part, PartRules, Session
+from providers.base import Cloud, Part, PartRules, Session, UploadInfo
 from providers.errors import Denied, Failure, NotFound, Rejected, SourceChanged
 from providers.source import Source, guess_content_type
 
@@ -232,19 +232,18 @@ class UploadPool:
         self._report(Result(job.number, 0, job.mtime_ns, reason))
 
     def abort_uploads(
-        self, prefix: str, session: Session, *, since: float, keep: str = ""
+        self, prefix: str, session: Session, stale: Callable[[UploadInfo], bool]
     ) -> list[str]:
-        """Aborts the multipart uploads below ``prefix`` that were begun after ``since``, but for
-        the one that is to be kept; returns their keys.  A key without the permission to list them
-        leaves them alone."""
+        """Aborts those multipart uploads below ``prefix`` that are ``stale``; returns their keys.
+        Credentials without the permission to list them leave them alone."""
         try:
             found = self.persist(lambda: list(session.uploads(prefix)))
         except Rejected:
             return []
-        stale = [info for info in found if info.begun >= since and info.upload_id != keep]
-        for info in stale:
+        aborted = [info for info in found if stale(info)]
+        for info in aborted:
             self.persist(partial(session.abort, info.key, info.upload_id))
-        return [info.key for info in stale]
+        return [info.key for info in aborted]
 
     @property
     def draining(self) -> bool:
@@ -276,8 +275,7 @@ class _LargeFile:
             if not self._restarts:
                 self._resume(session)
             if not self._upload_id:
-                start = partial(session.begin, self._key, self._metadata, self._content_type)
-                self._upload_id = self._pool.persist(start)
+                self._create(session)
                 self._pool.begun(self._job.number, self._upload_id, self._source.ctime_ns)
         except Exception as error:
             self._source.close()
@@ -287,6 +285,20 @@ class _LargeFile:
             self._queue_next()
         else:
             self._finish(session)
+
+    def _create(self, session: Session) -> None:
+        """Begins an upload.  An attempt whose answer was lost may have begun another one, which
+        would cost its owner money for ever."""
+        attempts = count()
+        since = time.time() - CLOCKS_DIFFER
+
+        def start() -> str:
+            next(attempts)
+            return session.begin(self._key, self._metadata, self._content_type)
+
+        self._upload_id = self._pool.persist(start)
+        if next(attempts) > 1:
+            self._abort_others(session, since)
 
     def _resume(self, session: Session) -> None:
         """Takes over the parts that an earlier attempt has stored, if the file is still the same,
@@ -315,8 +327,16 @@ class _LargeFile:
             self._todo.remove(part.number)
             self._pool.sent += part.size
         if self._pool.resume_since is not None:
-            since = self._pool.resume_since - CLOCKS_DIFFER
-            self._pool.abort_uploads(self._key, session, since=since, keep=self._upload_id)
+            self._abort_others(session, self._pool.resume_since - CLOCKS_DIFFER)
+
+    def _abort_others(self, session: Session, since: float) -> None:
+        """Clears away what was begun for this very key after ``since`` and is not ours."""
+
+        def stale(info: UploadInfo) -> bool:
+            other = info.upload_id != self._upload_id
+            return info.key == self._key and other and info.begun >= since
+
+        self._pool.abort_uploads(self._key, session, stale)
 
     def _queue_next(self) -> None:
         self._running += 1

@@ -118,7 +118,7 @@ class Worker:
             self._send((wire.NOTE, note))
         if told.abort_stale and cloud.parts:
             session = cloud.open()
-            for key in pool.abort_uploads(told.prefix, session, since=0.0):
+            for key in pool.abort_uploads(told.prefix, session, lambda info: True):
                 self._send((wire.NOTE, f"aborted an unfinished upload of {key}"))
             session.close()
 

@@ -20,6 +20,8 @@ class Account(NamedTuple):
     """The credentials to sign with now; temporary ones are renewed before they expire."""
     region: str
     endpoint_url: str | None
+    renewable: bool = False
+    """The credentials are temporary, and there is somebody to ask for the next ones."""
 
 
 def resolve(settings: CloudSettings) -> Account:
@@ -77,7 +79,7 @@ def _from_botocore(settings: CloudSettings) -> Account:
             raise Fatal(f"the credentials cannot be renewed: {_line(error)}") from None
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
 
-    return Account(credentials, region, endpoint)
+    return Account(credentials, region, endpoint, hasattr(found, "refresh_needed"))
 
 
 def _line(error: Exception) -> str:

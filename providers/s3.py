@@ -94,8 +94,10 @@ class Service:
         ca_bundle: str | None = None,
         timeout: float = 60.0,
         checksum: str = "crc64nvme",
+        renewable: bool = False,
     ) -> None:
-        """``checksum`` is one of ``CRCS`` or ``md5``.
+        """``checksum`` is one of ``CRCS`` or ``md5``; ``renewable``: ``credentials`` gives others
+        some time after they were refused as expired.
 
         Raises ``Fatal`` when the endpoint is no URL or the CA file cannot be read.
         """
@@ -103,6 +105,7 @@ class Service:
         self.endpoint = _endpoint(endpoint_url or f"https://s3.{region}.{_aws_domain(region)}")
         self.region = region
         self.credentials = credentials
+        self.renewable = renewable
         self.timeouts = Timeouts(connect=min(10.0, timeout), idle=timeout)
         self.patience = min(PATIENCE, timeout)
         """Seconds that a request with a short body may take as a whole."""
@@ -481,6 +484,9 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
             used = dict(signed).get("x-amz-security-token")
             if self.service.credentials().token != used:
                 return Transient(f"{error.code}: trying again with renewed credentials")
+            if self.service.renewable:
+                # botocore lets one greenlet ask for new ones, and gives the others the old.
+                return Transient(f"{error.code}: waiting for renewed credentials", after=1.0)
         return error.failure(self.service.region)
 
 
@@ -703,6 +709,7 @@ class S3Cloud(Cloud):
             ca_bundle=settings.ca_bundle,
             timeout=settings.timeout,
             checksum=settings.checksum,
+            renewable=account.renewable,
         )
 
     def open(self) -> S3Session:

@@ -81,6 +81,14 @@ class TestParsers:
         with pytest.raises(UsageError, match="second"):
             config.seconds(text)
 
+    def test_one_of_several_names(self) -> None:
+        assert config.one_of("a", "b")("b") == "b"
+
+    @pytest.mark.parametrize("text", ["", "c", "A", "a "])
+    def test_another_name_is_refused_with_those_that_are_known(self, text: str) -> None:
+        with pytest.raises(UsageError, match="is none of a, b$"):
+            config.one_of("a", "b")(text)
+
     @pytest.mark.parametrize("text", ["1", "true", "TRUE", "yes", "On", " on "])
     def test_a_switch_that_is_on(self, text: str) -> None:
         assert config.switch(text) is True

@@ -346,12 +346,7 @@ def test_a_clock_that_stays_wrong_ends_the_run(tmp_path: Path) -> None:
     "minutes",
     [
         9,
-        pytest.param(
-            11,
-            marks=pytest.mark.xfail(
-                reason="while one greenlet asks for new ones, others give up with the old"
-            ),
-        ),
+        11,  # while one greenlet asks for new ones, the others are given the old
     ],
 )
 def test_credentials_that_expire_in_mid_run_are_renewed(tmp_path: Path, minutes: int) -> None:

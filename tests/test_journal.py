@@ -634,17 +634,21 @@ def unprivileged() -> Sequence[str]:
     return UNPRIVILEGED
 
 
+def assert_denied(ended: subprocess.CompletedProcess[str], text: str) -> None:
+    assert ended.stderr.startswith(f"RunError: {text}") and ended.stderr.count("\n") == 1
+
+
 def test_a_directory_that_cannot_be_written_is_refused(path: Path) -> None:
     path.parent.mkdir(mode=0o500)
     ended = in_other_process(path, TRIES, *unprivileged())
-    assert ended.stderr == f"RunError: the journal {path} cannot be opened: Permission denied\n"
+    assert_denied(ended, f"the journal {path} cannot be opened: Permission denied")
 
 
 def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o500)
     path = tmp_path / "closed" / "journals" / "j.sqlite"
     ended = in_other_process(path, TRIES, *unprivileged())
-    assert ended.stderr == f"RunError: the journal {path} cannot be opened: Permission denied\n"
+    assert_denied(ended, f"the journal {path} cannot be opened: Permission denied")
 
 
 def test_a_file_that_cannot_be_written_is_refused_and_unchanged(path: Path) -> None:

@@ -597,6 +597,21 @@ def test_strays_of_earlier_runs_are_cleared_away(setup: Setup) -> None:
     assert sorted(setup.service.uploads) == ["older run's", "other file's"]
 
 
+def test_an_upload_whose_key_only_begins_alike_is_no_stray(setup: Setup) -> None:
+    setup.make(resume_since=time.time())
+    setup.service.uploads["longer key"] = Upload("a2", time.time())
+    assert setup.upload(setup.file("a", LARGE)) == {"a": ""}
+    assert list(setup.service.uploads) == ["longer key"]
+
+
+def test_a_begin_whose_answer_was_lost_leaves_no_stray(setup: Setup) -> None:
+    """The service has begun an upload that nobody knows the name of."""
+    setup.service.uploads["lost"] = Upload("a", time.time())
+    setup.service.fail("begin", "a", Transient("reset"))
+    assert setup.upload(setup.file("a", LARGE)) == {"a": ""}
+    assert setup.service.uploads == {}
+
+
 def test_what_is_gone_on_with_is_no_stray(setup: Setup) -> None:
     job = setup.half_done("a", 1, 2)
     setup.service.uploads["stray"] = Upload("a", time.time())
