@@ -75,7 +75,7 @@ class Dispatcher:
 
     def look_ahead(self, most: int) -> None:
         """Pulls up to ``most`` entries from the scan, as far as the lookahead has room."""
-        while most > 0 and not self.exhausted and self._known() < LOOKAHEAD:
+        while most > 0 and self.wants_jobs():
             most -= 1
             try:
                 job = next(self._jobs)
@@ -87,7 +87,7 @@ class Dispatcher:
 
     def wants_jobs(self) -> bool:
         """The scan should go on: it has not ended and the lookahead has room."""
-        return not self.exhausted and self._known() < LOOKAHEAD
+        return not self.exhausted and len(self._small) + len(self._large) < LOOKAHEAD
 
     def next_batches(self) -> Iterator[tuple[object, list[Job]]]:
         """Batches to send now: (worker, jobs), the worker with the fewest bytes to go first."""
@@ -174,4 +174,6 @@ class Dispatcher:
         for job in batch:
             worker.held[job.number] = job
             worker.held_bytes += job.size
+        if worker.alone:
+            return [job._replace(orphaned=True) for job in batch]
         return batch

@@ -45,7 +45,7 @@ from providers.source import Source, guess_content_type
 from .config import Settings
 from .knee import Knee
 from .model import Job, Summary
-from .pool import UploadPool
+from .pool import INTERRUPTED, UploadPool
 from .progress import Counters, Display, printable
 from .retry import RetryPolicy
 from .run import Run
@@ -398,7 +398,7 @@ class ParallelUpload(BaseUpload):
             pool.drain()
             raise
         for job in unsettled.values():
-            failures.add(job.path, "not tried: initDriver made no driver")
+            failures.add(job.path, INTERRUPTED)
 
     def _upload_by_processes(
         self, files: Sequence[File], in_flight: int, failures: _Failures

@@ -20,6 +20,8 @@ class Job(NamedTuple):
     """A multipart upload of this file that was begun before and may be gone on with."""
     ctime_ns: int = 0
     """Change time that the file had when that upload was begun: its metadata is of then."""
+    orphaned: bool = False
+    """A worker died that may have begun it: there may be an upload that nobody was told of."""
 
 
 class Skipped(NamedTuple):

@@ -326,8 +326,11 @@ class _LargeFile:
         for part in self._parts:
             self._todo.remove(part.number)
             self._pool.sent += part.size
+        since = time.time() if job.orphaned else None
         if self._pool.resume_since is not None:
-            self._abort_others(session, self._pool.resume_since - CLOCKS_DIFFER)
+            since = self._pool.resume_since
+        if since is not None:
+            self._abort_others(session, since - CLOCKS_DIFFER)
 
     def _abort_others(self, session: Session, since: float) -> None:
         """Clears away what was begun for this very key after ``since`` and is not ours."""

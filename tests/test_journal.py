@@ -157,6 +157,23 @@ def test_the_begin_of_the_first_run_is_kept(path: Path) -> None:
     journal.close(complete=False)
 
 
+def test_a_new_journal_has_no_earlier_run(path: Path) -> None:
+    journal = opened(path)
+    assert journal.since is None
+    journal.close(complete=False)
+
+
+@pytest.mark.parametrize("restart", [True, False])
+def test_a_run_that_recorded_nothing_is_remembered(path: Path, restart: bool) -> None:
+    """It may have begun uploads that nobody was told of."""
+    journal = opened(path)
+    first = journal.started
+    journal.close(complete=False)
+    journal = opened(path, restart=restart)
+    assert (journal.since, journal.resumed) == (first, False)
+    journal.close(complete=False)
+
+
 @pytest.mark.parametrize("done", [True, False])
 def test_a_restart_forgets(path: Path, done: bool) -> None:
     recorded(path, job("a"))

@@ -612,6 +612,19 @@ def test_a_begin_whose_answer_was_lost_leaves_no_stray(setup: Setup) -> None:
     assert setup.service.uploads == {}
 
 
+def test_a_file_that_a_dead_worker_may_have_begun_leaves_no_stray(setup: Setup) -> None:
+    setup.service.uploads["stray"] = Upload("a", time.time())
+    assert setup.upload(setup.file("a", LARGE, orphaned=True)) == {"a": ""}
+    assert setup.service.uploads == {}
+
+
+def test_the_uploads_of_files_with_longer_names_are_no_strays(setup: Setup) -> None:
+    setup.make(resume_since=time.time())
+    setup.service.uploads["another's"] = Upload("ab", time.time())
+    assert setup.upload(setup.file("a", LARGE)) == {"a": ""}
+    assert list(setup.service.uploads) == ["another's"]
+
+
 def test_what_is_gone_on_with_is_no_stray(setup: Setup) -> None:
     job = setup.half_done("a", 1, 2)
     setup.service.uploads["stray"] = Upload("a", time.time())
