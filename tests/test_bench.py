@@ -75,7 +75,8 @@ def test_all_contenders_upload_everything(
         (only,) = client["rounds"]
         assert (only["objects"], only["bytes"]) == (tree.count, tree.total)
         assert only["user"] + only["system"] > 0
-        assert client["medians"]["peak PSS MB"] > 1
+        if client["title"].startswith("ours"):  # the others may end before the first sample
+            assert client["medians"]["peak PSS MB"] > 1
     printed = capsys.readouterr().out
     assert "ours : s5cmd" in printed
     assert "at least" in printed
