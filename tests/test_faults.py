@@ -257,7 +257,7 @@ def buckets() -> Iterator[dict[tuple[str, str, bool], str]]:
                     name = f"bucket-{len(tasks)}"
                     server.script(kind, name, word + "..." * always)
                     tasks.append(gevent.spawn(prepare, (kind, word, always), name))
-        gevent.joinall(tasks, timeout=30, raise_error=True)
+        gevent.joinall(tasks, timeout=120, raise_error=True)
         yield outcomes
 
 

@@ -41,6 +41,7 @@ paxos min wait = 0.01
 osd data = {directory}/osd
 osd objectstore = memstore
 osd client watch timeout = 3
+rgw mp lock max time = 3
 objecter tick interval = 0.5
 memstore device bytes = 4294967296
 osd crush chooseleaf type = 0
