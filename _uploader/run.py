@@ -77,12 +77,11 @@ class Interrupts:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leaves the handlers when the run was stopped: one more Ctrl-C on the way out must not
-        change how the process ends."""
-        if self.count:
-            return
+        """After a run that was stopped the signals are ignored: one more Ctrl-C on the way out must
+        not change how the process ends.  (Python itself takes its handlers away before it exits.)
+        """
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if self.count else handler)
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.count += 1

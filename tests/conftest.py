@@ -14,7 +14,8 @@ REPO = Path(__file__).resolve().parent.parent
 if str(REPO) not in sys.path:
     sys.path.insert(0, str(REPO))
 
-from tests.servers import require  # noqa: E402  (needs the line above)
+from bench.sink import Sink  # noqa: E402  (needs the line above)
+from tests.servers import require  # noqa: E402
 from tests.servers.ceph import CephRGW  # noqa: E402
 from tests.servers.moto import Moto  # noqa: E402
 
@@ -31,8 +32,10 @@ def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     """Hide the developer's credentials, settings and proxies, from the servers as well."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name in list(os.environ):
-            if name.startswith(("AWS_", "XDG_")) or name.lower().endswith("_proxy"):
+            if name.startswith(("AWS_", "UPLOADER_", "XDG_")) or name.lower().endswith("_proxy"):
                 monkeypatch.delenv(name)
+        # Whoever finds no credentials would ask the network's metadata service for some.
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         set_home(monkeypatch, tmp_path_factory.mktemp("session") / "home")
         yield
 
@@ -55,3 +58,25 @@ def moto() -> Iterator[Moto]:
     require(Moto)
     with Moto() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def sink() -> Iterator[Sink]:
+    require(Sink)
+    with Sink() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def slow_sink() -> Iterator[Sink]:
+    """Answers after a tenth of a second."""
+    require(Sink)
+    with Sink(latency=0.1) as server:
+        yield server
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """The directory to upload, empty."""
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"

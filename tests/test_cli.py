@@ -42,34 +42,11 @@ from tests.command import (
     without_privileges,
     write,
 )
-from tests.servers import require
 from tests.servers.ceph import CephRGW
 from tests.servers.process import free_port
 
 FATAL_WITHIN = 15.0
 """Seconds in which a run that cannot succeed has to end."""
-
-
-@pytest.fixture(scope="module")
-def sink() -> Iterator[Sink]:
-    require(Sink)
-    with Sink() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def slow_sink() -> Iterator[Sink]:
-    """Answers after a tenth of a second."""
-    require(Sink)
-    with Sink(latency=0.1) as server:
-        yield server
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """The directory to upload, empty."""
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
 
 
 # The main job: one big run against a server that checks signatures, looked at from all sides.

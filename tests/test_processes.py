@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,35 +30,12 @@ from tests.command import (
     without_privileges,
     write,
 )
-from tests.servers import require
 from tests.servers.ceph import CephRGW
 
 AT_ONCE = 2.0
 """Seconds that a stop without grace may take on a busy machine."""
 WITH_GRACE = 9.0
 """Seconds that a stop may take which lets uploads in flight end: 5, and a busy machine."""
-
-
-@pytest.fixture(scope="module")
-def sink() -> Iterator[Sink]:
-    require(Sink)
-    with Sink() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def slow_sink() -> Iterator[Sink]:
-    """Answers after a tenth of a second."""
-    require(Sink)
-    with Sink(latency=0.1) as server:
-        yield server
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """The directory to upload, empty."""
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data"
 
 
 def assert_each_file_ends_once(finished: Finished, names: list[str]) -> None:
