@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, NamedTuple
 
+from .errors import Rejected
 from .source import BLOCK_SIZE, Source
 
 MIB = 1024 * 1024
@@ -47,9 +48,12 @@ class PartRules(NamedTuple):
 
     def size_for(self, size: int) -> int:
         """The part size for a file of ``size`` bytes: the preferred one, or as many whole MiB as
-        keep the number of parts at ``max_parts``."""
+        keep the number of parts at ``max_parts``.  Raises ``Rejected`` for a file too large."""
         needed = -(-size // self.max_parts)
-        return max(self.part_size, -(-needed // MIB) * MIB)
+        part_size = max(self.part_size, -(-needed // MIB) * MIB)
+        if part_size > self.max_part_size:
+            raise Rejected(f"is larger than {self.max_parts:,} parts can hold")
+        return part_size
 
 
 class Part(NamedTuple):

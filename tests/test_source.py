@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import pytest
 
+from providers.base import MIB, PartRules
 from providers.errors import Failure, Rejected, SourceChanged, Transient
 from providers.source import BLOCK_SIZE, Source, guess_content_type
 
@@ -427,3 +428,18 @@ class TestContentType:
     @pytest.mark.parametrize("name", ["http:x.txt", "data:,x.txt", "a b.txt", "é.txt", "#?.txt"])
     def test_a_name_is_no_url(self, name: str) -> None:
         assert guess_content_type(name) == "text/plain"
+
+
+class TestPartRules:
+    RULES = PartRules(threshold=16 * MIB, part_size=8 * MIB, max_part_size=5120 * MIB, max_parts=10)
+
+    @pytest.mark.parametrize(
+        ("size", "part_size"), [(17 * MIB, 8 * MIB), (80 * MIB, 8 * MIB), (80 * MIB + 1, 9 * MIB)]
+    )
+    def test_parts_grow_only_when_there_would_be_too_many(self, size: int, part_size: int) -> None:
+        assert self.RULES.size_for(size) == part_size
+
+    def test_a_file_that_no_parts_can_hold_is_refused(self) -> None:
+        assert self.RULES.size_for(10 * 5120 * MIB) == 5120 * MIB
+        with pytest.raises(Rejected, match="larger than 10 parts"):
+            self.RULES.size_for(10 * 5120 * MIB + 1)
