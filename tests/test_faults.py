@@ -257,7 +257,9 @@ def buckets() -> Iterator[dict[tuple[str, str, bool], str]]:
                     name = f"bucket-{len(tasks)}"
                     server.script(kind, name, word + "..." * always)
                     tasks.append(gevent.spawn(prepare, (kind, word, always), name))
-        gevent.joinall(tasks, timeout=120, raise_error=True)
+        # joinall counts from the loop's last turn, which may be another test's, minutes ago.
+        gevent.get_hub().loop.update_now()
+        gevent.joinall(tasks, timeout=60, raise_error=True)
         yield outcomes
 
 
