@@ -389,6 +389,7 @@ class ProviderSuite:
             session.close()
 
         greenlets = [gevent.spawn(upload, number) for number in (1, 2)]
+        gevent.get_hub().loop.update_now()  # joinall counts from the last turn of the loop
         gevent.joinall(greenlets, timeout=2 * TIMEOUT, raise_error=True)
         for number in (1, 2):
             for round_ in range(4):
@@ -504,6 +505,7 @@ class PartsSuite:
     def test_parts_come_side_by_side_from_two_sessions(self, place: Place, upload: Upload) -> None:
         sessions = [place.cloud.open(), place.cloud.open()]
         greenlets = [gevent.spawn(upload.put, n, s) for n, s in enumerate(sessions, 1)]
+        gevent.get_hub().loop.update_now()  # joinall counts from the last turn of the loop
         gevent.joinall(greenlets, timeout=2 * TIMEOUT, raise_error=True)
         upload.complete([greenlet.value for greenlet in greenlets])
         for session in sessions:
