@@ -144,7 +144,10 @@ class Journal:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise RunError(f"the journal {self.path} cannot be used: {error}") from None
+            # What is wrong with the file itself comes as this very class: not a database, malformed.
+            damaged = type(error) is sqlite3.DatabaseError
+            hint = " (damaged: without the file the next run begins anew)" if damaged else ""
+            raise RunError(f"the journal {self.path} cannot be used: {error}{hint}") from None
 
     def _check(self, source: str, destination: str) -> float | None:
         """Whether the file is a journal of this run; returns when that began, None if new."""
