@@ -144,7 +144,7 @@ class Journal:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            # What is wrong with the file itself comes as this very class: not a database, malformed.
+            # What is wrong with the file itself (no database, malformed) comes as this very class.
             damaged = type(error) is sqlite3.DatabaseError
             hint = " (damaged: without the file the next run begins anew)" if damaged else ""
             raise RunError(f"the journal {self.path} cannot be used: {error}{hint}") from None
