@@ -44,8 +44,8 @@ from providers.source import Source, guess_content_type
 
 from .config import Settings
 from .knee import Knee
-from .model import Job, Summary
-from .pool import INTERRUPTED, UploadPool
+from .model import INTERRUPTED, Job, Summary
+from .pool import UploadPool
 from .progress import Counters, Display, printable
 from .retry import RetryPolicy
 from .run import Run

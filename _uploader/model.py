@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+INTERRUPTED = "interrupted before it was uploaded"
+"""Why a file is not in the bucket that the end of the run overtook."""
+
 
 class Job(NamedTuple):
     """One regular file to upload, as the scan saw it."""

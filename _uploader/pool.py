@@ -25,13 +25,12 @@ from providers.errors import Denied, Failure, NotFound, Rejected, SourceChanged
 from providers.source import Source, guess_content_type
 
 from .knee import Knee
-from .model import Job, Result
+from .model import INTERRUPTED, Job, Result
 from .retry import RetryPolicy
 
 T = TypeVar("T")
 Task = Callable[[Session], None]
 
-INTERRUPTED = "interrupted before it was uploaded"
 CLOCKS_DIFFER = 15 * 60
 """Seconds by which the service's clock may be behind ours; more, and it refuses our signatures."""
 

@@ -22,11 +22,11 @@ from .errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_SIGNAL, RunError, UsageError
 from .journal import Journal, default_path
 from .ledger import Ledger
 from .machine import MemoryWatch, memory_total, usable_cpus
-from .model import Failed, Job, Skipped, Summary
+from .model import INTERRUPTED, Failed, Job, Skipped, Summary
 from .progress import Counters, Display, files_text
 from .report import FailureList, state_directory
 from .scan import scan
-from .supervisor import INTERRUPTED, SCAN_SLICE, Begun, Ended, Event, Supervisor
+from .supervisor import SCAN_SLICE, Begun, Ended, Event, Supervisor
 from .throttle import BASE_MEMORY, MemoryThrottle, body_budget, processes_within
 
 TICK = 0.1

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from . import wire
 from .dispatch import Dispatcher
 from .errors import RunError
-from .model import Job, Result
+from .model import INTERRUPTED, Job, Result
 
 SCAN_SLICE = 256
 """Entries of the scan between two looks at the workers."""
@@ -30,7 +30,6 @@ MOST_DEATHS = 20
 """Workers that may die before the run is given up."""
 STDERR_KEPT = 4096
 RECEIVE_SIZE = 256 * 1024
-INTERRUPTED = "interrupted before it was uploaded"
 _HOME = str(Path(__file__).resolve().parent.parent)
 _BOOT = f"""
 import runpy, sys

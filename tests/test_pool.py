@@ -15,8 +15,8 @@ import pytest
 from gevent.event import Event
 
 from _uploader.knee import Knee
-from _uploader.model import Job, Result
-from _uploader.pool import CLOCKS_DIFFER, INTERRUPTED, UploadPool
+from _uploader.model import INTERRUPTED, Job, Result
+from _uploader.pool import CLOCKS_DIFFER, UploadPool
 from _uploader.retry import RetryPolicy
 from providers.base import (
     Cloud,
