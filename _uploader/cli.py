@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import traceback
@@ -12,6 +13,7 @@ from typing import Any, NoReturn
 from . import __version__
 from .config import OPTIONS, Settings, from_environment
 from .errors import EXIT_STOPPED, RunError, UsageError
+from .nursery import Nursery
 
 DESCRIPTION = "Uploads every file below a directory to a private bucket, in parallel."
 EPILOG = """\
@@ -99,12 +101,25 @@ def _open_missing_streams() -> None:
 
 def _run(arguments: Sequence[str] | None) -> int:
     settings = settings_from(arguments)
+    with contextlib.closing(Nursery(settings.provider)) as nursery:
+        if not settings.dry_run:
+            _start_early(nursery)
+        return _execute(settings, nursery)
+
+
+def _start_early(nursery: Nursery) -> None:
+    """What the workers import and what is imported here take the same time on two processors."""
+    with contextlib.suppress(OSError):  # it is tried again when a worker is needed
+        nursery.start()
+
+
+def _execute(settings: Settings, nursery: Nursery) -> int:
     from .progress import choose
     from .run import Interrupts, Run
 
     display = choose(settings, sys.stdout, sys.stderr)
     with Interrupts() as interrupts:
-        run = Run(settings, display, interrupts)
+        run = Run(settings, display, interrupts, nursery=nursery)
         outcome = run.preview() if settings.dry_run else run.execute()
     if outcome.error:
         _complain(str(outcome.error))

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from .model import Job
 
-LOOKAHEAD = 2048
-"""Jobs known but not handed out: feeds the workers while the scan meets a slow directory."""
+LOOKAHEAD = 16384
+"""Jobs known but not handed out, some 5 MB: what is scanned while the workers start, and what feeds
+them while the scan meets a slow directory."""
 BATCH_FILES = 128
 """Files in a message: at this size the message costs under 0.2 us a file.  Fewer when fewer are
 known, so that each worker has its share of a short list and of the end of a long one."""

@@ -45,6 +45,7 @@ from providers.source import Source, guess_content_type
 from .config import Settings
 from .knee import Knee
 from .model import INTERRUPTED, Job, Summary
+from .nursery import Nursery
 from .pool import UploadPool
 from .progress import Counters, Display, printable
 from .retry import RetryPolicy
@@ -417,7 +418,8 @@ class ParallelUpload(BaseUpload):
                 # No file can be there: no profile's keys or endpoint take the place of ours.
                 "AWS_CONFIG_FILE": os.path.join(os.devnull, "none"),
             }
-        run = Run(settings, failures, jobs=_jobs(files, failures), environment=environment)
+        nursery = Nursery(settings.provider, environment)
+        run = Run(settings, failures, jobs=_jobs(files, failures), nursery=nursery)
         outcome = run.execute()
         if outcome.error:
             missing = len(files) - outcome.summary.uploaded

@@ -23,6 +23,7 @@ from .journal import Journal, default_path
 from .ledger import Ledger
 from .machine import MemoryWatch, memory_total, usable_cpus
 from .model import INTERRUPTED, Failed, Job, Skipped, Summary
+from .nursery import Nursery
 from .progress import Counters, Display, files_text
 from .report import FailureList, state_directory
 from .scan import scan
@@ -98,10 +99,10 @@ class Run:
         interrupts: Interrupts | None = None,
         *,
         jobs: Iterable[Job] | None = None,
-        environment: dict[str, str] | None = None,
+        nursery: Nursery | None = None,
     ) -> None:
-        """``jobs`` takes the place of the scan and keeps no journal; ``environment`` is added to
-        the workers'.
+        """``jobs`` takes the place of the scan and keeps no journal; ``nursery`` is where the
+        workers come from, and is closed at the end of the run.
 
         Raises ``UsageError`` when the settings make no sense on this machine, ``RunError`` when
         the journal cannot be used.
@@ -109,7 +110,7 @@ class Run:
         self._settings = settings
         self._display = display
         self._interrupts = interrupts or Interrupts()
-        self._environment = environment
+        self._nursery = nursery or Nursery(settings.provider)
         self._began = time.monotonic()
         limit = memory_limit(settings.max_memory, memory_total())
         self._throttle = MemoryThrottle(limit)
@@ -194,7 +195,7 @@ class Run:
             self._dispatcher,
             count=count,
             start=(wire.START, told, share, self._body_budget, resumed),
-            environment=self._environment,
+            nursery=self._nursery,
             debug=self._settings.debug,
         )
 

@@ -1,7 +1,6 @@
 """Starts, feeds, watches and stops the worker processes.  Knows no cloud and no journal.
 
-Workers are started by exec on an inherited socket pair, not forked: a caller that imported this
-module may have threads, a gevent hub and open sockets, and none of that must leak into a worker.
+Workers are started by a nursery, each on one end of a socket pair: the other end is here.
 """
 
 from __future__ import annotations
@@ -9,17 +8,16 @@ from __future__ import annotations
 import os
 import selectors
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from . import wire
 from .dispatch import Dispatcher
 from .errors import RunError
 from .model import INTERRUPTED, Job, Result
+from .nursery import End, Nursery
 
 SCAN_SLICE = 256
 """Entries of the scan between two looks at the workers."""
@@ -30,14 +28,6 @@ MOST_DEATHS = 20
 """Workers that may die before the run is given up."""
 STDERR_KEPT = 4096
 RECEIVE_SIZE = 256 * 1024
-_HOME = str(Path(__file__).resolve().parent.parent)
-_BOOT = f"""
-import runpy, sys
-sys.path[:] = [{_HOME!r}, *filter(None, sys.path)]
-runpy.run_module("_uploader", run_name="__main__")
-"""
-"""``python -m _uploader``, but for the working directory: modules that lie there must not be
-imported in place of ours or of the library's."""
 
 
 class Ended(NamedTuple):
@@ -65,20 +55,15 @@ Event = Ended | Begun | Note
 class _Worker:
     """One process and the conversation with it."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
-        """Starts the process, in a session of its own: Ctrl-C is the supervisor's to handle."""
+    def __init__(self, nursery: Nursery) -> None:
+        """Has the process started; raises OSError when that is impossible."""
         self.connection, theirs = socket.socketpair()
         self.error_stream, their_errors = os.pipe()
         try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, str(theirs.fileno())],
-                env=environment,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=their_errors,
-                stderr=their_errors,
-                start_new_session=True,
-            )
+            self.end = nursery.fork(theirs, their_errors)
+        except OSError:
+            self.close()
+            raise
         finally:
             theirs.close()
             os.close(their_errors)
@@ -87,19 +72,24 @@ class _Worker:
         self.prepares = False
         self.decoder = wire.Decoder()
         self.outbox = bytearray()
-        self.ready = False
+        self.pid = 0
+        """0 until it is ready."""
         self.heard = time.monotonic()
         self.sent = 0
         self.retries = 0
         self.errors = b""
 
-    def last_words(self) -> str:
+    def last_words(self, end: End) -> str:
         """Why it died: the last line it wrote, or how the system ended it."""
-        lines = self.errors.decode(errors="replace").strip().splitlines()
+        lines = (self.errors or end.words).decode(errors="replace").strip().splitlines()
         if lines:
             return lines[-1]
-        code = self.process.returncode
-        return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        return f"killed by signal {-end.code}" if end.code < 0 else f"exit code {end.code}"
+
+    def close(self) -> None:
+        """Closes this side of the conversation."""
+        self.connection.close()
+        os.close(self.error_stream)
 
 
 class Supervisor:
@@ -111,15 +101,15 @@ class Supervisor:
         *,
         count: int,
         start: wire.Message,
-        environment: dict[str, str] | None = None,
+        nursery: Nursery,
         debug: bool = False,
     ) -> None:
         """``start`` is the START message but for its last field, added here: the first worker
-        prepares the bucket.  ``environment`` is added to this process's for the workers."""
+        prepares the bucket.  ``nursery`` is where the workers come from."""
         self._dispatcher = dispatcher
         self._count = count
         self._start_message = start
-        self._environment = {**os.environ, **(environment or {})}
+        self._nursery = nursery
         self._debug = debug
         self._selector = selectors.DefaultSelector()
         self._workers: list[_Worker] = []
@@ -175,8 +165,8 @@ class Supervisor:
         return self._gone_retries + sum(worker.retries for worker in self._workers)
 
     def pids(self) -> list[int]:
-        """The processes of the workers."""
-        return [worker.process.pid for worker in self._workers]
+        """The processes of the workers, and the one that they come from."""
+        return [*self._nursery.pids(), *(worker.pid for worker in self._workers if worker.pid)]
 
     def set_share(self, share: float) -> None:
         """Tells the workers how much of their concurrency they may use."""
@@ -195,16 +185,17 @@ class Supervisor:
 
     def stop(self) -> list[Job]:
         """Kills every worker; returns the jobs that they had not ended."""
+        self._nursery.close()
         unfinished = []
-        for worker in list(self._workers):
+        for worker in self._workers:
             unfinished += self._dispatcher.held_by(worker)
-            self._remove(worker)
+            worker.close()
         self._selector.close()
         return unfinished
 
     def _start_worker(self) -> None:
         try:
-            worker = _Worker(self._environment)
+            worker = _Worker(self._nursery)
         except OSError as error:
             raise RunError(f"cannot start a worker process: {error.strerror}") from None
         worker.prepares = not self._prepared and not any(other.prepares for other in self._workers)
@@ -262,8 +253,8 @@ class Supervisor:
             if job := self._dispatcher.begun(worker, *message[1:]):
                 yield Begun(job)
         elif kind == wire.READY:
-            worker.ready = True
-            self._dispatcher.add_worker(worker, message[1])
+            worker.pid = message[1]
+            self._dispatcher.add_worker(worker, message[2])
             self._prepared = self._prepared or worker.prepares
         elif kind == wire.RETURNED:
             for number in message[1]:
@@ -290,17 +281,16 @@ class Supervisor:
         now = time.monotonic()
         for worker in list(self._workers):
             if now - worker.heard > SILENCE_ALLOWED:
-                yield Note(f"worker {worker.process.pid} has been silent for too long: replaced")
+                yield Note(f"worker {worker.pid} has been silent for too long: replaced")
                 yield from self._bury(worker)
 
     def _bury(self, worker: _Worker) -> Iterator[Event]:
         """A worker is dead, or is taken for it: its files go to others."""
-        pid = worker.process.pid
-        self._remove(worker)
+        end = self._remove(worker)
         self._gone_sent += worker.sent
         self._gone_retries += worker.retries
-        words = worker.last_words()
-        if not worker.ready and worker.process.returncode >= 0:
+        words = worker.last_words(end)
+        if not worker.pid and end.code >= 0:
             raise RunError(f"a worker process could not start: {words}")
         held = self._dispatcher.held_by(worker)
         given_up = self._dispatcher.lost(worker)
@@ -314,23 +304,19 @@ class Supervisor:
         self._deaths += 1
         if self._deaths > MOST_DEATHS:
             raise RunError(f"{self._deaths} worker processes have died, the last one: {words}")
-        yield Note(f"worker {pid} died ({words}): replaced, {len(held)} files sent again")
+        yield Note(f"worker {worker.pid} died ({words}): replaced, {len(held)} files sent again")
         self._start_worker()
 
-    def _remove(self, worker: _Worker) -> None:
+    def _remove(self, worker: _Worker) -> End:
         """Kills the process, if it is not dead yet, and forgets it."""
-        try:
-            worker.process.wait(0)
-        except subprocess.TimeoutExpired:
-            worker.process.kill()
-            worker.process.wait()
+        end = worker.end()
         self._selector.unregister(worker.connection)
-        worker.connection.close()
         self._read_errors(worker)
         if worker.error_stream in self._selector.get_map():
             self._selector.unregister(worker.error_stream)
-        os.close(worker.error_stream)
+        worker.close()
         self._workers.remove(worker)
+        return end
 
 
 def _interrupted(job: Job) -> Result:

@@ -27,7 +27,7 @@ DRAIN = "drain"
 """(DRAIN,): finish what is in flight, give back the rest, take nothing more."""
 
 READY = "ready"
-"""(READY, least): settings understood; the fewest jobs that keep all its greenlets busy."""
+"""(READY, process id, least): settings understood; the fewest jobs that keep it busy."""
 RESULTS = "results"
 """(RESULTS, list of Results as tuples, bytes sent so far, retries so far, requests that may be in
 flight now, what last went wrong); also the heartbeat."""

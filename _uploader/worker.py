@@ -11,7 +11,7 @@ import resource
 import socket
 import traceback
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import gevent
 from gevent.event import Event
@@ -49,7 +49,7 @@ class Worker:
         self._sending = Semaphore()
         self._pool: UploadPool | None = None
 
-    def run(self) -> None:
+    def run(self) -> NoReturn:
         """Serves the supervisor until it is gone, then exits the process at once: what it has not
         been told about is sent again, and nobody is left to hear of it."""
         decoder = wire.Decoder()
@@ -110,7 +110,7 @@ class Worker:
             traceback.print_exc()
             self._stop_run(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
             return
-        self._send((wire.READY, 2 if cloud.parts else knee.limit))
+        self._send((wire.READY, os.getpid(), 2 if cloud.parts else knee.limit))
 
     def _prepare(self, told: Settings, cloud: Cloud, pool: UploadPool) -> None:
         note = pool.persist(partial(cloud.prepare, not told.no_create))
@@ -170,7 +170,7 @@ def _knee(concurrency: int | None, ceiling: int) -> Knee:
     return Knee(min(concurrency, ceiling), first=concurrency)
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int) -> NoReturn:
     """Serves the supervisor at the other end of the socket ``descriptor``; never returns."""
     os.nice(NICENESS)
     Worker(socket.socket(fileno=descriptor)).run()

@@ -15,19 +15,23 @@ def names() -> list[str]:
     return sorted(name for name in modules if name not in _NOT_CLOUDS and name[0] != "_")
 
 
-def load(settings: CloudSettings) -> Cloud:
-    """The cloud that ``settings.provider`` names; raises ``Fatal`` when there is none."""
-    name = settings.provider
-    if name in names():
-        module = importlib.import_module(f"{__name__}.{name}")
+def find(provider: str) -> type[Cloud]:
+    """The kind of cloud that has this name; raises ``Fatal`` when there is none."""
+    if provider in names():
+        module = importlib.import_module(f"{__name__}.{provider}")
         cloud: type[Cloud] = module.CLOUD
-        return cloud(settings)
+        return cloud
     from ._libcloud import LibcloudCloud, known_providers
 
-    if name not in known_providers():
+    if provider not in known_providers():
         known = ", ".join(sorted({*names(), *known_providers()}))
-        raise Fatal(f"unknown provider {name!r}; known are {known}")
-    return LibcloudCloud(settings)
+        raise Fatal(f"unknown provider {provider!r}; known are {known}")
+    return LibcloudCloud
+
+
+def load(settings: CloudSettings) -> Cloud:
+    """The cloud that ``settings.provider`` names; raises ``Fatal`` when it cannot be used."""
+    return find(settings.provider)(settings)
 
 
 _NOT_CLOUDS = {"base", "errors", "source"}

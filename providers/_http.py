@@ -22,9 +22,9 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 import gevent
-import gevent.socket
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from ._dial import dial
 from .errors import Fatal, SourceChanged, StaleConnection, Transient
 
 KIB = 1024
@@ -204,14 +204,13 @@ class _Stream:
     or not the ssl module is patched.
     """
 
-    def __init__(self, fd: int, idle: float) -> None:
-        self._sock = _socket.socket(fileno=fd)
-        self._sock.setblocking(False)
+    def __init__(self, sock: _socket.socket, idle: float) -> None:
+        self._sock = sock
         self._sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         self._hub = gevent.get_hub()
         loop = self._hub.loop
-        self._readable = loop.io(fd, 1)
-        self._ready = loop.io(fd, 3)
+        self._readable = loop.io(sock.fileno(), 1)
+        self._ready = loop.io(sock.fileno(), 3)
         self._timer = loop.timer(idle, idle)
         self._whole: Any = None
         self._limited = False
@@ -651,8 +650,7 @@ class Connection:
 
     def _open(self) -> _Stream:
         endpoint = self._proxy.endpoint if self._proxy else self._endpoint
-        sock = gevent.socket.create_connection((endpoint.host, endpoint.port))
-        stream = _Stream(sock.detach(), self._timeouts.idle)
+        stream = _Stream(dial(endpoint.host, endpoint.port), self._timeouts.idle)
         try:
             if self._proxy:
                 self._tunnel(stream, self._proxy)

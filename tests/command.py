@@ -168,12 +168,19 @@ class Running:
 
     def workers(self) -> list[int]:
         """Its worker processes that are alive now."""
+        return [child.pid for child in self._below() if child.ppid() != self.pid and alive(child)]
+
+    def nursery(self) -> list[int]:
+        """The process that the workers come from, while it is alive."""
+        return [child.pid for child in self._below() if child.ppid() == self.pid and alive(child)]
+
+    def _below(self) -> list[psutil.Process]:
         try:
-            children = psutil.Process(self.pid).children(recursive=True)
+            below = psutil.Process(self.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             return []
-        self._seen.update((child.pid, child) for child in children)
-        return [child.pid for child in children if alive(child)]
+        self._seen.update((child.pid, child) for child in below)
+        return below
 
     def survivors(self) -> list[int]:
         """Workers seen by ``workers`` that are still there, whoever is their parent now."""

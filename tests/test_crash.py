@@ -276,10 +276,12 @@ class Hook:
 sys.meta_path.insert(0, Hook())
 """
 SESSION, JOURNAL = ("providers.s3", "S3Session"), ("_uploader.journal", "Journal")
+SUPERVISOR = "int(open(f'/proc/{os.getppid()}/stat').read().split()[3])"
+"""A worker's parent's parent."""
 VICTIMS = {
     "itself": "[os.getpid()]",
-    "supervisor": "[os.getppid()]",
-    "both": "[os.getppid(), os.getpid()]",
+    "supervisor": f"[{SUPERVISOR}]",
+    "both": f"[{SUPERVISOR}, os.getpid()]",
 }
 
 

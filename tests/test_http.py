@@ -587,16 +587,16 @@ def test_a_refused_connection_is_transient() -> None:
 
 
 def test_an_unknown_host_is_transient(monkeypatch: pytest.MonkeyPatch) -> None:
-    def create_connection(address: tuple[str, int]) -> None:
+    def getaddrinfo(*question: object) -> None:
         raise socket.gaierror(-2, "Name or service not known")
 
-    monkeypatch.setattr(gevent.socket, "create_connection", create_connection)
+    monkeypatch.setattr(gevent.socket, "getaddrinfo", getaddrinfo)
     with pytest.raises(errors.Transient, match="^cannot connect to nowhere:80: Name or service"):
         Connection(Endpoint(False, "nowhere", 80)).request(GET)
 
 
 def test_a_slow_name_service_is_transient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gevent.socket, "create_connection", lambda address: gevent.sleep(PATIENCE))
+    monkeypatch.setattr(gevent.socket, "getaddrinfo", lambda *question: gevent.sleep(PATIENCE))
     with pytest.raises(errors.Transient, match="^cannot connect to h:80: not done within 0.3 s$"):
         Connection(Endpoint(False, "h", 80), QUICK).request(GET)
 

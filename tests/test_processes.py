@@ -112,6 +112,28 @@ def test_all_workers_killed_again_and_again_leave_an_honest_end(ceph: CephRGW, d
     assert finished.code == (1 if finished.summary["failed"] else 0)
 
 
+def test_the_nursery_killed_costs_no_file_and_a_worker_after_it_is_replaced(
+    ceph: CephRGW, data: Path
+) -> None:
+    names, bucket = small_files(data, 1200), new_bucket()
+    options = arguments(data, ceph.endpoint, bucket, "--json", "--processes", 2)
+    with Running(*options, env=environment(ceph)) as running:
+        running.wait_for("uploaded", 50)
+        (nursery,) = running.nursery()
+        worker = running.workers()[0]
+        os.kill(nursery, signal.SIGKILL)
+        running.wait_for("uploaded", 200)
+        os.kill(worker, signal.SIGKILL)
+        finished = running.finish()
+        deadline = time.monotonic() + 5
+        while running.survivors():  # workers without their nursery end by themselves
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert (finished.code, finished.stderr) == (0, "")
+    assert_each_file_ends_once(finished, names)
+    assert sorted(keys(ceph, bucket)) == sorted(names)
+
+
 def test_supervisor_killed_takes_its_workers_along(sink: Sink, data: Path) -> None:
     """Even while they wait for a server that hangs."""
     small_files(data, 2000)

@@ -1,0 +1,214 @@
+"""Starts worker processes as forks of one that has imported everything already.
+
+A worker's imports cost 0.2 s of CPU, a fork of them 5 ms, and forks share their memory.  The
+supervisor cannot be forked itself: its caller may have threads, a gevent hub and open sockets, and
+none of that must leak into a worker.  So it starts, by exec, a process that does nothing but be
+forked: the nursery.
+"""
+
+from __future__ import annotations
+
+import _socket  # its class is the one that monkey patching leaves alone
+import gc
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+# Under gevent, os.fork, os.waitpid and os.close start an event loop, which must not be there before
+# a fork.
+from posix import close as _close
+from posix import fork as _fork
+from posix import waitpid as _waitpid
+from typing import NamedTuple, NoReturn
+
+ANSWER_TIMEOUT = 10.0
+"""Seconds after which a nursery that does not answer is taken for dead."""
+WORDS_KEPT = 64 * 1024
+"""A pipe holds no more."""
+FORK = -1
+"""A request: with it come two descriptors, the worker's connection and where its words go.  Any
+other number asks for the end of that worker, counted from 0, and is answered by its exit code."""
+
+_NUMBER = struct.Struct("!i")
+_HOME = str(Path(__file__).resolve().parent.parent)
+_BOOT = f"""
+import runpy, sys
+sys.path[:] = [{_HOME!r}, *filter(None, sys.path)]
+runpy.run_module("_uploader", run_name="__main__")
+"""
+"""``python -m _uploader``, but for the working directory: modules that lie there must not be
+imported in place of ours or of the library's."""
+
+
+class End(NamedTuple):
+    """How a worker ended."""
+
+    code: int
+    """As ``subprocess`` has it: negative for a signal."""
+    words: bytes
+    """What the nursery had to say, where it has ended too."""
+
+
+class Nursery:
+    """The supervisor's side: started once for all workers, and again when it has died."""
+
+    def __init__(self, provider: str, environment: Mapping[str, str] | None = None) -> None:
+        """``provider`` is imported before the first fork; ``environment`` is added to this
+        process's."""
+        self._provider = provider
+        self._environment = environment or {}
+        self._process: _Process | None = None
+
+    def start(self) -> None:
+        """Starts the process, if it is not there: it can import while the caller does other things.
+
+        Raises OSError when that is impossible.
+        """
+        if self._process is None:
+            self._process = _Process(self._provider, {**os.environ, **self._environment})
+
+    def fork(self, connection: socket.socket, words: int) -> Callable[[], End]:
+        """Has a worker started that speaks on ``connection`` and writes to ``words``.
+
+        Returns what kills it, if it still runs, and says how it ended.  A worker whose nursery is
+        dead ends by itself as soon as its connection is closed.  Raises OSError when no process
+        can be started.
+        """
+        self.start()
+        assert self._process is not None
+        try:
+            return self._process.fork(connection, words)
+        except OSError:
+            self.close()
+            self.start()
+            return self._process.fork(connection, words)
+
+    def pids(self) -> list[int]:
+        """Of its process, where there is one."""
+        return [self._process.pid] if self._process else []
+
+    def close(self) -> None:
+        """Kills all workers and ends the process."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+
+class _Process:
+    """One process and the conversation with it."""
+
+    def __init__(self, provider: str, environment: dict[str, str]) -> None:
+        """In a session of its own: Ctrl-C is the supervisor's to handle."""
+        self._forks = 0
+        self._closed = False
+        self._said = b""
+        self._control, theirs = socket.socketpair()
+        self._control.settimeout(ANSWER_TIMEOUT)
+        self._words, words = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _BOOT, str(theirs.fileno()), provider],
+                env=environment,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=words,
+                stderr=words,
+                start_new_session=True,
+            )
+        except BaseException:
+            self._control.close()
+            os.close(self._words)
+            raise
+        finally:
+            theirs.close()
+            os.close(words)
+        self.pid = self._process.pid
+
+    def fork(self, connection: socket.socket, words: int) -> Callable[[], End]:
+        socket.send_fds(self._control, [_NUMBER.pack(FORK)], [connection.fileno(), words])
+        number = self._forks
+        self._forks += 1
+        return partial(self._end, number)
+
+    def _end(self, number: int) -> End:
+        try:
+            self._control.sendall(_NUMBER.pack(number))
+            answer = self._control.recv(_NUMBER.size, socket.MSG_WAITALL)
+            return End(_NUMBER.unpack(answer)[0], b"")
+        except (OSError, struct.error):
+            self._process.kill()
+            self.close()
+            return End(self._process.returncode, self._said)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._control.shutdown(socket.SHUT_WR)
+            self._control.recv(1)  # its end; Popen.wait(timeout) would only look now and then
+        except OSError:
+            self._process.kill()
+        self._control.close()
+        self._process.wait()
+        self._said = os.read(self._words, WORDS_KEPT)
+        os.close(self._words)
+
+
+def serve(descriptor: int, work: Callable[[int], NoReturn]) -> NoReturn:
+    """The nursery itself: serves the supervisor at the other end of the socket ``descriptor``, and
+    kills all workers when it is gone.  ``work`` is a worker's life on its connection's descriptor.
+    """
+    control = _socket.socket(fileno=descriptor)
+    gc.freeze()  # what the collector never looks at stays shared with the forks
+    pids: list[int] = []
+    while True:
+        request, descriptors, *_ = socket.recv_fds(control, _NUMBER.size, 2)  # type: ignore[arg-type]
+        if not request:
+            break
+        (number,) = _NUMBER.unpack(request)
+        if number == FORK:
+            pids.append(_start(control, work, *descriptors))
+        else:
+            control.sendall(_NUMBER.pack(_end(pids[number])))
+            pids[number] = 0
+    for pid in filter(None, pids):
+        os.kill(pid, signal.SIGKILL)
+    for pid in filter(None, pids):
+        _waitpid(pid, 0)
+    os._exit(0)
+
+
+def _start(control: _socket.socket, work: Callable[[int], NoReturn], mine: int, words: int) -> int:
+    """Forks a worker; 0 when that is impossible, and its words say why."""
+    try:
+        pid = _fork()
+    except OSError as error:
+        os.write(words, f"{error.strerror}\n".encode())
+        pid = 0
+    else:
+        if not pid:
+            control.close()
+            os.setsid()
+            os.dup2(words, 1)
+            os.dup2(words, 2)
+            _close(words)
+            gc.enable()
+            work(mine)
+    _close(mine)
+    _close(words)
+    return pid
+
+
+def _end(pid: int) -> int:
+    """Kills and buries a process: its pid is its own until then."""
+    if not pid:
+        return 1
+    os.kill(pid, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(_waitpid(pid, 0)[1])
