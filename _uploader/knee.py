@@ -1,25 +1,43 @@
-"""How many requests should be in flight: found while they are.  Pure: the clock is an argument.
+"""How many requests should be in flight: found while they are.  Pure: the clocks are arguments.
 
 More in flight hide more latency, until the network, the service or the processor is full; past
-that knee more only cost.  The number is doubled as long as doubling pays, then left alone and
-tried again from time to time.  A service that asks for less gets less at once.
+that knee more only cost.  The number is raised as long as that pays, then left alone and tried
+again from time to time.  A service that asks for less gets less at once, and one that often fails
+gets a little less.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 FIRST = 64
-"""In flight in one process at the start: enough where the service is near, and two doublings from
+"""In flight in one process at the start: enough where the service is near, and a long step from
 what a distant one needs."""
 MOST = 1024
+STEP = 2
+LONG_STEP = 6
+"""By how much the number is raised at most, and by how much where requests are prompt."""
+PROMPT = 0.25
+SLOW = 2.0
+"""Seconds that a request takes.  Slower ones than the one wait for each other too, and get no long
+step; slower ones than the other do hardly anything else, and more of them would time out."""
+WORTH_TRYING = 1.25
+"""Step below which none is made: a new connection costs as much as a request or two."""
 PAYS = 1.2
-"""Growth of throughput that a doubling must bring to be followed by another."""
+"""Growth of throughput that a step must bring to be followed by another."""
 WORTH_KEEPING = 1.05
-"""Growth below which a doubling is taken back."""
+"""Growth below which a step is taken back."""
 REST = 10.0
 """Seconds between two trials once the knee is found."""
 SHORTEST_ROUND = 0.05
 """Seconds below which a throughput is noise."""
-BACKOFF = 0.5
+AFTER_REFUSAL = 0.5
+AFTER_FAILURES = 0.8
+"""What is left of the number; failures need not be a sign of load."""
+SPORADIC = 0.05
+"""Share of failures up to which they are borne: no service is without."""
+MEMORY = 64
+"""Requests over which that share is taken, the latest counting most."""
 BACKOFF_INTERVAL = 1.0
 """Seconds in which refusals count as one: those in flight were sent before the first was heard."""
 REQUEST_WORTH = 32 * 1024
@@ -29,77 +47,111 @@ REQUEST_WORTH = 32 * 1024
 class Knee:
     """Watches completions and says how many requests should be in flight."""
 
-    def __init__(self, ceiling: int, first: int = FIRST) -> None:
-        """``ceiling`` is what memory and descriptors allow, at least 1."""
+    def __init__(
+        self, ceiling: int, first: int = FIRST, demand: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        """``ceiling`` is what memory and descriptors allow, at least 1; ``demand`` says for how
+        many seconds so far the process has run or waited for a processor."""
         self._ceiling = max(1, min(ceiling, MOST))
         self.limit = min(first, self._ceiling)
         """Requests that should be in flight."""
+        self._demand = demand
         self._best = 0.0
         self._before = self.limit
         self._settling = self.limit
-        self._measuring = self.limit
+        self._round = 0
         self._work = 0
         self._began = 0.0
+        self._demand_began = 0.0
         self._rest_until = 0.0
+        self._failing = 0.0
         self._backed_off = float("-inf")
         self._recovers_to = 0
-        """Half of what it was before a series of refusals.  Halving alone would end at one where a
-        few never cease; up to here one is added for each round that passes."""
+        """What a series of refusals or failures leaves of the number in the end: up to here one is
+        added for each round that passes.  Without that a few that never cease would leave one."""
 
     def completed(self, now: float, size: int, saturated: bool) -> bool:
         """One request of ``size`` bytes has ended; returns whether ``limit`` has changed.
 
         ``saturated``: more requests were waiting, so the limit was what held them back.  After a
-        change one round of completions passes unmeasured, since it began before the change.
+        change as many completions pass unmeasured as were in flight before it.
         """
+        self._failing -= self._failing / MEMORY
         if self._settling:
             self._settling -= 1
-            self._began = now
+            if not self._settling:
+                self._measure_from(now)
             return False
         self._work += size + REQUEST_WORTH
-        self._measuring -= 1
-        if self._measuring > 0 or now - self._began < SHORTEST_ROUND:
+        self._round += 1
+        if self._round < self.limit or now - self._began < SHORTEST_ROUND:
             return False
+        before = self.limit
         if saturated and self.limit < self._recovers_to and now < self._rest_until:
             self.limit = self._before = self.limit + 1
-            self._next_round(now, settle=False)
-            return True
-        throughput = self._work / (now - self._began)
-        changed = saturated and now >= self._rest_until and self._judge(now, throughput)
-        self._next_round(now, settle=changed)
-        return changed
+            self._next_round(now, settling=0)
+        else:
+            if saturated and now >= self._rest_until:
+                self._judge(now)
+            self._next_round(now, settling=before if self.limit != before else 0)
+        return self.limit != before
 
     def refused(self, now: float) -> bool:
         """The service asked for fewer requests; returns whether ``limit`` has changed."""
+        return self._back_off(now, AFTER_REFUSAL, recovers=AFTER_REFUSAL)
+
+    def failed(self, now: float) -> bool:
+        """A request failed in a way that may be a sign of load (an error of the service, a lost
+        connection, no answer in time); returns whether ``limit`` has changed."""
+        self._failing += (1 - self._failing) / MEMORY
+        return self._failing > SPORADIC and self._back_off(now, AFTER_FAILURES, recovers=1.0)
+
+    def _back_off(self, now: float, left: float, recovers: float) -> bool:
         if now - self._backed_off < BACKOFF_INTERVAL:
             return False
         if now - self._backed_off >= REST:
-            self._recovers_to = max(1, int(self.limit * BACKOFF))
+            self._recovers_to = max(1, int(self.limit * recovers))
         self._backed_off = now
         self._rest_until = now + REST
         self._best = 0.0
-        self.limit = self._before = max(1, int(self.limit * BACKOFF))
-        self._next_round(now, settle=True)
-        return True
+        before = self.limit
+        self.limit = self._before = max(1, int(self.limit * left))
+        self._next_round(now, settling=before)
+        return self.limit != before
 
-    def _judge(self, now: float, throughput: float) -> bool:
-        """Compares with the throughput before the last doubling, and decides the next limit."""
-        tried = self.limit
+    def _judge(self, now: float) -> None:
+        """Compares with the throughput before the last step, and decides the next limit."""
+        seconds = now - self._began
+        throughput = self._work / seconds
         gain = throughput / self._best if self._best else PAYS
-        if gain >= PAYS:
+        step = self._step(seconds)
+        if gain >= PAYS and step > 1:
             self._best = throughput
             self._before = self.limit
-            self.limit = min(self._ceiling, self.limit * 2)
+            self.limit = min(self._ceiling, int(self.limit * step))
         else:
             if gain < WORTH_KEEPING:
                 self.limit = self._before
             self._before = self.limit
             self._best = 0.0
             self._rest_until = now + REST
-        return self.limit != tried
 
-    def _next_round(self, now: float, *, settle: bool) -> None:
-        self._settling = self.limit if settle else 0
-        self._measuring = self.limit
+    def _step(self, seconds: float) -> float:
+        """By how much the number may be raised after a round that took so long: no further than
+        to where the process would be busy all the time."""
+        # Little's law: what is in flight is the rate times the time that each takes.
+        latency = self.limit * seconds / self._round
+        most = LONG_STEP if latency < PROMPT else STEP if latency < SLOW else 1
+        busy = (self._demand() - self._demand_began) / seconds
+        step = min(most, 1 / max(busy, 1 / LONG_STEP))
+        return step if step >= WORTH_TRYING else 1
+
+    def _next_round(self, now: float, settling: int) -> None:
+        self._settling = settling
+        self._round = 0
         self._work = 0
+        self._measure_from(now)
+
+    def _measure_from(self, now: float) -> None:
         self._began = now
+        self._demand_began = self._demand()

@@ -196,7 +196,7 @@ class UploadPool:
             try:
                 return operation()
             except Failure as failure:
-                if failure.throttle and self._knee.refused(time.monotonic()):
+                if self._lowers(failure):
                     self._resize()
                 self.trouble = str(failure)
                 pause = self._policy.delay(failure, attempt, random.random())
@@ -204,6 +204,12 @@ class UploadPool:
                     raise
             self.retries += 1
         raise AssertionError("unreachable")
+
+    def _lowers(self, failure: Failure) -> bool:
+        """Whether a failed request lowers the number that may be in flight."""
+        if failure.throttle:
+            return self._knee.refused(time.monotonic())
+        return failure.retry and self._knee.failed(time.monotonic())
 
     def accepted(self, size: int) -> None:
         """The service has accepted a request of ``size`` bytes."""

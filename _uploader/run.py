@@ -34,6 +34,9 @@ TICK = 0.1
 """Longest time in seconds between two looks at signals and the display."""
 MEMORY_INTERVAL = 0.5
 """Seconds between two samples of the memory; one costs about 1 ms for each process."""
+MOST_IN_FLIGHT = 2048
+"""Requests in flight in all workers together that are tried without being told to: more than two
+processors can make use of, and no flood where there are many."""
 GRACE = 5.0
 """Seconds that uploads in flight have to end after the first Ctrl-C."""
 
@@ -194,7 +197,7 @@ class Run:
         return Supervisor(
             self._dispatcher,
             count=count,
-            start=(wire.START, told, share, self._body_budget, resumed),
+            start=(wire.START, told, share, MOST_IN_FLIGHT // count, self._body_budget, resumed),
             nursery=self._nursery,
             debug=self._settings.debug,
         )

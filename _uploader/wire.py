@@ -17,8 +17,8 @@ Message = tuple[Any, ...]
 
 START = "start"
 """What the run is, the first message of all: (START, settings as a dict, requests in flight or None
-to find them, bytes for bodies in flight, when the earlier run began that this one goes on with or
-None, whether to prepare the bucket)."""
+to find them, how many to find at most, bytes for bodies in flight, when the earlier run began that
+this one goes on with or None, whether to prepare the bucket)."""
 JOBS = "jobs"
 """(JOBS, list of Jobs as tuples): files to upload."""
 SHARE = "share"

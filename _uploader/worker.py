@@ -23,6 +23,7 @@ from providers.errors import Failure
 
 from . import wire
 from .config import Settings
+from .demand import demand
 from .knee import Knee
 from .model import Job, Result
 from .pool import UploadPool
@@ -78,6 +79,7 @@ class Worker:
         self,
         settings: dict[str, Any],
         concurrency: int | None,
+        most: int,
         body_budget: int,
         resume_since: float | None,
         prepare: bool,
@@ -87,7 +89,7 @@ class Worker:
         try:
             cloud = providers.load(told.cloud())
             ceiling = min(body_budget // cloud.body_memory, _descriptors() // 2)
-            knee = _knee(concurrency, ceiling)
+            knee = _knee(concurrency, most, ceiling)
             self._pool = UploadPool(
                 cloud,
                 source_root=os.path.join(told.src, ""),
@@ -163,10 +165,10 @@ def _descriptors() -> int:
     return max(2, soft - DESCRIPTORS_RESERVED)
 
 
-def _knee(concurrency: int | None, ceiling: int) -> Knee:
+def _knee(concurrency: int | None, most: int, ceiling: int) -> Knee:
     """The number in flight: as told, or found; never more than memory allows."""
     if concurrency is None:
-        return Knee(ceiling)
+        return Knee(min(most, ceiling), demand=demand)
     return Knee(min(concurrency, ceiling), first=concurrency)
 
 

@@ -45,6 +45,14 @@ LAST_WORDS = 1.0
 TRUSTED_PAUSE = 1.0
 """Seconds after which a kept connection is looked at before it is used again."""
 
+_PROXY_VARIABLES = (
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+)
 _HOST = re.compile(r"[A-Za-z0-9._:-]+")
 _NETWORK_ERRORS = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENOBUFS}
 
@@ -126,11 +134,15 @@ class Proxy(NamedTuple):
 
 
 def environment_proxy(endpoint: Endpoint) -> Proxy | None:
-    """The proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name for ``endpoint``.
+    """The proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, all upper or all lower case,
+    name for ``endpoint``.
 
     Both http and https endpoints are reached through a CONNECT tunnel; a proxy that allows CONNECT
     to port 443 only has to be passed by with NO_PROXY.  Raises Fatal when the proxy's URL is wrong.
     """
+    # The usual case, found in 2 us: to go through the whole environment takes 40.
+    if not any(name in os.environ for name in _PROXY_VARIABLES):
+        return None
     proxies = getproxies_environment()
     url = proxies.get("https" if endpoint.secure else "http") or proxies.get("all")
     if not url or proxy_bypass(endpoint.address):

@@ -7,7 +7,18 @@ from itertools import count
 
 import pytest
 
-from _uploader.knee import BACKOFF_INTERVAL, FIRST, MOST, REST, Knee
+from _uploader.knee import (
+    AFTER_FAILURES,
+    BACKOFF_INTERVAL,
+    FIRST,
+    LONG_STEP,
+    MOST,
+    PROMPT,
+    REST,
+    SLOW,
+    STEP,
+    Knee,
+)
 
 SMALL = 1000
 """Bytes of a request."""
@@ -105,12 +116,12 @@ def test_the_knee_is_found_within_seconds() -> None:
 
 @pytest.mark.parametrize("capacity", [500, 5_000])
 @pytest.mark.parametrize("latency", [0.0005, 0.002])
-def test_where_a_doubling_brings_nothing_it_is_taken_back(latency: float, capacity: float) -> None:
+def test_where_a_step_brings_nothing_it_is_taken_back(latency: float, capacity: float) -> None:
     knee = Knee(MOST)
     service = Service(knee, latency, capacity)
     service.run(3.5 * REST)
     assert service.lowest(since=REST) == FIRST
-    assert service.highest() <= 2 * FIRST
+    assert service.highest() <= LONG_STEP * FIRST
 
 
 def test_near_the_knee_trials_are_rare() -> None:
@@ -121,9 +132,9 @@ def test_near_the_knee_trials_are_rare() -> None:
 
 def test_a_service_that_gets_faster_is_tried_again() -> None:
     knee = Knee(MOST)
-    service = Service(knee, latency=0.030, capacity=2_500)
+    service = Service(knee, latency=0.030, capacity=1_000)
     service.run(15)
-    assert knee.limit <= 2 * FIRST
+    assert knee.limit == FIRST
     service._capacity = 20_000
     service.run(3 * REST)
     assert knee.limit >= 256
@@ -133,13 +144,56 @@ def test_large_requests_find_it_too() -> None:
     """100 ms for each part, 800 parts a second."""
     knee = Knee(MOST, first=8)
     Service(knee, latency=0.1, capacity=800, size=8 * 2**20).run(30)
-    assert 64 <= knee.limit <= 256
+    assert 48 <= knee.limit <= 48 * LONG_STEP
 
 
 def test_without_more_work_waiting_nothing_is_learned() -> None:
     knee = Knee(MOST)
     Service(knee, latency=0.030, capacity=20_000, saturated=False).run(20)
     assert knee.limit == FIRST
+
+
+# How far a step goes
+
+
+def first_step(*, busy: float, latency: float) -> float:
+    """By how much a knee raises the number when the process is so busy and the service answers
+    after so long, but as many requests as it is asked."""
+    knee = Knee(MOST, demand=lambda: busy * service.now)
+    service = Service(knee, latency, capacity=1e6)
+    while len(service.limits) < 2 and service.now < 0.9 * REST:
+        service.run(0.01)
+    return service.limits[-1][1] / FIRST
+
+
+@pytest.mark.parametrize(
+    ("busy", "latency", "step"),
+    [
+        (0.0, 0.03, LONG_STEP),
+        (0.1, PROMPT - 0.01, LONG_STEP),
+        (0.25, 0.03, 4),
+        (0.25, PROMPT + 0.01, STEP),
+        (0.5, 0.03, 2),
+        (0.75, 0.03, 4 / 3),
+        (0.75, SLOW - 0.1, 4 / 3),
+        (0.85, 0.03, 1),
+        (1.0, 0.03, 1),
+        (0.0, SLOW + 0.1, 1),
+    ],
+)
+def test_a_step_leads_to_where_the_process_is_busy_but_not_far_where_answers_are_slow(
+    busy: float, latency: float, step: float
+) -> None:
+    assert first_step(busy=busy, latency=latency) == pytest.approx(step, abs=0.02)
+
+
+def test_a_processor_that_gets_free_is_used() -> None:
+    knee = Knee(MOST, demand=lambda: min(service.now, 12.0))
+    service = Service(knee, latency=0.030, capacity=20_000)
+    service.run(11)
+    assert knee.limit == FIRST
+    service.run(2 * REST)
+    assert knee.limit >= 256
 
 
 # What is never exceeded
@@ -192,6 +246,53 @@ def test_refusals_without_end_leave_one() -> None:
     for second in range(100):
         knee.refused(second * 2 * BACKOFF_INTERVAL)
     assert knee.limit == 1
+
+
+def test_failures_that_are_rare_change_nothing() -> None:
+    knee = Knee(MOST)
+    service = Service(knee, latency=0.050, capacity=1e6)
+    service.run(30)
+    full = knee.limit
+    for _ in range(20):
+        service.run(0.1)
+        assert not knee.failed(service.now)
+    assert knee.limit == full
+
+
+def many_failures(knee: Knee, now: float) -> list[bool]:
+    return [knee.failed(now) for _ in range(20)]
+
+
+def test_many_failures_lower_the_number_a_little_once_in_an_interval() -> None:
+    knee = Knee(MOST)
+    assert many_failures(knee, 100.0).count(True) == 1
+    assert not any(many_failures(knee, 100 + 0.9 * BACKOFF_INTERVAL))
+    assert knee.limit == int(FIRST * AFTER_FAILURES)
+    assert any(many_failures(knee, 100 + 1.1 * BACKOFF_INTERVAL))
+    assert knee.limit == int(int(FIRST * AFTER_FAILURES) * AFTER_FAILURES)
+
+
+def test_after_failures_it_grows_back_to_what_it_was() -> None:
+    knee = Knee(MOST)
+    service = Service(knee, latency=0.030, capacity=1e6)
+    service.run(5)
+    full = knee.limit
+    many_failures(knee, service.now)
+    assert knee.limit == int(full * AFTER_FAILURES)
+    service.run(0.2)
+    assert int(full * AFTER_FAILURES) < knee.limit < full
+    service.run(2 * REST)
+    assert knee.limit == full
+
+
+def test_a_service_where_a_third_always_fails_is_still_used() -> None:
+    knee = Knee(MOST)
+    service = Service(knee, latency=0.030, capacity=1e6)
+    for _ in range(2000):
+        service.run(0.05)
+        for _ in range(int(knee.limit * 0.5)):
+            knee.failed(service.now)
+    assert knee.limit >= 4
 
 
 def test_after_a_refusal_it_grows_back_slowly() -> None:

@@ -35,6 +35,7 @@ FLOORS: tuple[set[str], ...] = (
     {"_uploader.errors", "_uploader.model"},
     {"_uploader.config"},
     {
+        "_uploader.demand",
         "_uploader.dispatch",
         "_uploader.journal",
         "_uploader.knee",
