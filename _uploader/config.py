@@ -217,6 +217,14 @@ class Settings:
         parse=one_of("crc64nvme", "crc32c", "crc32", "md5"),
         metavar="KIND",
     )
+    unsigned_payload: bool = option(
+        False,
+        "over plain HTTP leave the content out of the signature, as is done over TLS: half the "
+        "CPU for large files, where nobody on the network would change them",
+        flag="--unsigned-payload",
+        env=("UPLOADER_UNSIGNED_PAYLOAD",),
+        parse=switch,
+    )
     max_memory: str = option(
         "25%",
         "limit for all processes together: a share of the machine's (or cgroup's) memory or a "
@@ -326,6 +334,7 @@ class Settings:
             ca_bundle=self.ca_bundle,
             timeout=self.timeout,
             checksum=self.checksum,
+            sign_payload=not self.unsigned_payload,
         )
 
 

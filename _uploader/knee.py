@@ -70,20 +70,21 @@ class Knee:
         """What a series of refusals or failures leaves of the number in the end: up to here one is
         added for each round that passes.  Without that a few that never cease would leave one."""
 
-    def completed(self, now: float, size: int, saturated: bool) -> bool:
-        """One request of ``size`` bytes has ended; returns whether ``limit`` has changed.
+    def completed(self, now: float, size: int, saturated: bool, weight: int = 1) -> bool:
+        """One request of ``size`` bytes has ended, that counts for ``weight``; returns whether
+        ``limit`` has changed.
 
         ``saturated``: more requests were waiting, so the limit was what held them back.  After a
         change as many completions pass unmeasured as were in flight before it.
         """
         self._failing -= self._failing / MEMORY
         if self._settling:
-            self._settling -= 1
+            self._settling = max(0, self._settling - weight)
             if not self._settling:
                 self._measure_from(now)
             return False
         self._work += size + REQUEST_WORTH
-        self._round += 1
+        self._round += weight
         if self._round < self.limit or now - self._began < SHORTEST_ROUND:
             return False
         before = self.limit

@@ -26,7 +26,7 @@ from .config import Settings
 from .demand import demand
 from .knee import Knee
 from .model import Job, Result
-from .pool import UploadPool
+from .pool import PART_WEIGHT, UploadPool
 from .retry import RetryPolicy
 
 FLUSH_INTERVAL = 0.01
@@ -97,6 +97,7 @@ class Worker:
                 extra_metadata=told.extra_metadata,
                 policy=RetryPolicy(told.retries),
                 knee=knee,
+                part_weight=PART_WEIGHT if concurrency is None else 1,
                 report=self._report,
                 stop_run=self._stop_run,
                 begun=self._begun,

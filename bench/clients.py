@@ -73,6 +73,10 @@ def _ours(task: Task) -> list[str]:
     return _python(HOME / "uploader.py", *options)
 
 
+def _ours_unsigned(task: Task) -> list[str]:
+    return [*_ours(task), "--unsigned-payload"]
+
+
 def _help(_: Task) -> list[str]:
     return _python(HOME / "uploader.py", "--help")
 
@@ -153,6 +157,7 @@ _libcloud = _package("apache-libcloud")
 
 CLIENTS: Mapping[str, Client] = {
     "ours": Client("ours", _ours, _our_version),
+    "unsigned": Client("ours", _ours_unsigned, _our_version),
     "help": Client("ours", _help, _our_version, uploads=False),
     "dropin-linear": Client("ours", _example("uploader", "linear"), _our_version),
     "dropin-parallel": Client("ours", _example("uploader", "parallel"), _our_version),

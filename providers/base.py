@@ -34,6 +34,8 @@ class CloudSettings(NamedTuple):
     """Seconds that a connection may go without progress."""
     checksum: str = "crc64nvme"
     """What proves the content to an S3 service: ``crc64nvme``, ``crc32c``, ``crc32`` or ``md5``."""
+    sign_payload: bool = True
+    """Over plain HTTP the content is part of the signature: nobody on the way can change it."""
 
 
 class PartRules(NamedTuple):

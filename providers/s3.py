@@ -94,10 +94,11 @@ class Service:
         ca_bundle: str | None = None,
         timeout: float = 60.0,
         checksum: str = "crc64nvme",
+        sign_payload: bool = True,
         renewable: bool = False,
     ) -> None:
-        """``checksum`` is one of ``CRCS`` or ``md5``; ``renewable``: ``credentials`` gives others
-        some time after they were refused as expired.
+        """``checksum`` is one of ``CRCS`` or ``md5``; ``sign_payload`` counts without TLS only;
+        ``renewable``: ``credentials`` gives others some time after they were refused as expired.
 
         Raises ``Fatal`` when the endpoint is no URL or the CA file cannot be read.
         """
@@ -110,6 +111,8 @@ class Service:
         self.patience = min(PATIENCE, timeout)
         """Seconds that a request with a short body may take as a whole."""
         self.tls = _tls(ca_bundle) if self.endpoint.secure else None
+        self.signs_payload = sign_payload and not self.endpoint.secure
+        """The content is part of the signature.  TLS protects it as well, and costs enough."""
         self._signer = Signer(region)
         self._clock_offset = 0.0
         self.crc = CRCS.get(checksum)
@@ -186,7 +189,7 @@ def _describe(service: Service, source: Source, offset: int, length: int) -> _Bo
     from the page cache: so no part, however large, takes more memory than a block.
     """
     crc, checksum = service.crc, 0
-    sha256 = None if service.endpoint.secure else hashlib.sha256()
+    sha256 = hashlib.sha256() if service.signs_payload else None
     md5 = hashlib.md5(usedforsecurity=False) if service.echoes_checksum is False else None
     blocks = (
         [source.read(offset, length)] if length <= BLOCK_SIZE else source.blocks(offset, length)
@@ -709,6 +712,7 @@ class S3Cloud(Cloud):
             ca_bundle=settings.ca_bundle,
             timeout=settings.timeout,
             checksum=settings.checksum,
+            sign_payload=settings.sign_payload,
             renewable=account.renewable,
         )
 

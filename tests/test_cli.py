@@ -441,6 +441,7 @@ DEFAULTS = {
     "--retries": "5",
     "--checksum": "crc64nvme",
     "--timeout": "60",
+    "--unsigned-payload": None,
     "--max-memory": "25%",
     "--follow-symlinks": None,
     "--no-create": None,

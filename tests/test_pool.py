@@ -307,6 +307,44 @@ def test_no_more_are_in_flight_than_allowed(setup: Setup) -> None:
     assert setup.service.most_in_flight == 3
 
 
+@pytest.mark.parametrize(("concurrency", "parts"), [(16, 2), (9, 1), (4, 1)])
+def test_a_part_counts_for_several_requests(setup: Setup, concurrency: int, parts: int) -> None:
+    setup.make(concurrency, part_weight=8)
+    jobs = [setup.file(f"{n}", 3 * LARGE) for n in range(5)]
+    setup.service.gates["put_part"] = Event()
+    setup.pool.submit(jobs)
+    setup.until(lambda: setup.service.count("begin") == 5)
+    gevent.sleep(5 * LATENCY)
+    assert setup.service.in_flight == parts
+    setup.service.gates["put_part"].set()
+    setup.pool.close()
+    assert [result.failure for result in setup.results] == [""] * 5
+
+
+def test_parts_that_wait_keep_no_small_file_waiting(setup: Setup) -> None:
+    setup.make(8, part_weight=8)
+    setup.service.gates["put_part"] = Event()
+    setup.pool.submit([setup.file("large", LARGE), *(setup.file(f"{n}") for n in range(20))])
+    setup.until(lambda: setup.service.count("put") == 20)
+    assert "large" not in setup.service.objects
+    setup.service.gates["put_part"].set()
+    setup.pool.close()
+    assert len(setup.service.objects) == 21
+
+
+def test_parts_that_wait_are_given_up_when_the_pool_drains(setup: Setup) -> None:
+    setup.make(8, part_weight=8)
+    setup.service.gates["put_part"] = Event()
+    job = setup.file("large", LARGE)
+    setup.pool.submit([job])
+    setup.until(lambda: setup.service.count("put_part") == 1)
+    setup.pool.drain()
+    setup.service.gates["put_part"].set()
+    setup.pool.close()
+    assert [result.failure for result in setup.results] == [INTERRUPTED]
+    assert setup.service.count("put_part") == 1
+
+
 def test_no_more_greenlets_than_files(setup: Setup) -> None:
     setup.make(concurrency=100)
     setup.upload(setup.file("a"), setup.file("b"))
@@ -398,6 +436,22 @@ def test_the_last_trouble_is_known(setup: Setup) -> None:
     setup.service.fail("put", "a", Transient("connection reset"))
     setup.upload(setup.file("a"))
     assert setup.pool.trouble == "connection reset"
+
+
+def test_a_service_that_often_fails_gets_a_little_less(setup: Setup) -> None:
+    setup.make(concurrency=10)
+    setup.service.fail("put", "a", *[Transient("connection reset")] * RETRIES)
+    setup.service.fail("put", "b", *[Transient("500")] * RETRIES)
+    assert setup.upload(setup.file("a"), setup.file("b")) == {"a": "", "b": ""}
+    assert setup.pool.limit == 8
+
+
+def test_a_file_that_cannot_be_read_lowers_nothing(setup: Setup) -> None:
+    setup.make(concurrency=10)
+    for n in range(20):
+        setup.service.fail("put", f"{n}", Rejected("no"))
+    setup.upload(*[setup.file(f"{n}") for n in range(20)])
+    assert setup.pool.limit == 10
 
 
 def test_a_service_that_asks_for_less_gets_less(setup: Setup) -> None:

@@ -75,9 +75,9 @@ def session_on(
     server: ScriptedServer,
     credentials: Callable[[], Credentials] = lambda: KEYS,
     region: str = "us-east-1",
-    ca_bundle: str | None = None,
+    **options: Any,
 ) -> S3Session:
-    service = Service(server.endpoint, region, credentials, ca_bundle=ca_bundle, timeout=5)
+    service = Service(server.endpoint, region, credentials, timeout=5, **options)
     return S3Session(S3Driver(service), BUCKET)
 
 
@@ -195,6 +195,16 @@ def test_over_plain_http_the_body_is_signed(talk: Any, size: int) -> None:
     sent = conversation.requests[0]
     assert sent.headers["x-amz-content-sha256"] == hashlib.sha256(bytes(size)).hexdigest()
     assert sent.body == bytes(size)
+
+
+@pytest.mark.parametrize("size", [0, BLOCK_SIZE + 1])
+def test_the_body_is_not_signed_when_told_so(talk: Any, size: int) -> None:
+    with talk(stored, sign_payload=False) as conversation:
+        conversation.put(bytes(size))
+    sent = conversation.requests[0]
+    assert sent.headers["x-amz-content-sha256"] == UNSIGNED_PAYLOAD
+    assert sent.headers[CHECKSUM] == checksum_of(bytes(size))
+    assert is_signed_right(sent, "http", KEYS)
 
 
 @pytest.mark.parametrize("size", [0, BLOCK_SIZE + 1])
