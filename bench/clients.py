@@ -46,6 +46,8 @@ class Client:
     parameter: str = ""
     """What ``Task.value`` is."""
     uploads: bool = True
+    wants_md5: bool = False
+    """It takes an ETag that is not the MD5 of the content for a failure."""
 
     def environment(self, task: Task) -> dict[str, str]:
         """What is added to the environment of its process."""
@@ -73,8 +75,8 @@ def _ours(task: Task) -> list[str]:
     return _python(HOME / "uploader.py", *options)
 
 
-def _ours_unsigned(task: Task) -> list[str]:
-    return [*_ours(task), "--unsigned-payload"]
+def _ours_with(*options: str) -> Callable[[Task], list[str]]:
+    return lambda task: [*_ours(task), *options]
 
 
 def _help(_: Task) -> list[str]:
@@ -157,15 +159,18 @@ _libcloud = _package("apache-libcloud")
 
 CLIENTS: Mapping[str, Client] = {
     "ours": Client("ours", _ours, _our_version),
-    "unsigned": Client("ours", _ours_unsigned, _our_version),
+    "unsigned": Client("ours", _ours_with("--unsigned-payload"), _our_version),
+    "no-journal": Client("ours", _ours_with("--no-journal"), _our_version),
     "help": Client("ours", _help, _our_version, uploads=False),
     "dropin-linear": Client("ours", _example("uploader", "linear"), _our_version),
     "dropin-parallel": Client("ours", _example("uploader", "parallel"), _our_version),
     "s5cmd": Client("s5cmd", _s5cmd, _s5cmd_version, parameter="workers"),
     "obstore": Client("obstore", _obstore, _package("obstore"), parameter="in flight"),
     "aws": Client("aws", _aws, _aws_version),
-    "old": Client("old", _old, _libcloud),
-    "old-linear": Client("old", _example("bench.old_client", "linear"), _libcloud),
-    "old-parallel": Client("old", _example("bench.old_client", "parallel"), _libcloud),
+    "old": Client("old", _old, _libcloud, wants_md5=True),
+    "old-linear": Client("old", _example("bench.old_client", "linear"), _libcloud, wants_md5=True),
+    "old-parallel": Client(
+        "old", _example("bench.old_client", "parallel"), _libcloud, wants_md5=True
+    ),
 }
 NAMES = tuple(dict.fromkeys(client.name for client in CLIENTS.values()))

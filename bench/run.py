@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import re
 import shutil
@@ -277,8 +278,12 @@ def _measure(scenario: Scenario, options: Options) -> Bench:
         for name in {each.tree for each in options.contenders(scenario)}:
             data.make(_trees(scenario, options)[name], workspace / name)
         (workspace / "home").mkdir()
+        clients = [CLIENTS[each.client] for each in options.contenders(scenario)]
+        kind = scenario.server
+        if any(client.wants_md5 for client in clients):
+            kind = dataclasses.replace(kind, etag="md5")
         serving = services.serving(
-            scenario.server, options.endpoint_url, options.port, str(workspace / "home")
+            kind, options.endpoint_url, options.port, str(workspace / "home")
         )
         bench = Bench(scenario, cleanup.enter_context(serving), options, workspace)
         bench.run()
