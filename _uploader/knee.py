@@ -34,6 +34,9 @@ SHORTEST_ROUND = 0.05
 AFTER_REFUSAL = 0.5
 AFTER_FAILURES = 0.8
 """What is left of the number; failures need not be a sign of load."""
+LEAST_AFTER_FAILURES = 0.25
+"""What is left of the number in the end, however long failures go on: where each takes long, fewer
+would leave the files that could succeed no room."""
 SPORADIC = 0.05
 """Share of failures up to which they are borne: no service is without."""
 MEMORY = 64
@@ -99,24 +102,32 @@ class Knee:
 
     def refused(self, now: float) -> bool:
         """The service asked for fewer requests; returns whether ``limit`` has changed."""
-        return self._back_off(now, AFTER_REFUSAL, recovers=AFTER_REFUSAL)
+        return self._back_off(now, int(self.limit * AFTER_REFUSAL), recovers=AFTER_REFUSAL)
 
     def failed(self, now: float) -> bool:
         """A request failed in a way that may be a sign of load (an error of the service, a lost
         connection, no answer in time); returns whether ``limit`` has changed."""
         self._failing += (1 - self._failing) / MEMORY
-        return self._failing > SPORADIC and self._back_off(now, AFTER_FAILURES, recovers=1.0)
+        if self._failing <= SPORADIC:
+            return False
+        least = int(self._recovers_to * LEAST_AFTER_FAILURES) if self._in_series(now) else 1
+        left = max(int(self.limit * AFTER_FAILURES), min(least, self.limit))
+        return self._back_off(now, left, recovers=1.0)
 
-    def _back_off(self, now: float, left: float, recovers: float) -> bool:
+    def _in_series(self, now: float) -> bool:
+        """What is lowered now was lowered not long ago."""
+        return now - self._backed_off < REST
+
+    def _back_off(self, now: float, left: int, recovers: float) -> bool:
         if now - self._backed_off < BACKOFF_INTERVAL:
             return False
-        if now - self._backed_off >= REST:
+        if not self._in_series(now):
             self._recovers_to = max(1, int(self.limit * recovers))
         self._backed_off = now
         self._rest_until = now + REST
         self._best = 0.0
         before = self.limit
-        self.limit = self._before = max(1, int(self.limit * left))
+        self.limit = self._before = max(1, left)
         self._next_round(now, settling=before)
         return self.limit != before
 

@@ -383,10 +383,9 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
             response = ask()
         except StaleConnection:
             response = ask()
-        # Complete may answer 200 and then fail; the root element tells.  A good PUT has no body.
+        # Complete may answer 200 and then fail; the element tells, as text in XML has no brackets.
         # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
-        failed = method in ("POST", "PUT") and b"<Error>" in response.body
-        if 200 <= response.status < 300 and not failed:
+        if 200 <= response.status < 300 and b"<Error>" not in response.body:
             return response
         raise self._failure(response, signed)
 

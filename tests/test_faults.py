@@ -8,13 +8,14 @@ have runs of their own.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gevent
 import pytest
@@ -47,14 +48,16 @@ FINAL = ("400", "501", "delay:0.5,401", "delay:0.5,403", "413", "delay:0.5,early
 NO_EFFECT = {
     "wrong-etag": {"put", "create", "complete", "abort"},
     "wrong-checksum": {"create", "head", "abort"},
-    "corrupt": {"create", "head", "abort"},
-    "rot": {"create", "complete", "head", "abort"},
+    "corrupt": {"create", "head", "abort", "list_parts"},
+    "rot": {"create", "complete", "head", "abort", "list_parts"},
 }
 """Faults in what a request does not have, or nobody has to look at: with the checksum echoed, an
 ETag proves nothing more."""
 
 BELIEVED = {("head", word) for word in ("404", "blank", "error200", "wrong-etag")}
 """Asked whether an object is there, a server that says no is believed: the file is sent again."""
+UNUSABLE = {"404", "error200", "wrong-etag", "wrong-checksum", *FINAL}
+"""Answers about an earlier run's parts that leave none to go on with: they are sent again."""
 
 
 class Case(NamedTuple):
@@ -78,6 +81,8 @@ class Case(NamedTuple):
             return True
         if (self.kind, self.word) in BELIEVED:
             return True
+        if self.kind == "list_parts" and self.word in UNUSABLE:
+            return True
         return self.word not in FINAL and not self.always
 
     def arrange(self, server: FakeS3) -> None:
@@ -86,6 +91,9 @@ class Case(NamedTuple):
             server.script("complete", self.key, "lost")
         elif self.kind == "abort":
             server.script("part", self.key, "early400...")
+        elif self.kind == "list_parts":
+            server.script("complete", self.key, "400")
+            server.script("abort", self.key, "400")
         server.script(self.kind, self.key, self.word + "..." * self.always)
 
     def write_file(self, root: Path) -> None:
@@ -100,8 +108,10 @@ class Case(NamedTuple):
             file.truncate(LARGE)
 
 
-def cases(words: tuple[str, ...]) -> list[Case]:
-    kinds = ("put", "create", "part", "complete", "head", "abort")
+KINDS = ("put", "create", "part", "complete", "head", "abort")
+
+
+def cases(words: tuple[str, ...], kinds: tuple[str, ...] = KINDS) -> list[Case]:
     return [Case(k, w, a) for k in kinds for w in words for a in (False, True)]
 
 
@@ -152,8 +162,8 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
     yield Matrix(servers, runs, base)
 
 
-def each_case(*, arrives: bool) -> pytest.MarkDecorator:
-    chosen = [case for case in ALL if case.arrives() == arrives]
+def each_case(group: list[Case] = ALL, *, arrives: bool) -> pytest.MarkDecorator:
+    chosen = [case for case in group if case.arrives() == arrives]
     return pytest.mark.parametrize("case", chosen, ids=lambda case: case.key)
 
 
@@ -220,6 +230,98 @@ def test_no_parts_are_left_behind(matrix: Matrix, group: str) -> None:
     held = {case.key for case in GROUPS[group] if case.kind == "abort"}
     uploads = matrix.servers[group].open_uploads(BUCKET)
     assert {upload.key for upload in uploads if upload.parts} - held == set()
+
+
+# going on with what an earlier run has sent
+
+
+RESUMED = cases(HARMLESS + PASSING + REFUSED + FINAL, ("list_parts",))
+
+
+class Server(FakeS3):
+    """Begins uploads now, as real services do: what is older is not taken for ours."""
+
+    def _operate(self, request: Any, *rest: Any, **options: Any) -> Any:
+        answer = super()._operate(request, *rest, **options)
+        if request.kind != "list_uploads":
+            return answer
+        now = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime()).encode()
+        return answer._replace(body=re.sub(rb"(<Initiated>)[^<]*", rb"\g<1>" + now, answer.body))
+
+
+class Resumed(NamedTuple):
+    """The second of two runs: the first has left one part of each file."""
+
+    server: FakeS3
+    run: Finished
+    root: Path
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory: pytest.TempPathFactory) -> Resumed:
+    base = tmp_path_factory.mktemp("resumed")
+    root = base / "data"
+    with Server(buckets=[BUCKET], least_part=MIB) as server:
+        for case in RESUMED:
+            case.write_file(root)
+            case.arrange(server)
+        more: list[object] = ["--json", "--timeout", TIMEOUT, "--retries", RETRIES]
+        more += ["--concurrency", 64, "--journal", base / "journal.sqlite"]
+        told = arguments(root, server.endpoint, BUCKET, *more)
+        env = environment(server, **small_parts(base))
+        assert run(*told, env=env).reasons().keys() == {case.key for case in RESUMED}
+        uploads = server.open_uploads(BUCKET)
+        assert {upload.key for upload in uploads} == {case.key for case in RESUMED}
+        for upload in uploads:
+            del upload.parts[2], upload.parts[3]
+        finished = run(*told, env=env)
+    return Resumed(server, finished, root)
+
+
+@each_case(RESUMED, arrives=True)
+def test_a_resumed_file_arrives_in_spite_of(resumed: Resumed, case: Case) -> None:
+    assert resumed.run.reasons().get(case.key) is None
+    assert case.key in resumed.server.objects(BUCKET)
+
+
+@each_case(RESUMED, arrives=False)
+def test_a_resumed_file_is_reported_with_the_reason_after(resumed: Resumed, case: Case) -> None:
+    assert resumed.run.reasons().get(case.key)
+    assert case.key not in resumed.server.objects(BUCKET)
+
+
+def test_a_run_through_all_faults_of_list_parts_ends_in_time(resumed: Resumed) -> None:
+    assert resumed.run.seconds < 45
+
+
+def test_a_run_through_all_faults_of_list_parts_tells_the_truth(resumed: Resumed) -> None:
+    summary = resumed.run.summary
+    assert (resumed.run.code, resumed.run.complaints) == (1, [])
+    assert summary["files"] == summary["uploaded"] + summary["failed"]
+    assert summary["failed"] == len(resumed.run.reasons())
+    assert resumed.server.wrong(BUCKET, resumed.root) == {}
+
+
+def test_each_fault_of_list_parts_has_happened(resumed: Resumed) -> None:
+    happened = {(seen.kind, seen.key, seen.word) for seen in resumed.server.seen}
+    assert {(case.kind, case.key, case.word) for case in RESUMED} <= happened
+
+
+def test_list_parts_is_not_sent_again_for_ever(resumed: Resumed) -> None:
+    requests = resumed.server.requests
+    # A kept connection that proves to be stale costs one more that nobody counts.
+    assert max(requests["list_parts", case.key] for case in RESUMED) <= 2 * (1 + RETRIES)
+
+
+def test_parts_that_list_parts_names_are_not_sent_again(resumed: Resumed) -> None:
+    usable = {case.key for case in RESUMED if case.arrives() and case.word not in UNUSABLE}
+    sent = Counter((seen.key, seen.part) for seen in resumed.server.seen if seen.kind == "part")
+    assert {key: sent[key, 1] for key in usable if sent[key, 1] != 1} == {}
+
+
+def test_only_what_list_parts_never_told_is_left_for_the_next_run(resumed: Resumed) -> None:
+    left = sorted(upload.key for upload in resumed.server.open_uploads(BUCKET))
+    assert left == sorted(case.key for case in RESUMED if not case.arrives())
 
 
 # the bucket

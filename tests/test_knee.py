@@ -272,6 +272,22 @@ def test_many_failures_lower_the_number_a_little_once_in_an_interval() -> None:
     assert knee.limit == int(int(FIRST * AFTER_FAILURES) * AFTER_FAILURES)
 
 
+def test_failures_without_end_leave_a_quarter() -> None:
+    knee = Knee(MOST)
+    for second in range(100):
+        many_failures(knee, 100 + second * 1.1 * BACKOFF_INTERVAL)
+    assert knee.limit == FIRST // 4
+
+
+def test_failures_after_refusals_raise_nothing() -> None:
+    knee = Knee(MOST)
+    for second in range(5):
+        knee.refused(100 + second * 1.1 * BACKOFF_INTERVAL)
+    before = knee.limit
+    many_failures(knee, 106.0)
+    assert knee.limit <= before
+
+
 def test_after_failures_it_grows_back_to_what_it_was() -> None:
     knee = Knee(MOST)
     service = Service(knee, latency=0.030, capacity=1e6)
