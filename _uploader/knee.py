@@ -19,8 +19,9 @@ LONG_STEP = 6
 """By how much the number is raised at most, and by how much where requests are prompt."""
 PROMPT = 0.25
 SLOW = 2.0
-"""Seconds that a request takes.  Slower ones than the one wait for each other too, and get no long
-step; slower ones than the other do hardly anything else, and more of them would time out."""
+"""Seconds that a request takes, or each MiB of a longer one.  Slower ones than the first wait for
+each other too, and get no long step; slower ones than the second do hardly anything else, and more
+of them would time out."""
 WORTH_TRYING = 1.25
 """Step below which none is made: a new connection costs as much as a request or two."""
 PAYS = 1.2
@@ -37,12 +38,14 @@ AFTER_FAILURES = 0.8
 LEAST_AFTER_FAILURES = 0.25
 """What is left of the number in the end, however long failures go on: where each takes long, fewer
 would leave the files that could succeed no room."""
-SPORADIC = 0.05
-"""Share of failures up to which they are borne: no service is without."""
+SPORADIC = 0.2
+"""Share of failures up to which they are borne.  No service is without, and over so few requests a
+share of 5 % looks like one of 10 % now and then."""
 MEMORY = 64
 """Requests over which that share is taken, the latest counting most."""
 BACKOFF_INTERVAL = 1.0
 """Seconds in which refusals count as one: those in flight were sent before the first was heard."""
+MIB = 2**20
 REQUEST_WORTH = 32 * 1024
 """Bytes that count as much as one request, so that small and large files make one throughput."""
 
@@ -63,6 +66,7 @@ class Knee:
         self._before = self.limit
         self._settling = self.limit
         self._round = 0
+        self._requests = 0
         self._work = 0
         self._began = 0.0
         self._demand_began = 0.0
@@ -88,6 +92,7 @@ class Knee:
             return False
         self._work += size + REQUEST_WORTH
         self._round += weight
+        self._requests += 1
         if self._round < self.limit or now - self._began < SHORTEST_ROUND:
             return False
         before = self.limit
@@ -140,7 +145,9 @@ class Knee:
         if gain >= PAYS and step > 1:
             self._best = throughput
             self._before = self.limit
-            self.limit = min(self._ceiling, int(self.limit * step))
+            # At least one more of the requests that there are, whatever they count for.
+            least = self.limit + self._round // self._requests
+            self.limit = min(self._ceiling, max(least, int(self.limit * step)))
         else:
             if gain < WORTH_KEEPING:
                 self.limit = self._before
@@ -152,7 +159,8 @@ class Knee:
         """By how much the number may be raised after a round that took so long: no further than
         to where the process would be busy all the time."""
         # Little's law: what is in flight is the rate times the time that each takes.
-        latency = self.limit * seconds / self._round
+        size = self._work / self._requests - REQUEST_WORTH
+        latency = self.limit * seconds / self._round / max(1, size / MIB)
         most = LONG_STEP if latency < PROMPT else STEP if latency < SLOW else 1
         busy = (self._demand() - self._demand_began) / seconds
         step = min(most, 1 / max(busy, 1 / LONG_STEP))
@@ -160,7 +168,7 @@ class Knee:
 
     def _next_round(self, now: float, settling: int) -> None:
         self._settling = settling
-        self._round = 0
+        self._round = self._requests = 0
         self._work = 0
         self._measure_from(now)
 

@@ -27,10 +27,9 @@ from posix import fork as _fork
 from posix import waitpid as _waitpid
 from typing import NamedTuple, NoReturn
 
-ANSWER_TIMEOUT = 10.0
-"""Seconds after which a nursery that does not answer is taken for dead."""
-WORDS_KEPT = 64 * 1024
-"""A pipe holds no more."""
+ANSWER_TIMEOUT = 2.0
+"""Seconds after which a nursery that does not answer is killed.  Its workers live on."""
+WORDS_KEPT = 4096
 FORK = -1
 """A request: with it come two descriptors, the worker's connection and where its words go.  Any
 other number asks for the end of that worker, counted from 0, and is answered by its exit code."""
@@ -89,6 +88,11 @@ class Nursery:
             self.start()
             return self._process.fork(connection, words)
 
+    def listen(self) -> bytes:
+        """What the process has written since the last time: to be called now and then, as it could
+        write no more once the pipe is full."""
+        return self._process.listen() if self._process else b""
+
     def pids(self) -> list[int]:
         """Of its process, where there is one."""
         return [self._process.pid] if self._process else []
@@ -111,6 +115,7 @@ class _Process:
         self._control, theirs = socket.socketpair()
         self._control.settimeout(ANSWER_TIMEOUT)
         self._words, words = os.pipe()
+        os.set_blocking(self._words, False)
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _BOOT, str(theirs.fileno()), provider],
@@ -146,6 +151,14 @@ class _Process:
             self.close()
             return End(self._process.returncode, self._said)
 
+    def listen(self) -> bytes:
+        try:
+            data = os.read(self._words, 16 * WORDS_KEPT)
+        except BlockingIOError:
+            return b""
+        self._said = (self._said + data)[-WORDS_KEPT:]
+        return data
+
     def close(self) -> None:
         if self._closed:
             return
@@ -153,12 +166,15 @@ class _Process:
         try:
             self._control.shutdown(socket.SHUT_WR)
             self._control.recv(1)  # its end; Popen.wait(timeout) would only look now and then
-        except OSError:
+        except BaseException as error:
             self._process.kill()
-        self._control.close()
-        self._process.wait()
-        self._said = os.read(self._words, WORDS_KEPT)
-        os.close(self._words)
+            if not isinstance(error, OSError):
+                raise
+        finally:
+            self._control.close()
+            self._process.wait()
+            self.listen()
+            os.close(self._words)
 
 
 def serve(descriptor: int, work: Callable[[int], NoReturn]) -> NoReturn:

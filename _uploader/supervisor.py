@@ -79,6 +79,9 @@ class _Worker:
         self.retries = 0
         self.errors = b""
 
+    def __str__(self) -> str:
+        return f"worker {self.pid}" if self.pid else "a new worker"
+
     def last_words(self, end: End) -> str:
         """Why it died: the last line it wrote, or how the system ended it."""
         lines = (self.errors or end.words).decode(errors="replace").strip().splitlines()
@@ -132,6 +135,7 @@ class Supervisor:
         Raises ``RunError`` when a worker says that no file can succeed, or workers keep dying.
         """
         self._feed()
+        self._echo(self._nursery.listen())
         if self._dispatcher.wants_jobs() and not self._draining:
             timeout = 0.0
         for key, mask in self._selector.select(timeout):
@@ -185,12 +189,12 @@ class Supervisor:
 
     def stop(self) -> list[Job]:
         """Kills every worker; returns the jobs that they had not ended."""
-        self._nursery.close()
         unfinished = []
         for worker in self._workers:
             unfinished += self._dispatcher.held_by(worker)
-            worker.close()
+            worker.close()  # without it a worker ends, whatever becomes of the nursery
         self._selector.close()
+        self._nursery.close()
         return unfinished
 
     def _start_worker(self) -> None:
@@ -274,6 +278,9 @@ class Supervisor:
             self._selector.unregister(worker.error_stream)
             return
         worker.errors = (worker.errors + data)[-STDERR_KEPT:]
+        self._echo(data)
+
+    def _echo(self, data: bytes) -> None:
         if self._debug:
             sys.stderr.write(data.decode(errors="replace"))
 
@@ -281,7 +288,7 @@ class Supervisor:
         now = time.monotonic()
         for worker in list(self._workers):
             if now - worker.heard > SILENCE_ALLOWED:
-                yield Note(f"worker {worker.pid} has been silent for too long: replaced")
+                yield Note(f"{worker} has been silent for too long: replaced")
                 yield from self._bury(worker)
 
     def _bury(self, worker: _Worker) -> Iterator[Event]:
@@ -304,7 +311,7 @@ class Supervisor:
         self._deaths += 1
         if self._deaths > MOST_DEATHS:
             raise RunError(f"{self._deaths} worker processes have died, the last one: {words}")
-        yield Note(f"worker {worker.pid} died ({words}): replaced, {len(held)} files sent again")
+        yield Note(f"{worker} died ({words}): replaced, {len(held)} files sent again")
         self._start_worker()
 
     def _remove(self, worker: _Worker) -> End:

@@ -23,7 +23,7 @@ from providers.errors import Failure
 
 from . import wire
 from .config import Settings
-from .demand import demand
+from .demand import demand_clock
 from .knee import Knee
 from .model import Job, Result
 from .pool import PART_WEIGHT, UploadPool
@@ -169,7 +169,7 @@ def _descriptors() -> int:
 def _knee(concurrency: int | None, most: int, ceiling: int) -> Knee:
     """The number in flight: as told, or found; never more than memory allows."""
     if concurrency is None:
-        return Knee(min(most, ceiling), demand=demand)
+        return Knee(min(most, ceiling), demand=demand_clock())
     return Knee(min(concurrency, ceiling), first=concurrency)
 
 

@@ -88,6 +88,8 @@ class _Lookup:
         name = (gevent.get_hub(), host, port)
         known = cls._latest.get(name)
         if known is None or known._is_stale():
+            # With the stale ones go the hubs of threads that have ended.
+            cls._latest = {name: each for name, each in cls._latest.items() if not each._is_stale()}
             known = cls._latest[name] = cls(host, port)
         return known
 

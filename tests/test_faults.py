@@ -56,7 +56,7 @@ ETag proves nothing more."""
 
 BELIEVED = {("head", word) for word in ("404", "blank", "error200", "wrong-etag")}
 """Asked whether an object is there, a server that says no is believed: the file is sent again."""
-UNUSABLE = {"404", "error200", "wrong-etag", "wrong-checksum", *FINAL}
+UNUSABLE = {"404", "wrong-etag", "wrong-checksum", *FINAL}
 """Answers about an earlier run's parts that leave none to go on with: they are sent again."""
 
 

@@ -196,6 +196,26 @@ def test_a_processor_that_gets_free_is_used() -> None:
     assert knee.limit >= 256
 
 
+def test_parts_that_take_long_because_they_are_long_find_it_too() -> None:
+    """An ocean away: 3 s for 8 MiB on each connection."""
+    knee = Knee(MOST)
+    now = 0.0
+    while now < 120:
+        now += 3.0
+        for _ in range(max(1, knee.limit // 8)):
+            knee.completed(now, 8 * 2**20, True, weight=8)
+    assert knee.limit >= 256
+
+
+def test_a_step_is_one_part_at_least() -> None:
+    knee = Knee(MOST, first=2, demand=lambda: 0.7 * now)
+    now = 0.0
+    while knee.limit == 2:
+        now += 1.0
+        knee.completed(now, 8 * 2**20, True, weight=8)
+    assert knee.limit == 10
+
+
 # What is never exceeded
 
 
@@ -260,7 +280,7 @@ def test_failures_that_are_rare_change_nothing() -> None:
 
 
 def many_failures(knee: Knee, now: float) -> list[bool]:
-    return [knee.failed(now) for _ in range(20)]
+    return [knee.failed(now) for _ in range(40)]
 
 
 def test_many_failures_lower_the_number_a_little_once_in_an_interval() -> None:

@@ -224,6 +224,31 @@ def test_why_it_could_not_start_is_told(nursery_of: Make, children: list[Child])
     assert child.end() == End(1, b"no such package\n")
 
 
+def test_one_that_says_a_lot_still_starts(nursery_of: Make, children: list[Child]) -> None:
+    """More than a pipe holds."""
+    nursery = nursery_of(before="print('x' * 500_000)")
+    nursery.start()
+    said = 0
+    while said < 500_000:
+        said += len(nursery.listen())
+    assert born(nursery, children).pid()
+
+
+def test_an_interrupt_while_it_is_closed_leaves_nothing(
+    nursery_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nursery = nursery_of(before="import time; time.sleep(60)")
+    nursery.start()
+    [own] = nursery.pids()
+    before = len(os.listdir("/proc/self/fd"))
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    with pytest.raises(KeyboardInterrupt):
+        nursery.close()
+    assert not psutil.pid_exists(own)
+    assert len(os.listdir("/proc/self/fd")) == before - 2
+
+
 def test_a_fork_that_is_refused_is_told(nursery_of: Make, children: list[Child]) -> None:
     before = "def refuse(): raise BlockingIOError(11, 'Resource temporarily unavailable')\n"
     child = born(nursery_of(before=f"{before}nursery._fork = refuse"), children)
