@@ -26,7 +26,7 @@ HOME = Path(__file__).resolve().parent.parent
 DIRECTORY_VARIABLE = "BENCH_PROFILE_DIRECTORY"
 INTERVAL = 0.001
 """CPU seconds between samples; kernels round it up to their tick, mostly 4 ms."""
-SAMPLES_PER_WRITE = 25
+SAMPLES_PER_WRITE = 5
 """Workers are killed at the end of a run: what was not written by then is lost."""
 STARTING = "start-up, imports"
 
@@ -35,6 +35,7 @@ PHASES: Mapping[str, Mapping[str, str]] = {
     "_uploader/dispatch.py": {"": "dispatch"},
     "_uploader/wire.py": {"": "message"},
     "_uploader/supervisor.py": {"": "message"},
+    "_uploader/nursery.py": {"": "fork"},
     "_uploader/progress.py": {"": "progress"},
     "_uploader/report.py": {"": "progress"},
     "_uploader/journal.py": {"": "journal"},
@@ -47,6 +48,7 @@ PHASES: Mapping[str, Mapping[str, str]] = {
         "_report": "result",
         "_send_results": "result",
     },
+    "_uploader/demand.py": {"": "concurrency"},
     "_uploader/knee.py": {"": "concurrency"},
     "_uploader/retry.py": {"": "pool"},
     "_uploader/pool.py": {"": "pool", "stored": "result", "describe": "request"},
@@ -55,6 +57,7 @@ PHASES: Mapping[str, Mapping[str, str]] = {
         "metadata": "request",
         "guess_content_type": "request",
     },
+    "providers/_dial.py": {"": "connect"},
     "providers/_sigv4.py": {"": "sign"},
     "providers/_aws.py": {"": "sign"},
     "providers/s3.py": {
@@ -108,27 +111,33 @@ def start() -> None:
     """Samples this process from now on, when it is one of ours.  For ``sitecustomize``."""
     arguments = " ".join(sys.orig_argv)
     if "runpy" in arguments and "_uploader" in arguments:
-        role = "worker"
+        role = "nursery"
     elif "uploader.py" in arguments:
         role = "supervisor"
     else:
         return
-    _Sampler(role, os.environ[DIRECTORY_VARIABLE]).start()
+    _Sampler(os.environ[DIRECTORY_VARIABLE]).start(role)
 
 
 class _Sampler:
-    def __init__(self, role: str, directory: str) -> None:
-        self._role = role
-        self._path = f"{directory}/{os.getpid()}.json"
-        self._samples: Counter[str] = Counter()
-        self._taken = 0
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
 
-    def start(self) -> None:
+    def start(self, role: str) -> None:
         signal.signal(signal.SIGPROF, self._take)
         # The handler runs late and must not disturb: interrupted calls go on by themselves.
         signal.siginterrupt(signal.SIGPROF, False)
-        signal.setitimer(signal.ITIMER_PROF, INTERVAL, INTERVAL)
         atexit.register(self._stop)
+        os.register_at_fork(after_in_child=lambda: self._begin("worker"))
+        self._begin(role)
+
+    def _begin(self, role: str) -> None:
+        self._role = role
+        self._path = f"{self._directory}/{os.getpid()}.json"
+        self._samples: Counter[str] = Counter()
+        self._taken = 0
+        # A fork does not inherit the timer.
+        signal.setitimer(signal.ITIMER_PROF, INTERVAL, INTERVAL)
 
     def _take(self, _: int, frame: FrameType | None) -> None:
         self._samples["\t".join(phase_of(_stack(frame)))] += 1
@@ -248,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BenchError, ServerError) as error:
         print(f"bench: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    for role in ("worker", "supervisor"):
+    for role in ("worker", "nursery", "supervisor"):
         cpu, phases = shares(found, role)
         count = sum(each.role == role for each in found)
         print(f"{count} {role}{'s' if count != 1 else ''}, {cpu:.2f} s of CPU")

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -318,7 +319,8 @@ def test_the_profile_sees_workers_and_supervisor(
     require(Sink)
     assert profile.main(["--files", "2000"]) == 0
     printed = capsys.readouterr().out
-    assert "start-up, imports" in printed
-    assert "1 supervisor" in printed
-    assert "worker" in printed
+    workers, nursery, supervisor = re.split(r"\n\n(?=\d)", printed.strip())
+    assert re.match(r"\d workers?, ", workers) and "  send  " in workers
+    assert nursery.startswith("1 nursery, ") and "start-up, imports" in nursery
+    assert supervisor.startswith("1 supervisor, ") and "  scan  " in supervisor
     assert os.listdir(temporary) == []
