@@ -152,6 +152,8 @@ class _Process:
             return End(self._process.returncode, self._said)
 
     def listen(self) -> bytes:
+        if self._closed:
+            return b""
         try:
             data = os.read(self._words, 16 * WORDS_KEPT)
         except BlockingIOError:
@@ -162,7 +164,6 @@ class _Process:
     def close(self) -> None:
         if self._closed:
             return
-        self._closed = True
         try:
             self._control.shutdown(socket.SHUT_WR)
             self._control.recv(1)  # its end; Popen.wait(timeout) would only look now and then
@@ -174,6 +175,7 @@ class _Process:
             self._control.close()
             self._process.wait()
             self.listen()
+            self._closed = True
             os.close(self._words)
 
 

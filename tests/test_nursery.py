@@ -208,9 +208,11 @@ def test_one_that_died_is_replaced_and_its_workers_live_on(
     wait_until(lambda: gone(own))
     if noticed:
         old.end()
+        assert nursery.listen() == b""
     new = born(nursery, children)
     assert psutil.Process(new.pid()).ppid() == nursery.pids()[0] != own
     assert not gone(old_pid)
+    assert nursery.listen() == b""
     assert old.end().code == -signal.SIGKILL  # how its nursery ended: nobody knows more
     old.connection.shutdown(socket.SHUT_RDWR)
     wait_until(lambda: gone(old_pid))
