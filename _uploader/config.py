@@ -334,7 +334,7 @@ class Settings:
             ca_bundle=self.ca_bundle,
             timeout=self.timeout,
             checksum=self.checksum,
-            sign_payload=not self.unsigned_payload,
+            unsigned_payload=self.unsigned_payload,
         )
 
 

@@ -34,8 +34,9 @@ class CloudSettings(NamedTuple):
     """Seconds that a connection may go without progress."""
     checksum: str = "crc64nvme"
     """What proves the content to an S3 service: ``crc64nvme``, ``crc32c``, ``crc32`` or ``md5``."""
-    sign_payload: bool = True
-    """Over plain HTTP the content is part of the signature: nobody on the way can change it."""
+    unsigned_payload: bool = False
+    """Over plain HTTP, too, the content is left out of the signature: it could be changed on the
+    way."""
 
 
 class PartRules(NamedTuple):

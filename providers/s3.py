@@ -94,10 +94,10 @@ class Service:
         ca_bundle: str | None = None,
         timeout: float = 60.0,
         checksum: str = "crc64nvme",
-        sign_payload: bool = True,
+        unsigned_payload: bool = False,
         renewable: bool = False,
     ) -> None:
-        """``checksum`` is one of ``CRCS`` or ``md5``; ``sign_payload`` counts without TLS only;
+        """``checksum`` is one of ``CRCS`` or ``md5``; ``unsigned_payload`` counts without TLS only;
         ``renewable``: ``credentials`` gives others some time after they were refused as expired.
 
         Raises ``Fatal`` when the endpoint is no URL or the CA file cannot be read.
@@ -111,7 +111,7 @@ class Service:
         self.patience = min(PATIENCE, timeout)
         """Seconds that a request with a short body may take as a whole."""
         self.tls = _tls(ca_bundle) if self.endpoint.secure else None
-        self.signs_payload = sign_payload and not self.endpoint.secure
+        self.signs_payload = not unsigned_payload and not self.endpoint.secure
         """The content is part of the signature.  TLS protects it as well, and costs enough."""
         self._signer = Signer(region)
         self._clock_offset = 0.0
@@ -711,7 +711,7 @@ class S3Cloud(Cloud):
             ca_bundle=settings.ca_bundle,
             timeout=settings.timeout,
             checksum=settings.checksum,
-            sign_payload=settings.sign_payload,
+            unsigned_payload=settings.unsigned_payload,
             renewable=account.renewable,
         )
 

@@ -199,7 +199,7 @@ def test_over_plain_http_the_body_is_signed(talk: Any, size: int) -> None:
 
 @pytest.mark.parametrize("size", [0, BLOCK_SIZE + 1])
 def test_the_body_is_not_signed_when_told_so(talk: Any, size: int) -> None:
-    with talk(stored, sign_payload=False) as conversation:
+    with talk(stored, unsigned_payload=True) as conversation:
         conversation.put(bytes(size))
     sent = conversation.requests[0]
     assert sent.headers["x-amz-content-sha256"] == UNSIGNED_PAYLOAD
