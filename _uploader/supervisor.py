@@ -275,10 +275,15 @@ class Supervisor:
         except BlockingIOError:
             return
         if not data:
-            self._selector.unregister(worker.error_stream)
+            self._forget_errors(worker)
             return
         worker.errors = (worker.errors + data)[-STDERR_KEPT:]
         self._echo(data)
+
+    def _forget_errors(self, worker: _Worker) -> None:
+        """Its end may come before that of the connection, and is then met again."""
+        if worker.error_stream in self._selector.get_map():
+            self._selector.unregister(worker.error_stream)
 
     def _echo(self, data: bytes) -> None:
         if self._debug:
@@ -319,8 +324,7 @@ class Supervisor:
         end = worker.end()
         self._selector.unregister(worker.connection)
         self._read_errors(worker)
-        if worker.error_stream in self._selector.get_map():
-            self._selector.unregister(worker.error_stream)
+        self._forget_errors(worker)
         worker.close()
         self._workers.remove(worker)
         return end
