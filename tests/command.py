@@ -168,11 +168,15 @@ class Running:
 
     def workers(self) -> list[int]:
         """Its worker processes that are alive now."""
-        return [child.pid for child in self._below() if child.ppid() != self.pid and alive(child)]
+        return [
+            child.pid
+            for child in self._below()
+            if parent(child) not in (None, self.pid) and alive(child)
+        ]
 
     def nursery(self) -> list[int]:
         """The process that the workers come from, while it is alive."""
-        return [child.pid for child in self._below() if child.ppid() == self.pid and alive(child)]
+        return [child.pid for child in self._below() if parent(child) == self.pid and alive(child)]
 
     def _below(self) -> list[psutil.Process]:
         try:
@@ -276,6 +280,14 @@ def alive(process: psutil.Process) -> bool:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def parent(process: psutil.Process) -> int | None:
+    """The pid of its parent; None when it has ended."""
+    try:
+        return int(process.ppid())
+    except psutil.NoSuchProcess:
+        return None
 
 
 # wrappers
