@@ -36,7 +36,7 @@ from libcloud.storage.types import ContainerDoesNotExistError, Provider
 
 from providers._libcloud import DriverSession, failure_of, limited
 from providers._sigv4 import Credentials
-from providers.base import MIB, Cloud, CloudSettings, Session
+from providers.base import MIB, Cloud, CloudSettings, Prepared, Session
 from providers.errors import Denied, Failure, Transient
 from providers.local import LocalDriver, LocalSession
 from providers.s3 import S3Cloud, S3Driver, S3Session, Service
@@ -183,7 +183,7 @@ class BaseUpload:
         """
         if isinstance(self.driver, S3Driver):
             session = S3Session(self.driver, name)
-            if _persist(partial(session.prepare_bucket, create=True)):
+            if _persist(partial(session.prepare_bucket, create=True)).created:
                 print("creating container...")
             return Container(name, {}, self.driver)
         try:
@@ -437,9 +437,13 @@ class _Drivers(Cloud):
         """A driver of its own for each session."""
         return _session(_persist(self._make), self.settings.bucket)
 
-    def prepare(self, create: bool) -> str:
+    def destination(self) -> str:
+        """Nothing is recorded of it."""
+        return f"{self.settings.provider} {self.settings.bucket}"
+
+    def prepare(self, create: bool) -> Prepared:
         """The uploader has found its bucket before."""
-        return ""
+        return Prepared(False, "")
 
 
 class _S3Drivers(_Drivers):

@@ -116,9 +116,9 @@ class Worker:
         self._send((wire.READY, os.getpid(), 2 if cloud.parts else knee.limit))
 
     def _prepare(self, told: Settings, cloud: Cloud, pool: UploadPool) -> None:
-        note = pool.persist(partial(cloud.prepare, not told.no_create))
-        if note:
-            self._send((wire.NOTE, note))
+        prepared = pool.persist(partial(cloud.prepare, not told.no_create))
+        if prepared.note:
+            self._send((wire.NOTE, prepared.note))
         if told.abort_stale and cloud.parts:
             session = cloud.open()
             for key in pool.abort_uploads(told.prefix, session, lambda info: True):

@@ -6,6 +6,7 @@ under it, so that uploads have time limits, and its errors become ours here.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from libcloud.storage.types import (
 
 from ._conn_class import LibcloudConnection
 from ._http import Endpoint, Timeouts, tls_context
-from .base import Cloud, CloudSettings, Metadata, ObjectInfo, Session
+from .base import Cloud, CloudSettings, Metadata, ObjectInfo, Prepared, Session
 from .errors import Denied, Failure, Fatal, NotFound, Rejected, Throttled, Transient
 from .source import Source
 
@@ -126,6 +127,13 @@ class DriverSession(Session):
         metadata = {str(k).lower(): str(v) for k, v in found.meta_data.items()}
         return ObjectInfo(int(found.size), metadata, found.extra.get("content_type") or "")
 
+    def check(self) -> None:
+        """Asks for the container; a refusal is a sign of life."""
+        try:
+            calling(lambda: self.driver.get_container(self._container.name))
+        except (Rejected, Fatal):
+            return
+
     def close(self) -> None:
         """Closes the driver's connection, if it has one open."""
         connection = getattr(self.driver.connection, "connection", None)
@@ -137,19 +145,19 @@ class DriverSession(Session):
         response = getattr(self.driver.connection.connection, "response", None)
         return response.status_code if response else 0
 
-    def prepare(self, create: bool) -> str:
+    def prepare(self, create: bool) -> Prepared:
         """See ``Cloud.prepare``."""
         name = self._container.name
         try:
             calling(lambda: self.driver.get_container(name))
-            return ""
+            return Prepared(False, "")
         except Fatal as failure:
             if not isinstance(failure.__cause__, ContainerDoesNotExistError):
                 raise
         if not create:
             raise Fatal(f"bucket {name} does not exist")
         calling(lambda: self.driver.create_container(name))
-        return f"created bucket {name}"
+        return Prepared(True, f"created bucket {name}")
 
 
 class LibcloudCloud(Cloud):
@@ -180,7 +188,15 @@ class LibcloudCloud(Cloud):
         driver = calling(lambda: self._factory(**self._arguments))
         return DriverSession(driver, self.settings.bucket)
 
-    def prepare(self, create: bool) -> str:
+    def destination(self) -> str:
+        """Provider, address, region, and the account by a hash of its key."""
+        account = hashlib.sha256(self._arguments["key"].encode()).hexdigest()[:16]
+        settings = self.settings
+        address = settings.endpoint_url or "default"
+        region = settings.region or "default"
+        return f"{settings.provider} {address} {account} {region} {settings.bucket}"
+
+    def prepare(self, create: bool) -> Prepared:
         """See ``DriverSession.prepare``."""
         session = self.open()
         try:

@@ -88,6 +88,15 @@ class ObjectInfo(NamedTuple):
     content_type: str
 
 
+class Prepared(NamedTuple):
+    """What ``Cloud.prepare`` found or made."""
+
+    created: bool
+    """The bucket is new: it holds nothing, whatever earlier runs have recorded."""
+    note: str
+    """One line for the user when something was done or is worth knowing, else empty."""
+
+
 class Session(ABC):
     """One connection to the service, used by one greenlet at a time.
 
@@ -104,6 +113,14 @@ class Session(ABC):
     @abstractmethod
     def stat(self, key: str) -> ObjectInfo:
         """Asks for an object; raises ``NotFound`` when there is none."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Asks the service for a sign of life, by one cheap request.
+
+        Returns when the service has answered that it can work, be it by a refusal; raises
+        ``Transient`` when it has not answered, or by an error of its own (5xx).
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -157,10 +174,16 @@ class Cloud(ABC):
         """A new session; connects with the first request, not here."""
 
     @abstractmethod
-    def prepare(self, create: bool) -> str:
+    def destination(self) -> str:
+        """Where the objects go, as it was resolved, not as it was typed: endpoint, account and
+        bucket (and region, where the service has them).  Two clouds with the same text store into
+        the same place.  One line, free of secrets; sends no request to the service.
+        """
+
+    @abstractmethod
+    def prepare(self, create: bool) -> Prepared:
         """Makes sure that the bucket is there and usable; called once, before the first upload.
 
-        With ``create`` a missing bucket is made, private to its owner.  Returns one line for the
-        log when something was done, else an empty string.  Raises ``Fatal`` when the bucket is
-        missing (without ``create``), forbidden or elsewhere, or the credentials are bad.
+        With ``create`` a missing bucket is made, private to its owner.  Raises ``Fatal`` when the
+        bucket is missing (without ``create``), forbidden or elsewhere, or the credentials are bad.
         """

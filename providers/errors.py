@@ -35,6 +35,16 @@ class Transient(Failure):
     retry = True
 
 
+class Unreachable(Transient):
+    """No connection to the service could be made: the request was never sent."""
+
+
+class Busy(Failure):
+    """This machine lacks descriptors or memory for the moment; the service has no part in it."""
+
+    retry = True
+
+
 class StaleConnection(Transient):
     """A kept connection was closed by the service before it read the request.
 

@@ -16,7 +16,7 @@ from libcloud.storage.base import Container, Object
 from libcloud.storage.drivers.local import LocalStorageDriver
 
 from ._libcloud import DriverSession, calling
-from .base import Cloud, CloudSettings, Metadata, ObjectInfo
+from .base import Cloud, CloudSettings, Metadata, ObjectInfo, Prepared
 from .errors import Failure, Fatal, NotFound, Rejected
 from .source import Source
 
@@ -94,6 +94,9 @@ class LocalSession(DriverSession):
         except Failure:
             raise NotFound(f"no object {key}") from None
 
+    def check(self) -> None:
+        """A disk is always there; what it refuses, it refuses at once."""
+
     def close(self) -> None:
         """Nothing is open."""
 
@@ -116,18 +119,22 @@ class LocalCloud(Cloud):
         """A driver on the directory."""
         return LocalSession(calling(lambda: LocalDriver(self._base)), self.settings.bucket)
 
-    def prepare(self, create: bool) -> str:
+    def destination(self) -> str:
+        """The bucket's directory, free of links."""
+        return f"local {os.path.realpath(self._base)} {self.settings.bucket}"
+
+    def prepare(self, create: bool) -> Prepared:
         """Makes the directory of the buckets, too, when it may create."""
         bucket = Path(self._base, self.settings.bucket)
         if bucket.is_dir():
-            return ""
+            return Prepared(False, "")
         if not create:
             raise Fatal(f"bucket {self.settings.bucket} does not exist in {self._base}")
         try:
             bucket.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise Fatal(f"cannot create {bucket}: {error.strerror}") from None
-        return f"created bucket {self.settings.bucket} in {self._base}"
+        return Prepared(True, f"created bucket {self.settings.bucket} in {self._base}")
 
 
 CLOUD = LocalCloud

@@ -56,6 +56,7 @@ from .base import (
     ObjectInfo,
     Part,
     PartRules,
+    Prepared,
     Session,
     UploadInfo,
 )
@@ -631,7 +632,14 @@ class S3Session(Session):
         """Closes the driver's connections."""
         self.driver.close()
 
-    def prepare_bucket(self, create: bool) -> str:
+    def check(self) -> None:
+        """A HEAD of the bucket: a refusal is a sign of life."""
+        try:
+            self.driver.exchange("HEAD", self._bucket)
+        except (Rejected, Fatal):
+            return
+
+    def prepare_bucket(self, create: bool) -> Prepared:
         """See ``Cloud.prepare``.
 
         A HEAD asks, since listing all buckets needs a permission that careful keys lack.
@@ -645,7 +653,7 @@ class S3Session(Session):
             return self._create_bucket()
         except Rejected:
             self._ask_why()
-        return ""
+        return Prepared(False, "")
 
     def _ask_why(self) -> None:
         """A refused HEAD has no body that says why; a refused listing has.
@@ -660,7 +668,7 @@ class S3Session(Session):
         except Rejected as failure:
             raise Fatal(f"bucket {self._bucket} cannot be used: {failure}") from None
 
-    def _create_bucket(self) -> str:
+    def _create_bucket(self) -> Prepared:
         """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
 
         Without an ACL or policy a new bucket is its owner's alone.
@@ -679,9 +687,9 @@ class S3Session(Session):
             )
         except Rejected as failure:
             if "BucketAlreadyOwnedByYou" in str(failure):
-                return ""
+                return Prepared(False, "")
             raise Fatal(f"bucket {self._bucket} cannot be created: {failure}") from None
-        return f"created bucket {self._bucket}, private to its owner"
+        return Prepared(True, f"created bucket {self._bucket}, private to its owner")
 
     def _is_there(self, key: str, parts: Sequence[Part]) -> bool:
         """The object is the one that these parts make: its ETag is the MD5 of their MD5s."""
@@ -719,7 +727,15 @@ class S3Cloud(Cloud):
         """A driver of its own for each session; the service's state is shared."""
         return S3Session(S3Driver(self._service), self.settings.bucket)
 
-    def prepare(self, create: bool) -> str:
+    def destination(self) -> str:
+        """The endpoint, the account by a hash of its access key, the region and the bucket."""
+        service = self._service
+        account = hashlib.sha256(service.credentials().access_key.encode()).hexdigest()[:16]
+        scheme = "https" if service.endpoint.secure else "http"
+        address = f"{scheme}://{service.endpoint.address}"
+        return f"s3 {address} {account} {service.region} {self.settings.bucket}"
+
+    def prepare(self, create: bool) -> Prepared:
         """See ``S3Session.prepare_bucket``."""
         session = self.open()
         try:

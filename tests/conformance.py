@@ -15,7 +15,7 @@ from pathlib import Path
 import gevent
 import pytest
 
-from providers.base import Metadata, Part, PartRules, Session
+from providers.base import Metadata, Part, PartRules, Prepared, Session
 from providers.errors import Failure, Fatal, NotFound, Rejected, SourceChanged, Transient
 from providers.source import BLOCK_SIZE, Source
 from tests.targets import TIMEOUT, Store, Target
@@ -326,7 +326,8 @@ class ProviderSuite:
     # The bucket and the account.
 
     def test_prepare_says_nothing_of_a_bucket_that_is_there(self, place: Place) -> None:
-        assert [place.cloud.prepare(create) for create in (False, True)] == ["", ""]
+        found = [place.cloud.prepare(create) for create in (False, True)]
+        assert found == [Prepared(False, ""), Prepared(False, "")]
 
     def test_a_missing_bucket_is_fatal(self, store: Store, no_bucket: str) -> None:
         with pytest.raises(Fatal, match=no_bucket):
@@ -334,8 +335,10 @@ class ProviderSuite:
 
     def test_a_missing_bucket_is_created(self, store: Store, no_bucket: str) -> None:
         cloud = store.cloud(no_bucket)
-        assert no_bucket in cloud.prepare(True)
-        assert cloud.prepare(True) == ""
+        made = cloud.prepare(True)
+        assert made.created
+        assert no_bucket in made.note
+        assert cloud.prepare(True) == Prepared(False, "")
         assert store.keys(no_bucket) == set()
 
     def test_a_created_bucket_is_private(

@@ -15,6 +15,7 @@ from _uploader import cli, errors
 from _uploader.errors import EXIT_SIGNAL, RunError, UsageError
 from providers._s3_answers import ServiceError
 from providers.errors import (
+    Busy,
     Corrupted,
     Denied,
     Failure,
@@ -25,6 +26,7 @@ from providers.errors import (
     StaleConnection,
     Throttled,
     Transient,
+    Unreachable,
 )
 
 CODES = {name: value for name, value in vars(errors).items() if name.startswith("EXIT_")}
@@ -89,6 +91,8 @@ class TestAnswers:
     ANSWERS = {
         Failure: (False, False, False, False),
         Transient: (True, False, False, False),
+        Unreachable: (True, False, False, False),
+        Busy: (True, False, False, False),
         StaleConnection: (True, False, False, False),
         Throttled: (True, False, False, True),
         SourceChanged: (False, True, False, False),

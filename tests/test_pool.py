@@ -25,6 +25,7 @@ from providers.base import (
     ObjectInfo,
     Part,
     PartRules,
+    Prepared,
     Session,
     UploadInfo,
 )
@@ -148,6 +149,9 @@ class FakeSession(Session):
     def stat(self, key: str) -> ObjectInfo:
         raise NotImplementedError
 
+    def check(self) -> None:
+        self._call("check", "")
+
     def close(self) -> None:
         self.closed += 1
 
@@ -199,7 +203,10 @@ class FakeCloud(Cloud):
         self._service.stumble("open", "")
         return FakeSession(self._service)
 
-    def prepare(self, create: bool) -> str:
+    def destination(self) -> str:
+        return "fake b"
+
+    def prepare(self, create: bool) -> Prepared:
         raise NotImplementedError
 
 

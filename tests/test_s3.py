@@ -22,7 +22,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 
 from providers._sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, Credentials
-from providers.base import CloudSettings, Part
+from providers.base import CloudSettings, Part, Prepared
 from providers.errors import (
     Corrupted,
     Denied,
@@ -478,7 +478,7 @@ def test_an_expired_token_that_was_renewed_meanwhile_is_transient(talk: Any) -> 
 # The bucket.
 
 
-def prepare(conversation: Conversation, create: bool = False) -> str:
+def prepare(conversation: Conversation, create: bool = False) -> Prepared:
     return conversation.session.prepare_bucket(create)
 
 
@@ -503,7 +503,7 @@ def test_a_bucket_in_another_region_is_fatal(talk: Any, answers: list[bytes]) ->
 
 def test_a_bucket_that_may_not_be_looked_at_may_still_be_written_to(talk: Any) -> None:
     with talk(reply(403), error(403, "AccessDenied")) as conversation:
-        assert prepare(conversation) == ""
+        assert prepare(conversation) == Prepared(False, "")
 
 
 @pytest.mark.parametrize("code", ["SignatureDoesNotMatch", "InvalidAccessKeyId"])
@@ -515,7 +515,9 @@ def test_a_refused_look_at_the_bucket_is_explained(talk: Any, code: str) -> None
 
 def test_a_bucket_outside_the_default_region_is_created_there(talk: Any) -> None:
     with talk(reply(404), reply(), region="eu-west-3") as conversation:
-        assert "created" in prepare(conversation, create=True)
+        made = prepare(conversation, create=True)
+        assert made.created
+        assert "created" in made.note
     head, put = conversation.requests
     assert (head.method, put.method, put.target) == ("HEAD", "PUT", "/bucket")
     assert b"<LocationConstraint>eu-west-3</LocationConstraint>" in put.body
@@ -531,7 +533,7 @@ def test_a_bucket_in_the_default_region_is_created_without_a_body(talk: Any) -> 
 
 def test_a_bucket_that_another_run_of_ours_has_just_created_will_do(talk: Any) -> None:
     with talk(reply(404), error(409, "BucketAlreadyOwnedByYou")) as conversation:
-        assert prepare(conversation, create=True) == ""
+        assert prepare(conversation, create=True) == Prepared(False, "")
 
 
 @pytest.mark.parametrize(
