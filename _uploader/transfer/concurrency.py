@@ -50,7 +50,7 @@ REQUEST_WORTH = 32 * 1024
 """Bytes that count as much as one request, so that small and large files make one throughput."""
 
 
-class Knee:
+class ConcurrencyLimiter:
     """Watches completions and says how many requests should be in flight."""
 
     def __init__(

@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from _uploader.knee import (
+from _uploader.transfer.concurrency import (
     AFTER_FAILURES,
     BACKOFF_INTERVAL,
     FIRST,
@@ -17,7 +17,7 @@ from _uploader.knee import (
     REST,
     SLOW,
     STEP,
-    Knee,
+    ConcurrencyLimiter,
 )
 
 SMALL = 1000
@@ -32,7 +32,7 @@ class Service:
 
     def __init__(
         self,
-        knee: Knee,
+        knee: ConcurrencyLimiter,
         latency: float,
         capacity: float,
         *,
@@ -96,20 +96,20 @@ class Service:
 
 
 def test_a_distant_service_gets_as_many_as_hide_its_latency() -> None:
-    knee = Knee(MOST)
+    knee = ConcurrencyLimiter(MOST)
     service = Service(knee, latency=0.030, capacity=20_000)
     service.run(5)
     assert knee.limit >= 256
 
 
 def test_a_distant_service_is_used_to_the_full() -> None:
-    service = Service(Knee(MOST), latency=0.030, capacity=20_000)
+    service = Service(ConcurrencyLimiter(MOST), latency=0.030, capacity=20_000)
     service.run(5)
     assert service.run(1) > 0.8 * 20_000
 
 
 def test_the_knee_is_found_within_seconds() -> None:
-    knee = Knee(MOST)
+    knee = ConcurrencyLimiter(MOST)
     Service(knee, latency=0.030, capacity=20_000).run(2)
     assert knee.limit >= 256
 
@@ -117,7 +117,7 @@ def test_the_knee_is_found_within_seconds() -> None:
 @pytest.mark.parametrize("capacity", [500, 5_000])
 @pytest.mark.parametrize("latency", [0.0005, 0.002])
 def test_where_a_step_brings_nothing_it_is_taken_back(latency: float, capacity: float) -> None:
-    knee = Knee(MOST)
+    knee = ConcurrencyLimiter(MOST)
     service = Service(knee, latency, capacity)
     service.run(3.5 * REST)
     assert service.lowest(since=REST) == FIRST
@@ -125,13 +125,13 @@ def test_where_a_step_brings_nothing_it_is_taken_back(latency: float, capacity: 
 
 
 def test_near_the_knee_trials_are_rare() -> None:
-    service = Service(Knee(MOST), latency=0.001, capacity=1_000)
+    service = Service(ConcurrencyLimiter(MOST), latency=0.001, capacity=1_000)
     service.run(10 * REST)
     assert len(service.limits) <= 2 * 10 + 3
 
 
 def test_a_service_that_gets_faster_is_tried_again() -> None:
-    knee = Knee(MOST)
+    knee = ConcurrencyLimiter(MOST)
     service = Service(knee, latency=0.030, capacity=1_000)
     service.run(15)
     assert knee.limit == FIRST
@@ -142,13 +142,13 @@ def test_a_service_that_gets_faster_is_tried_again() -> None:
 
 def test_large_requests_find_it_too() -> None:
     """100 ms for each part, 800 parts a second."""
-    knee = Knee(MOST, first=8)
+    knee = ConcurrencyLimiter(MOST, first=8)
     Service(knee, latency=0.1, capacity=800, size=8 * 2**20).run(30)
     assert 48 <= knee.limit <= 48 * LONG_STEP
 
 
 def test_without_more_work_waiting_nothing_is_learned() -> None:
-    knee = Knee(MOST)
+    knee = ConcurrencyLimiter(MOST)
     Service(knee, latency=0.030, capacity=20_000, saturated=False).run(20)
     assert knee.limit == FIRST
 
@@ -159,7 +159,7 @@ def test_without_more_work_waiting_nothing_is_learned() -> None:
 def first_step(*, busy: float, latency: float) -> float:
     """By how much a knee raises the number when the process is so busy and the service answers
     after so long, but as many requests as it is asked."""
-    knee = Knee(MOST, demand=lambda: busy * service.now)
+    knee = ConcurrencyLimiter(MOST, demand=lambda: busy * service.now)
     service = Service(knee, latency, capacity=1e6)
     while len(service.limits) < 2 and service.now < 0.9 * REST:
         service.run(0.01)
@@ -188,7 +188,7 @@ def test_a_step_leads_to_where_the_process_is_busy_but_not_far_where_answers_are
 
 
 def test_a_processor_that_gets_free_is_used() -> None:
-    knee = Knee(MOST, demand=lambda: min(service.now, 12.0))
+    knee = ConcurrencyLimiter(MOST, demand=lambda: min(service.now, 12.0))
     service = Service(knee, latency=0.030, capacity=20_000)
     service.run(11)
     assert knee.limit == FIRST
@@ -198,7 +198,7 @@ def test_a_processor_that_gets_free_is_used() -> None:
 
 def test_parts_that_take_long_because_they_are_long_find_it_too() -> None:
     """An ocean away: 3 s for 8 MiB on each connection."""
-    knee = Knee(MOST)
+    knee = ConcurrencyLimiter(MOST)
     now = 0.0
     while now < 120:
         now += 3.0
@@ -208,7 +208,7 @@ def test_parts_that_take_long_because_they_are_long_find_it_too() -> None:
 
 
 def test_a_step_is_one_part_at_least() -> None:
-    knee = Knee(MOST, first=2, demand=lambda: 0.7 * now)
+    knee = ConcurrencyLimiter(MOST, first=2, demand=lambda: 0.7 * now)
     now = 0.0
     while knee.limit == 2:
         now += 1.0
@@ -221,55 +221,55 @@ def test_a_step_is_one_part_at_least() -> None:
 
 @pytest.mark.parametrize("ceiling", [1, 2, 63, 64, 65, 100, 300, 5000])
 def test_the_ceiling_is_never_exceeded(ceiling: int) -> None:
-    service = Service(Knee(ceiling), latency=0.050, capacity=1e6)
+    service = Service(ConcurrencyLimiter(ceiling), latency=0.050, capacity=1e6)
     service.run(10)
     assert service.highest() <= min(ceiling, MOST)
 
 
 @pytest.mark.parametrize("ceiling", [100, 300, 1000])
 def test_the_ceiling_is_reached_where_it_pays(ceiling: int) -> None:
-    knee = Knee(ceiling)
+    knee = ConcurrencyLimiter(ceiling)
     Service(knee, latency=0.050, capacity=1e6).run(30)
     assert knee.limit == ceiling
 
 
 @pytest.mark.parametrize("ceiling", [0, -5])
 def test_one_request_is_always_allowed(ceiling: int) -> None:
-    assert Knee(ceiling).limit == 1
+    assert ConcurrencyLimiter(ceiling).limit == 1
 
 
 # Refusals
 
 
 def test_a_refusal_halves_the_number() -> None:
-    knee = Knee(MOST)
+    knee = ConcurrencyLimiter(MOST)
     assert knee.refused(100.0)
     assert knee.limit == FIRST // 2
 
 
 def test_refusals_of_one_moment_count_once() -> None:
-    knee = Knee(MOST)
+    knee = ConcurrencyLimiter(MOST)
     changes = [knee.refused(100 + n * BACKOFF_INTERVAL / 101) for n in range(100)]
     assert changes == [True] + [False] * 99
     assert knee.limit == FIRST // 2
 
 
 def test_refusals_that_go_on_halve_it_once_in_an_interval() -> None:
-    knee = Knee(MOST)
+    knee = ConcurrencyLimiter(MOST)
     for tenth in range(30):
         knee.refused(100 + tenth * BACKOFF_INTERVAL / 10 + 0.001)
     assert knee.limit == FIRST // 2**3
 
 
 def test_refusals_without_end_leave_one() -> None:
-    knee = Knee(MOST)
+    knee = ConcurrencyLimiter(MOST)
     for second in range(100):
         knee.refused(second * 2 * BACKOFF_INTERVAL)
     assert knee.limit == 1
 
 
 def test_failures_that_are_rare_change_nothing() -> None:
-    knee = Knee(MOST)
+    knee = ConcurrencyLimiter(MOST)
     service = Service(knee, latency=0.050, capacity=1e6)
     service.run(30)
     full = knee.limit
@@ -279,12 +279,12 @@ def test_failures_that_are_rare_change_nothing() -> None:
     assert knee.limit == full
 
 
-def many_failures(knee: Knee, now: float) -> list[bool]:
+def many_failures(knee: ConcurrencyLimiter, now: float) -> list[bool]:
     return [knee.failed(now) for _ in range(40)]
 
 
 def test_many_failures_lower_the_number_a_little_once_in_an_interval() -> None:
-    knee = Knee(MOST)
+    knee = ConcurrencyLimiter(MOST)
     assert many_failures(knee, 100.0).count(True) == 1
     assert not any(many_failures(knee, 100 + 0.9 * BACKOFF_INTERVAL))
     assert knee.limit == int(FIRST * AFTER_FAILURES)
@@ -293,14 +293,14 @@ def test_many_failures_lower_the_number_a_little_once_in_an_interval() -> None:
 
 
 def test_failures_without_end_leave_a_quarter() -> None:
-    knee = Knee(MOST)
+    knee = ConcurrencyLimiter(MOST)
     for second in range(100):
         many_failures(knee, 100 + second * 1.1 * BACKOFF_INTERVAL)
     assert knee.limit == FIRST // 4
 
 
 def test_failures_after_refusals_raise_nothing() -> None:
-    knee = Knee(MOST)
+    knee = ConcurrencyLimiter(MOST)
     for second in range(5):
         knee.refused(100 + second * 1.1 * BACKOFF_INTERVAL)
     before = knee.limit
@@ -309,7 +309,7 @@ def test_failures_after_refusals_raise_nothing() -> None:
 
 
 def test_after_failures_it_grows_back_to_what_it_was() -> None:
-    knee = Knee(MOST)
+    knee = ConcurrencyLimiter(MOST)
     service = Service(knee, latency=0.030, capacity=1e6)
     service.run(5)
     full = knee.limit
@@ -322,7 +322,7 @@ def test_after_failures_it_grows_back_to_what_it_was() -> None:
 
 
 def test_a_service_where_a_third_always_fails_is_still_used() -> None:
-    knee = Knee(MOST)
+    knee = ConcurrencyLimiter(MOST)
     service = Service(knee, latency=0.030, capacity=1e6)
     for _ in range(2000):
         service.run(0.05)
@@ -333,7 +333,7 @@ def test_a_service_where_a_third_always_fails_is_still_used() -> None:
 
 def test_after_a_refusal_it_grows_back_slowly() -> None:
     """Not before a rest, and then one doubling for each round that pays."""
-    knee = Knee(MOST)
+    knee = ConcurrencyLimiter(MOST)
     service = Service(knee, latency=0.030, capacity=20_000)
     service.run(5)
     full = knee.limit
@@ -347,7 +347,7 @@ def test_after_a_refusal_it_grows_back_slowly() -> None:
 
 
 def test_a_service_that_refuses_above_a_number_is_kept_below_it_most_of_the_time() -> None:
-    knee = Knee(MOST)
+    knee = ConcurrencyLimiter(MOST)
     service = Service(knee, latency=0.030, capacity=1e6, most=200)
     service.run(100)
     changes = [*service.limits[1:], (service.now, 0)]
@@ -364,24 +364,24 @@ def test_a_service_that_refuses_above_a_number_is_kept_below_it_most_of_the_time
 
 
 @pytest.fixture
-def fixed() -> Knee:
-    return Knee(100, first=100)
+def fixed() -> ConcurrencyLimiter:
+    return ConcurrencyLimiter(100, first=100)
 
 
 @pytest.mark.parametrize(("latency", "capacity"), [(0.001, 1000), (0.1, 1e6), (0.03, 3000)])
-def test_a_given_number_stays(fixed: Knee, latency: float, capacity: float) -> None:
+def test_a_given_number_stays(fixed: ConcurrencyLimiter, latency: float, capacity: float) -> None:
     service = Service(fixed, latency, capacity)
     service.run(60)
     assert service.limits == [(0.0, 100)]
 
 
-def test_a_given_number_yields_to_a_refusal(fixed: Knee) -> None:
+def test_a_given_number_yields_to_a_refusal(fixed: ConcurrencyLimiter) -> None:
     fixed.refused(0.0)
     assert fixed.limit == 50
 
 
 @pytest.mark.parametrize("refusals", [1, 3])
-def test_a_given_number_comes_back_where_it_pays(fixed: Knee, refusals: int) -> None:
+def test_a_given_number_comes_back_where_it_pays(fixed: ConcurrencyLimiter, refusals: int) -> None:
     """But for a last step that brings less than can be told from noise."""
     service = Service(fixed, latency=0.050, capacity=1e6)
     service.run(1)

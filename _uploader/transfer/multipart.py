@@ -1,0 +1,94 @@
+"""The parts of one large file: which are to be sent, which are stored, how it ends.  Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from enum import Enum
+from typing import NamedTuple
+
+from providers.base import Part
+from providers.errors import Corrupted, Failure, NotFound, SourceChanged
+
+
+class Span(NamedTuple):
+    """One part to send."""
+
+    number: int
+    """From 1."""
+    offset: int
+    length: int
+
+
+class End(Enum):
+    """What becomes of a multipart upload when no part is under way any more."""
+
+    COMPLETE = "complete"
+    KEEP = "keep"
+    """The stored parts wait for the next run."""
+    ABORT = "abort"
+
+
+class Parts:
+    """A file of ``size`` bytes cut in parts; each is sent once and stored or failed."""
+
+    def __init__(self, size: int, part_size: int) -> None:
+        self._size = size
+        self._part_size = part_size
+        self._todo = deque(range(1, -(-size // part_size) + 1))
+        self._stored: list[Part] = []
+        self._running = 0
+        self.error: Exception | None = None
+        """The first failure of a part; none is begun after it."""
+
+    def have(self, parts: Iterable[Part]) -> int:
+        """Parts that an earlier run has stored; returns their bytes."""
+        self._stored = list(parts)
+        stored = {part.number for part in self._stored}
+        self._todo = deque(number for number in self._todo if number not in stored)
+        return sum(part.size for part in self._stored)
+
+    def next(self) -> Span | None:
+        """The part to send now, which counts as under way from here; None when there is none."""
+        if self.error or not self._todo:
+            return None
+        number = self._todo.popleft()
+        self._running += 1
+        offset = (number - 1) * self._part_size
+        return Span(number, offset, min(self._part_size, self._size - offset))
+
+    def stored(self, part: Part) -> None:
+        """A part under way is stored."""
+        self._stored.append(part)
+        self._running -= 1
+
+    def failed(self, error: Exception) -> None:
+        """A part under way has failed for good."""
+        self.error = self.error or error
+        self._running -= 1
+
+    @property
+    def ended(self) -> bool:
+        """Nothing is under way and nothing more will be sent."""
+        return not self._running and (self.error is not None or not self._todo)
+
+    def all(self) -> list[Part]:
+        """The stored parts in order."""
+        return sorted(self._stored)
+
+
+def end_after(error: Exception | None, *, resumable: bool) -> End:
+    """How an upload ends: what failed for a passing reason is kept where a later run can go on
+    with it; a file that changed, or parts that the service refuses, can never be completed."""
+    if error is None:
+        return End.COMPLETE
+    lasting = not isinstance(error, Failure) or isinstance(
+        error, SourceChanged | Corrupted | NotFound
+    )
+    if not resumable or lasting:
+        return End.ABORT
+    return End.KEEP if error.retry or error.fatal or isinstance(error, Interrupted) else End.ABORT
+
+
+class Interrupted(Failure):
+    """The run was told to stop before this was done."""
