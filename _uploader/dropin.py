@@ -43,13 +43,13 @@ from providers.s3 import S3Cloud, S3Driver, S3Session, Service
 from providers.source import Source, guess_content_type
 
 from .config import Settings
-from .knee import Knee
 from .model import INTERRUPTED, Job, Summary
 from .nursery import Nursery
 from .pool import UploadPool
 from .progress import Counters, Display, printable
-from .retry import RetryPolicy
 from .run import Run
+from .transfer.concurrency import ConcurrencyLimiter
+from .transfer.retry import RetryPolicy
 
 __all__ = [
     "BaseUpload",
@@ -387,7 +387,7 @@ class ParallelUpload(BaseUpload):
             source_root="",
             key_prefix="",
             policy=_POLICY,
-            knee=Knee(in_flight, first=in_flight),
+            knee=ConcurrencyLimiter(in_flight, first=in_flight),
             report=lambda result: settle(result.number, result.failure),
             stop_run=stop,
             extra_metadata=_now(),

@@ -24,9 +24,9 @@ from providers.base import Cloud, Part, PartRules, Session, UploadInfo
 from providers.errors import Denied, Failure, NotFound, Rejected, SourceChanged
 from providers.source import Source, guess_content_type
 
-from .knee import Knee
 from .model import INTERRUPTED, Job, Result
-from .retry import RetryPolicy
+from .transfer.concurrency import ConcurrencyLimiter
+from .transfer.retry import RetryPolicy
 
 T = TypeVar("T")
 Task = Callable[[Session], None]
@@ -49,7 +49,7 @@ class UploadPool:
         source_root: str,
         key_prefix: str,
         policy: RetryPolicy,
-        knee: Knee,
+        knee: ConcurrencyLimiter,
         part_weight: int = 1,
         report: Callable[[Result], None],
         stop_run: Callable[[str], None],

@@ -24,10 +24,10 @@ from providers.errors import Failure
 from . import wire
 from .config import Settings
 from .demand import demand_clock
-from .knee import Knee
 from .model import Job, Result
 from .pool import PART_WEIGHT, UploadPool
-from .retry import RetryPolicy
+from .transfer.concurrency import ConcurrencyLimiter
+from .transfer.retry import RetryPolicy
 
 FLUSH_INTERVAL = 0.01
 """Seconds over which results are gathered into one message."""
@@ -166,11 +166,11 @@ def _descriptors() -> int:
     return max(2, soft - DESCRIPTORS_RESERVED)
 
 
-def _knee(concurrency: int | None, most: int, ceiling: int) -> Knee:
+def _knee(concurrency: int | None, most: int, ceiling: int) -> ConcurrencyLimiter:
     """The number in flight: as told, or found; never more than memory allows."""
     if concurrency is None:
-        return Knee(min(most, ceiling), demand=demand_clock())
-    return Knee(min(concurrency, ceiling), first=concurrency)
+        return ConcurrencyLimiter(min(most, ceiling), demand=demand_clock())
+    return ConcurrencyLimiter(min(concurrency, ceiling), first=concurrency)
 
 
 def main(descriptor: int) -> NoReturn:

@@ -49,7 +49,7 @@ PHASES: Mapping[str, Mapping[str, str]] = {
         "_send_results": "result",
     },
     "_uploader/demand.py": {"": "concurrency"},
-    "_uploader/knee.py": {"": "concurrency"},
+    "_uploader/transfer/concurrency.py": {"": "concurrency"},
     "_uploader/retry.py": {"": "pool"},
     "_uploader/pool.py": {"": "pool", "stored": "result", "describe": "request"},
     "providers/source.py": {

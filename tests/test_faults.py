@@ -21,7 +21,7 @@ import gevent
 import pytest
 
 import providers
-from _uploader.retry import RetryPolicy
+from _uploader.transfer.retry import RetryPolicy
 from providers.base import CloudSettings
 from providers.errors import Failure
 from tests.command import Finished, arguments, environment, random_bytes, run, small_files, write

@@ -31,21 +31,24 @@ FLOORS: tuple[set[str], ...] = (
     {"providers._libcloud"},
     {CLOUD},
     {"providers"},
-    {"_uploader"},
+    {"_uploader", "_uploader.transfer"},
     {"_uploader.errors", "_uploader.model"},
     {"_uploader.config"},
     {
         "_uploader.demand",
         "_uploader.dispatch",
         "_uploader.journal",
-        "_uploader.knee",
         "_uploader.machine",
         "_uploader.nursery",
         "_uploader.progress",
         "_uploader.report",
-        "_uploader.retry",
         "_uploader.scan",
         "_uploader.throttle",
+        "_uploader.transfer.concurrency",
+        "_uploader.transfer.multipart",
+        "_uploader.transfer.outage",
+        "_uploader.transfer.retry",
+        "_uploader.transfer.window",
         "_uploader.wire",
     },
     {"_uploader.ledger", "_uploader.pool", "_uploader.supervisor"},
@@ -180,7 +183,18 @@ class TestFloors:
         names = {name.split(".")[0] for name in imported(module) if not ours(name)}
         assert names <= sys.stdlib_module_names
 
-    @pytest.mark.parametrize("module", ["dispatch", "retry", "throttle"])
+    @pytest.mark.parametrize(
+        "module",
+        [
+            "dispatch",
+            "throttle",
+            "transfer.concurrency",
+            "transfer.multipart",
+            "transfer.outage",
+            "transfer.retry",
+            "transfer.window",
+        ],
+    )
     def test_what_decides_does_not_look_at_the_world(self, module: str) -> None:
         """Time, randomness and samples are arguments, so that tests can give them."""
         looking = {"asyncio", "gevent", "os", "random", "socket", "threading", "time"}

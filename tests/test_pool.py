@@ -14,10 +14,10 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from _uploader.knee import Knee
 from _uploader.model import INTERRUPTED, Job, Result
 from _uploader.pool import CLOCKS_DIFFER, UploadPool
-from _uploader.retry import RetryPolicy
+from _uploader.transfer.concurrency import ConcurrencyLimiter
+from _uploader.transfer.retry import RetryPolicy
 from providers.base import (
     Cloud,
     CloudSettings,
@@ -228,7 +228,7 @@ class Setup:
             source_root=os.path.join(self.root, ""),
             key_prefix="",
             policy=Quick(RETRIES),
-            knee=Knee(concurrency, first=concurrency),
+            knee=ConcurrencyLimiter(concurrency, first=concurrency),
             report=self.results.append,
             stop_run=self.stops.append,
             begun=lambda *event: self.begun.append(event),

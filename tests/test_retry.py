@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _uploader.retry import FIRST_DELAY, LONGEST_DELAY, LONGEST_RETRY_AFTER, RetryPolicy
+from _uploader.transfer.retry import FIRST_DELAY, LONGEST_DELAY, LONGEST_RETRY_AFTER, RetryPolicy
 from providers.errors import (
     Denied,
     Failure,

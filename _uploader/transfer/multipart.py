@@ -82,10 +82,9 @@ def end_after(error: Exception | None, *, resumable: bool) -> End:
     with it; a file that changed, or parts that the service refuses, can never be completed."""
     if error is None:
         return End.COMPLETE
-    lasting = not isinstance(error, Failure) or isinstance(
-        error, SourceChanged | Corrupted | NotFound
-    )
-    if not resumable or lasting:
+    if not resumable or not isinstance(error, Failure):
+        return End.ABORT
+    if isinstance(error, SourceChanged | Corrupted | NotFound):
         return End.ABORT
     return End.KEEP if error.retry or error.fatal or isinstance(error, Interrupted) else End.ABORT
 
