@@ -126,7 +126,9 @@ def _walk(rules: _Rules) -> Iterator[Found]:
                             break
                         yield other
                     elif (path.isascii() and len(path) <= room) or _fits(path, room):
-                        yield Job(number, path, status.st_size, status.st_mtime_ns)
+                        yield Job(
+                            number, path, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+                        )
                         number += 1
                     else:
                         yield Failed(_shown(path), _key_problem(path, rules))

@@ -92,3 +92,7 @@ class Fatal(Failure):
     """No file can succeed: bad credentials, no such bucket, wrong region, unknown host."""
 
     fatal = True
+
+
+class Interrupted(Failure):
+    """The run was told to stop before this was done."""

@@ -23,8 +23,8 @@ CLOUD = "<a cloud>"
 """Stands for every public file of providers/ that has no place of its own."""
 FLOORS: tuple[set[str], ...] = (
     {"providers.errors"},
-    {"providers.source"},
-    {"providers.base"},
+    {"providers.source", "providers.traffic"},
+    {"providers.base", "providers.disk"},
     {"providers._crc", "providers._dial", "providers._s3_answers", "providers._sigv4"},
     {"providers._http"},
     {"providers._aws", "providers._conn_class"},
@@ -44,6 +44,7 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.report",
         "_uploader.scan",
         "_uploader.throttle",
+        "_uploader.stopping",
         "_uploader.transfer.concurrency",
         "_uploader.transfer.multipart",
         "_uploader.transfer.outage",
@@ -51,7 +52,10 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.transfer.window",
         "_uploader.wire",
     },
-    {"_uploader.ledger", "_uploader.pool", "_uploader.supervisor"},
+    {"_uploader.transfer.attempts", "_uploader.transfer.slots"},
+    {"_uploader.transfer.strays"},
+    {"_uploader.transfer.upload"},
+    {"_uploader.ledger", "_uploader.supervisor", "_uploader.transfer.engine"},
     {"_uploader.run", "_uploader.worker"},
     {"_uploader.__main__", "_uploader.cli", "_uploader.dropin"},
     {"uploader"},
@@ -187,6 +191,7 @@ class TestFloors:
         "module",
         [
             "dispatch",
+            "stopping",
             "throttle",
             "transfer.concurrency",
             "transfer.multipart",
