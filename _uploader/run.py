@@ -10,7 +10,7 @@ import dataclasses
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -157,7 +157,7 @@ class Run:
             with contextlib.suppress(RunError):
                 self._ledger.settle()  # what had ended before
         finally:
-            unfinished = self._dispatcher.stop()
+            unfinished = [*self._fetched_jobs(), *self._dispatcher.stop()]
             if supervisor:
                 self._ledger.counters.retries = supervisor.retries
                 unfinished += supervisor.stop()
@@ -237,6 +237,15 @@ class Run:
         if self._entries.wants_more:
             self._entries.fetch(SCAN_SLICE)
         return self._entries.wants_more
+
+    def _fetched_jobs(self) -> Iterator[Job]:
+        """What was scanned before the bucket was there, and never handed out."""
+        with contextlib.suppress(RunError):
+            while self._entries.fetched:
+                if job := next(self._jobs):
+                    yield job
+            if self._entries.exhausted:
+                yield from filter(None, self._jobs)  # nothing is left: the scan is counted as ended
 
     def _tell(self, supervisor: Supervisor, now: float) -> None:
         counters = self._ledger.counters
