@@ -266,7 +266,7 @@ class Run:
         )
         if stalled:
             patience = seconds_text(self._settings.give_up_after, 0)
-            raise RunError(f"nothing has moved for {patience}: {supervisor.trouble}")
+            raise RunError(f"nothing has succeeded for {patience}: {supervisor.trouble}")
         if reason := self._refusals.verdict:
             raise RunError(reason)
 

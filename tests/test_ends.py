@@ -86,7 +86,7 @@ def test_service_that_stays_away_ends_the_run_with_a_reason(server: FakeS3, data
     finished = upload(server, data, "--give-up-after", 1)
     assert finished.code == 3
     (complaint,) = finished.complaints
-    assert complaint.startswith("uploader: nothing has moved for 1 s: ")
+    assert complaint.startswith("uploader: nothing has succeeded for 1 s: ")
     assert "connection closed" in complaint
 
 
