@@ -298,7 +298,7 @@ def test_a_sample_belongs_to_our_innermost_function() -> None:
         ("/x/gevent/hub.py", "switch"),
         ("/r/providers/_http.py", "receive_now"),
         ("/r/providers/s3.py", "store"),
-        ("/r/_uploader/pool.py", "_upload"),
+        ("/r/_uploader/transfer/upload.py", "begin"),
     ]
     assert phase_of(stack) == ("receive", "_http.receive_now")
     assert phase_of(stack[2:]) == ("request", "s3.store")
