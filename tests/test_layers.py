@@ -32,6 +32,7 @@ FLOORS: tuple[set[str], ...] = (
     {CLOUD},
     {"providers"},
     {"_uploader", "_uploader.transfer"},
+    {"_uploader.apart"},
     {"_uploader.errors", "_uploader.model"},
     {"_uploader.config"},
     {
