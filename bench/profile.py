@@ -211,7 +211,7 @@ def profile(files: int, size: int, *, tls: bool = False, latency: float = 0.0) -
         (workspace / "site" / "sitecustomize.py").write_text(
             "from bench.profile import start\nstart()\n"
         )
-        with services.serving(ServerKind(tls, latency), None, 0, name) as service:
+        with services.serving(ServerKind(tls, latency), None, None, 0, name) as service:
             task = Task(workspace / "files", service.bucket, service.url, service.ca_file, None)
             ours = CLIENTS["ours"]
             environment = {
