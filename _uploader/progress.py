@@ -65,6 +65,8 @@ class Counters:
     left_out_bytes: int = 0
     """Bytes of the files found that were skipped or failed."""
     retries: int = 0
+    outage: tuple[float, float] | None = None
+    """The service is unreachable: for how many seconds, and how many until the next attempt."""
     skipped_reasons: Reasons = field(default_factory=Reasons)
     failed_reasons: Reasons = field(default_factory=Reasons)
 
