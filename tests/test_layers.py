@@ -32,7 +32,7 @@ FLOORS: tuple[set[str], ...] = (
     {CLOUD},
     {"providers"},
     {"_uploader", "_uploader.transfer"},
-    {"_uploader.errors", "_uploader.model"},
+    {"_uploader.errors", "_uploader.model", "_uploader.outlet"},
     {"_uploader.config"},
     {
         "_uploader.demand",
@@ -58,6 +58,7 @@ FLOORS: tuple[set[str], ...] = (
     {"_uploader.ledger", "_uploader.supervisor", "_uploader.transfer.engine"},
     {"_uploader.run", "_uploader.worker"},
     {"_uploader.__main__", "_uploader.cli", "_uploader.dropin"},
+    {"_uploader.start"},
     {"uploader"},
 )
 PATCHING = {"_uploader/__main__.py", "uploader.py"}
