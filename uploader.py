@@ -8,7 +8,7 @@ from uploader import *
 if __name__ == "__main__":
     import sys
 
-    from _uploader.cli import main
+    from _uploader.start import main
 
     sys.exit(main())
 else:

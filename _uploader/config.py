@@ -98,12 +98,17 @@ def option(
     parse: Parser = str,
     metavar: str = "",
     shown: str = "",
+    opposite: str = "",
 ) -> Any:
     """One row of the table: a dataclass field with its flag, environment, parser and help.
 
-    ``shown`` is how the default reads in the help when it is worked out at run time.
+    ``shown`` is how the default reads in the help when it is worked out at run time.  ``opposite``
+    is the flag that turns a switch off again, by default ``--no-`` and its name.
     """
     row = {"flag": flag, "env": env, "parse": parse, "metavar": metavar, "help": help}
+    if default is False:
+        opposite = opposite or f"--no-{flag[2:]}"
+    row["opposite"] = opposite
     return field(default=default, metadata={**row, "shown": shown or str(default)})
 
 
@@ -203,7 +208,7 @@ class Settings:
     )
     timeout: float = option(
         60.0,
-        "seconds that a connection may go without progress",
+        "seconds that a connection may go without a byte moved, while the answer is awaited, too",
         flag="--timeout",
         env=("UPLOADER_TIMEOUT",),
         parse=seconds,
@@ -245,6 +250,7 @@ class Settings:
         False,
         "fail when the bucket is missing instead of creating it",
         flag="--no-create",
+        opposite="--create",
         env=("UPLOADER_NO_CREATE",),
         parse=switch,
     )
@@ -260,6 +266,7 @@ class Settings:
         False,
         "record nothing: an interrupted run begins anew",
         flag="--no-journal",
+        opposite="--keep-journal",
         env=("UPLOADER_NO_JOURNAL",),
         parse=switch,
     )
@@ -279,7 +286,8 @@ class Settings:
     )
     give_up_after: float = option(
         120.0,
-        "seconds without a single success, in spite of retries, after which the run stops",
+        "seconds after which the run stops when nothing moves in spite of retries, or when the "
+        "service is unreachable",
         flag="--give-up-after",
         env=("UPLOADER_GIVE_UP_AFTER",),
         parse=seconds,
@@ -287,7 +295,8 @@ class Settings:
     )
     dry_run: bool = option(
         False,
-        "print what would be uploaded; connect to nothing",
+        "print what would be uploaded if nothing were done yet: connect to nothing and read no "
+        "journal",
         flag="--dry-run",
         env=("UPLOADER_DRY_RUN",),
         parse=switch,

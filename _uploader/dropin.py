@@ -45,7 +45,8 @@ from providers.source import Source, guess_content_type
 from .config import Settings
 from .model import INTERRUPTED, Job, Summary
 from .nursery import Nursery
-from .progress import Counters, Display, printable
+from .outlet import printable
+from .progress import Counters, Display
 from .run import Run
 from .transfer.concurrency import ConcurrencyLimiter
 from .transfer.engine import Engine

@@ -40,6 +40,8 @@ MEMORY_INTERVAL = 0.5
 MOST_IN_FLIGHT = 2048
 """Requests in flight in all workers together that are tried without being told to: more than two
 processors can make use of, and no flood where there are many."""
+OUTAGE_TOLD = 1.0
+"""Seconds that the service may be away before the display says so."""
 GRACE = 5.0
 """Seconds that uploads in flight have to end after the first Ctrl-C."""
 
@@ -251,7 +253,8 @@ class Run:
         counters = self._ledger.counters
         counters.sent_bytes = supervisor.sent
         counters.retries = supervisor.retries
-        counters.outage = supervisor.outage
+        outage = supervisor.outage
+        counters.outage = outage if outage and outage[0] >= OUTAGE_TOLD else None
         self._display.update(counters, now)
 
     def _check_progress(self, supervisor: Supervisor, now: float) -> None:

@@ -33,7 +33,7 @@ FLOORS: tuple[set[str], ...] = (
     {"providers"},
     {"_uploader", "_uploader.transfer"},
     {"_uploader.apart"},
-    {"_uploader.errors", "_uploader.model"},
+    {"_uploader.errors", "_uploader.model", "_uploader.outlet"},
     {"_uploader.config"},
     {
         "_uploader.demand",
@@ -59,6 +59,7 @@ FLOORS: tuple[set[str], ...] = (
     {"_uploader.ledger", "_uploader.supervisor", "_uploader.transfer.engine"},
     {"_uploader.run", "_uploader.worker"},
     {"_uploader.__main__", "_uploader.cli", "_uploader.dropin"},
+    {"_uploader.start"},
     {"uploader"},
 )
 PATCHING = {"_uploader/__main__.py", "uploader.py"}
