@@ -10,6 +10,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
 from typing import NamedTuple
 
 from gevent.event import AsyncResult
@@ -30,6 +32,8 @@ class Task(NamedTuple):
     """Bytes that it will send."""
     is_part: bool = False
     """A part of a large file: goes before other tasks, and counts for several requests."""
+    rank: int = 0
+    """Of the parts that wait, the one with the lowest goes first."""
 
 
 class Slots:
@@ -55,7 +59,9 @@ class Slots:
         self.limit = limiter.limit
         """Tasks that may run now."""
         self._tasks: deque[Task] = deque()
-        self._parts: deque[Task] = deque()
+        self._parts: list[tuple[int, int, Task]] = []
+        """A heap: by rank, then in the order in which they were added."""
+        self._added = count()
         self._parts_running = 0
         self.running = 0
         """Tasks that run now."""
@@ -65,7 +71,10 @@ class Slots:
 
     def add(self, task: Task) -> None:
         """Queues a task; returns at once."""
-        (self._parts if task.is_part else self._tasks).append(task)
+        if task.is_part:
+            heappush(self._parts, (task.rank, next(self._added), task))
+        else:
+            self._tasks.append(task)
         self.fill()
 
     def fill(self) -> None:
@@ -99,16 +108,20 @@ class Slots:
     def _next(self) -> Task | None:
         """The task to begin now, taken from its queue."""
         most_parts = max(1, self.limit // self._part_weight)
-        if self._parts and self._parts_running < most_parts:
-            queue = self._parts
+        is_part = bool(self._parts) and self._parts_running < most_parts
+        if is_part:
+            task = self._parts[0][-1]
         elif self._tasks:
-            queue = self._tasks
+            task = self._tasks[0]
         else:
             return None
-        if not self._window.has_room(queue[0].size):
+        if not self._window.has_room(task.size):
             return None
-        task = queue.popleft()
-        self._parts_running += task.is_part
+        if is_part:
+            heappop(self._parts)
+            self._parts_running += 1
+        else:
+            self._tasks.popleft()
         self._window.begin(task.size)
         return task
 
@@ -166,4 +179,7 @@ class Slots:
         self.running -= 1
         self._parts_running -= task.is_part
         self._window.end(task.size)
-        (self._parts if task.is_part else self._tasks).appendleft(task)
+        if task.is_part:
+            heappush(self._parts, (task.rank, next(self._added), task))
+        else:
+            self._tasks.appendleft(task)

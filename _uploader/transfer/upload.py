@@ -184,7 +184,9 @@ class _LargeUpload:
     def _queue_next(self) -> None:
         span = self._parts.next()
         if span:
-            self._context.add(Task(partial(self._send, span), span.length, is_part=True))
+            # File after file: were all to end at the same time, the link would be idle then.
+            rank = self._upload.job.number
+            self._context.add(Task(partial(self._send, span), span.length, True, rank))
 
     def _send(self, span: Span, session: Session) -> int | None:
         accepted = None
