@@ -70,20 +70,13 @@ PHASES: Mapping[str, Mapping[str, str]] = {
         "_describe": "checksum",
         "_md5": "checksum",
     },
-    "providers/_http.py": {
+    "providers/_http.py": {"": "send", "_receive": "receive"},
+    "providers/_response.py": {"": "receive"},
+    "providers/_stream.py": {
         "": "send",
-        "_receive": "receive",
         "receive": "receive",
         "receive_now": "receive",
         "_open": "receive",
-        "response": "receive",
-        "expect": "receive",
-        "feed": "receive",
-        "on_message_begin": "receive",
-        "on_header": "receive",
-        "on_headers_complete": "receive",
-        "on_body": "receive",
-        "on_message_complete": "receive",
     },
 }
 """Phase by file and function; the empty name stands for all others of the file."""

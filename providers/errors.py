@@ -46,9 +46,10 @@ class Busy(Failure):
 
 
 class StaleConnection(Transient):
-    """A kept connection was closed by the service before it read the request.
+    """A kept connection ended before the first byte of the response.
 
-    Nothing was processed, so the same request may be sent at once on a new connection.
+    Most often the service had closed it before the request came.  But it may have processed the
+    request, too, and lost the answer: only an idempotent one may be sent again just like that.
     """
 
 

@@ -75,11 +75,6 @@ from .source import BLOCK_SIZE, Source, guess_content_type
 Pairs = Sequence[tuple[str, str]]
 
 USER_AGENT = "uploader"
-PATIENCE = 15.0
-"""S3 answers small requests within tens of milliseconds, but one in a thousand in seconds: a second
-attempt on a new connection beats waiting for those.  Well above what a busy small server takes.
-https://docs.aws.amazon.com/whitepapers/latest/s3-optimizing-performance-best-practices/timeouts-and-retries-for-latency-sensitive-applications.html
-"""
 _HEX_MD5 = re.compile("[0-9a-f]{32}")
 
 
@@ -109,8 +104,6 @@ class Service:
         self.credentials = credentials
         self.renewable = renewable
         self.timeouts = Timeouts(connect=min(10.0, timeout), idle=timeout)
-        self.patience = min(PATIENCE, timeout)
-        """Seconds that a request with a short body may take as a whole."""
         self.tls = _tls(ca_bundle) if self.endpoint.secure else None
         self.signs_payload = not unsigned_payload and not self.endpoint.secure
         """The content is part of the signature.  TLS protects it as well, and costs enough."""
@@ -349,13 +342,10 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
         body: bytes | Callable[[Sender], None] = b"",
         size: int = 0,
         payload_hash: str = EMPTY_SHA256,
-        *,
-        patient: bool = False,
     ) -> Response:
         """Sends one signed request and returns its answer, 2xx with no error inside.
 
         ``headers`` have lower-case names; all of them are signed.  ``size`` is the body's length.
-        ``patient``: the service may take its time, as long as something moves.
         Raises the ``Failure`` that any other answer, or none, stands for.
         """
         service = self.service
@@ -373,13 +363,7 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
             f"{method} {target} HTTP/1.1\r\n{lines}"
             f"content-length: {size}\r\nuser-agent: {USER_AGENT}\r\n\r\n"
         ).encode()
-        ask = partial(
-            place.connection.request,
-            head,
-            body,
-            expects_body=method != "HEAD",
-            limit=None if patient or callable(body) else service.patience,
-        )
+        ask = partial(place.connection.request, head, body, expects_body=method != "HEAD")
         try:
             response = ask()
         except StaleConnection:
@@ -567,7 +551,6 @@ class S3Session(Session):
                 body,
                 len(body),
                 payload_hash,
-                patient=True,
             )
         except NotFound:
             if not self._is_there(key, parts):

@@ -296,11 +296,11 @@ def test_every_target_names_a_contender_and_every_contender_a_tree() -> None:
 def test_a_sample_belongs_to_our_innermost_function() -> None:
     stack = [
         ("/x/gevent/hub.py", "switch"),
-        ("/r/providers/_http.py", "receive_now"),
+        ("/r/providers/_stream.py", "receive_now"),
         ("/r/providers/s3.py", "store"),
         ("/r/_uploader/transfer/upload.py", "begin"),
     ]
-    assert phase_of(stack) == ("receive", "_http.receive_now")
+    assert phase_of(stack) == ("receive", "_stream.receive_now")
     assert phase_of(stack[2:]) == ("request", "s3.store")
     assert phase_of(stack[:1]) == ("event loop", "gevent")
 

@@ -25,7 +25,16 @@ FLOORS: tuple[set[str], ...] = (
     {"providers.errors"},
     {"providers.source", "providers.traffic"},
     {"providers.base", "providers.disk"},
-    {"providers._crc", "providers._dial", "providers._s3_answers", "providers._sigv4"},
+    {
+        "providers._crc",
+        "providers._dial",
+        "providers._endpoint",
+        "providers._idle",
+        "providers._response",
+        "providers._s3_answers",
+        "providers._sigv4",
+    },
+    {"providers._stream"},
     {"providers._http"},
     {"providers._aws", "providers._conn_class"},
     {"providers._libcloud"},
@@ -214,7 +223,7 @@ class TestLight:
         heavy = {"gevent", "libcloud", "requests", "botocore", "awscrt", "httptools"}
         assert heavy.isdisjoint(loaded(f"import _uploader.{module}"))
 
-    @pytest.mark.parametrize("module", ["base", "errors", "source"])
+    @pytest.mark.parametrize("module", ["base", "errors", "source", "traffic"])
     def test_the_contract_of_the_clouds_loads_no_cloud(self, module: str) -> None:
         """Both sides import it."""
         heavy = {"gevent", "libcloud", "requests", "botocore", "awscrt", "httptools", "ssl"}
