@@ -700,7 +700,7 @@ def test_command_that_is_stopped_while_it_starts_prints_nothing(number: int) -> 
 
 
 def test_command_complaint_controls_no_terminal() -> None:
-    line = usage_error(*REQUIRED, "--retries", "\x9b2J\u202e")
+    line = usage_error(*REQUIRED, "\x9b2J\u202e")
     assert line.isprintable() and "\\x9b2J\\u202e" in line
 
 
