@@ -661,6 +661,22 @@ def test_command_whose_reader_does_not_read_obeys_signals(slow_sink: Sink, data:
         assert running.finish().code == 128 + signal.SIGTERM
 
 
+def test_command_whose_processes_all_get_a_signal_ends_what_is_in_flight(
+    slow_sink: Sink, data: Path
+) -> None:
+    """As systemd sends it when it stops a service."""
+    small_files(data, 2000)
+    slow_sink.reset()
+    options = arguments(data, slow_sink.http, "bucket", "--json", "--concurrency", 20)
+    with Running(*options, env=environment(**KEYS)) as running:
+        running.wait_until(lambda: slow_sink.counts()["puts"] >= 300)
+        for pid in [*running.workers(), *running.nursery(), running.pid]:
+            os.kill(pid, signal.SIGTERM)
+        finished = running.finish()
+    assert finished.code == 128 + signal.SIGTERM
+    assert 300 <= finished.summary["uploaded"] == slow_sink.counts()["puts"] < 2000
+
+
 def test_command_json_gives_its_summary_to_a_reader_that_begins_late(
     sink: Sink, data: Path
 ) -> None:
