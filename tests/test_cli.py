@@ -730,6 +730,23 @@ def test_command_runs_with_standard_streams_closed(sink: Sink, data: Path, close
     assert sink.counts()["puts"] == len(names)
 
 
+@pytest.mark.parametrize("journal", [(), ("--journal", "j.sqlite")], ids=["default", "given"])
+def test_command_uploads_nothing_of_its_own(
+    sink: Sink, data: Path, journal: tuple[str, ...]
+) -> None:
+    """Two runs of which the first leaves its journal and its list of failed files."""
+    write(data, "a")
+    (data / "dangling").symlink_to("nowhere")
+    options = [*arguments(data, sink.http, "bucket", "--json"), *journal]
+    for _ in range(2):
+        finished = run(*options, env=environment(**KEYS, HOME=str(data)), cwd=data)
+        assert finished.code == 1
+    own = {path for path, why in finished.reasons("skipped").items() if "this run" in why}
+    files = {"j.sqlite", "j.sqlite-wal", "j.sqlite-shm", "j.sqlite.lock"} if journal else set()
+    assert ".local/state/uploader" in own <= {".local/state/uploader", *files}
+    assert finished.summary["files"] == 2 + len(own)
+
+
 # Secrets
 
 
