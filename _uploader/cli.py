@@ -141,8 +141,11 @@ def _execute(settings: Settings, nursery: Nursery) -> int:
             return interrupts.count > allowed
 
         display = choose(settings, sys.stdout, sys.stderr, hurried=hurried)
-        run = Run(settings, display, interrupts, nursery=nursery)
-        outcome = run.preview() if settings.dry_run else run.execute()
+        try:
+            run = Run(settings, display, interrupts, nursery=nursery)
+            outcome = run.preview() if settings.dry_run else run.execute()
+        finally:
+            display.close()
         if outcome.error:
             _complain(str(outcome.error), hurried)
     return outcome.exit_code

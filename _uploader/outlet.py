@@ -17,8 +17,10 @@ from typing import TextIO
 
 PENDING_BYTES = 2**20
 """What may wait to be written; what comes beyond it is dropped and counted."""
+BURST = 2**16
+"""Bytes written at once, as the thread may have to wait for the interpreter after each time."""
 PIECE = 4096
-"""Bytes written at once: few, so that a slow reader is not taken for none."""
+"""The same while the end is waited for: few, so that a slow reader is not taken for none."""
 PATIENCE = 5.0
 """Seconds that the end of a stream is waited for while nothing of it is read."""
 _LOOK = 0.05
@@ -144,6 +146,7 @@ class _Writer:
         self._dropped = 0
         self._thread: threading.Thread | None = None
         self._broken = False
+        self._piece = BURST
         self.pending = 0
         """Bytes not yet written."""
 
@@ -164,6 +167,7 @@ class _Writer:
         ``patience`` seconds, or when ``hurried`` says so.  Signals are handled meanwhile."""
         looks = 0.0
         with self._changed:
+            self._piece = BURST if patience is None else PIECE
             pending = self.pending
             while self.pending > most and not hurried():
                 if self._changed.wait(_LOOK) or self.pending != pending:
@@ -207,7 +211,7 @@ class _Writer:
         rest = memoryview(data)
         while rest:
             try:
-                written = os.write(self._descriptor, rest[:PIECE])
+                written = os.write(self._descriptor, rest[: self._piece])
             except BlockingIOError:  # whoever shares the file has made it non-blocking
                 poll = select.poll()
                 poll.register(self._descriptor, select.POLLOUT)

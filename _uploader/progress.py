@@ -294,7 +294,7 @@ def _reason_lines(reasons: dict[str, int]) -> Iterator[str]:
 
 class Display(ABC):
     """What a run tells.  No method raises because of the stream it writes to, and none waits for
-    it but ``finish``, for a bounded time."""
+    it but ``close``, for a bounded time."""
 
     interval: ClassVar[float] = 0.1
     """Seconds from one showing of the progress to the next, at least."""
@@ -336,7 +336,10 @@ class Display(ABC):
 
     @abstractmethod
     def finish(self, summary: Summary) -> None:
-        """The run is over; nothing is called after it."""
+        """The run is over; only ``close`` comes after it."""
+
+    def close(self) -> None:  # noqa: B027  (not every display has something to close)
+        """Waits until all is told, unless nobody takes it."""
 
 
 class _People(Display):
@@ -363,6 +366,8 @@ class _People(Display):
     def finish(self, summary: Summary) -> None:
         for line in summary_lines(summary):
             self._out.line(line, keep=True)
+
+    def close(self) -> None:
         self._out.close()
         self._err.close()
 
@@ -445,6 +450,8 @@ class Quiet(Display):
         if summary.failed:
             for line in summary_lines(summary):
                 self._err.line(line, keep=True)
+
+    def close(self) -> None:
         self._err.close()
 
 
@@ -477,6 +484,8 @@ class JsonLines(Display):
         files, size = _rates(summary)
         fields = {**summary._asdict(), "files_per_second": files, "bytes_per_second": size}
         self._out.line(_event_text("summary", fields), keep=True)
+
+    def close(self) -> None:
         self._out.close()
         self._err.close()
 

@@ -19,7 +19,7 @@ from . import wire
 from .config import Settings, memory_limit
 from .dispatch import Dispatcher, ReadAhead
 from .errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_SIGNAL, RunError, UsageError
-from .journal import Journal, default_path
+from .journal import Journal, default_path, files_of
 from .ledger import Ledger
 from .machine import MemoryWatch, memory_total, usable_cpus
 from .model import INTERRUPTED, Failed, Job, Result, Skipped, Summary
@@ -129,7 +129,8 @@ class Run:
             entries = jobs
         else:
             follow = settings.follow_symlinks
-            entries = scan(settings.src, follow_symlinks=follow, prefix=settings.prefix)
+            own = _own_files(settings)
+            entries = scan(settings.src, follow_symlinks=follow, prefix=settings.prefix, own=own)
         self._entries = ReadAhead(entries)
         self._records = jobs is None and not settings.no_journal
         self._journal: Journal | None = None
@@ -202,7 +203,11 @@ class Run:
             dataclasses.asdict(settings), share, MOST_IN_FLIGHT // count, self._body_budget, False
         )
         return Supervisor(
-            self._dispatcher, count=count, start=start, nursery=self._nursery, debug=settings.debug
+            self._dispatcher,
+            count=count,
+            start=start,
+            nursery=self._nursery,
+            echo=self._display.echo if settings.debug else None,
         )
 
     def _serve(self, supervisor: Supervisor, watch: MemoryWatch) -> None:
@@ -312,6 +317,14 @@ class Run:
                 f"going on with the unfinished run of {_moment(journal.started)}: "
                 f"{files_text(journal.recorded)} done; --restart begins anew"
             )
+
+
+def _own_files(settings: Settings) -> list[Path]:
+    """What a run writes itself, now or later."""
+    own = list(files_of(Path(settings.journal))) if settings.journal else []
+    with contextlib.suppress(RuntimeError):  # no home
+        own.append(state_directory())
+    return own
 
 
 def _journal(settings: Settings, destination: str) -> Journal:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 import selectors
 import socket
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from . import wire
@@ -118,16 +117,16 @@ class Supervisor:
         count: int,
         start: wire.Start,
         nursery: Nursery,
-        debug: bool = False,
+        echo: Callable[[str], None] | None = None,
     ) -> None:
         """``start`` is what each worker is told; the first one to prepare the bucket as well.
-        ``nursery`` is where the workers come from."""
+        ``nursery`` is where the workers come from.  ``echo`` gets what they write to stderr."""
         self._dispatcher = dispatcher
         self._count = count
         self._start = start
         self._resume: wire.Resume | None = None
         self._nursery = nursery
-        self._debug = debug
+        self._echo = echo
         self._selector = selectors.DefaultSelector()
         self._workers: list[_Worker] = []
         self._prepared = False
@@ -150,7 +149,7 @@ class Supervisor:
         Raises ``RunError`` when a worker says that no file can succeed, or workers keep dying.
         """
         self._feed()
-        self._echo(self._nursery.listen())
+        self._pass_on(self._nursery.listen())
         for key, mask in self._selector.select(timeout):
             worker, is_error_stream = key.data
             if worker not in self._workers:
@@ -320,16 +319,16 @@ class Supervisor:
             self._forget_errors(worker)
             return
         worker.errors = (worker.errors + data)[-STDERR_KEPT:]
-        self._echo(data)
+        self._pass_on(data)
 
     def _forget_errors(self, worker: _Worker) -> None:
         """Its end may come before that of the connection, and is then met again."""
         if worker.error_stream in self._selector.get_map():
             self._selector.unregister(worker.error_stream)
 
-    def _echo(self, data: bytes) -> None:
-        if self._debug:
-            sys.stderr.write(data.decode(errors="replace"))
+    def _pass_on(self, data: bytes) -> None:
+        if self._echo and data:
+            self._echo(data.decode(errors="replace"))
 
     def _bury_silent(self) -> Iterator[Event]:
         now = time.monotonic()

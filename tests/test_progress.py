@@ -621,6 +621,7 @@ def test_a_closed_pipe_leaves_no_trace_when_python_exits(
         "import sys; from _uploader.progress import choose; from _uploader.config import Settings\n"
         "display = choose(Settings(json=True), sys.stdout, sys.stderr)\n"
         "for _ in range(9): display.note('x')\n"
+        "display.close()\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
