@@ -34,7 +34,4 @@ def load(settings: CloudSettings) -> Cloud:
     return find(settings.provider)(settings)
 
 
-<<<<<<< HEAD
 _NOT_CLOUDS = {"base", "disk", "errors", "source", "traffic"}
-=======
->>>>>>> w-http
