@@ -146,6 +146,7 @@ class _Writer:
         self._dropped = 0
         self._thread: threading.Thread | None = None
         self._broken = False
+        self._stuck = False
         self._piece = BURST
         self.pending = 0
         """Bytes not yet written."""
@@ -164,16 +165,17 @@ class _Writer:
 
     def wait(self, most: int, patience: float | None, hurried: Callable[[], bool]) -> None:
         """Returns when at most ``most`` bytes are pending, when nothing was written for
-        ``patience`` seconds, or when ``hurried`` says so.  Signals are handled meanwhile."""
+        ``patience`` seconds, for the first time or since the last, or when ``hurried`` says so.
+        Signals are handled meanwhile."""
         looks = 0.0
         with self._changed:
             self._piece = BURST if patience is None else PIECE
             pending = self.pending
-            while self.pending > most and not hurried():
+            while self.pending > most and not (patience and self._stuck) and not hurried():
                 if self._changed.wait(_LOOK) or self.pending != pending:
                     pending, looks = self.pending, 0.0
-                elif patience is not None and (looks := looks + _LOOK) >= patience:
-                    return
+                elif patience and (looks := looks + _LOOK) >= patience:
+                    self._stuck = True
 
     def _append(self, data: bytes) -> None:
         self._queue.append(data)
@@ -221,6 +223,7 @@ class _Writer:
             rest = rest[written:]
             with self._changed:
                 self.pending -= written
+                self._stuck = False
                 if not self.pending:
                     self._tell_gap()
                 self._changed.notify_all()

@@ -124,6 +124,17 @@ def test_the_end_of_a_stuck_stream_is_not_waited_for_for_ever(
     assert outlet.behind
 
 
+def test_a_stuck_file_is_waited_for_once(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once for each stream that leads to it."""
+    out = Outlet(pipe.stream)
+    filled(out)
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    out.close()
+    monkeypatch.setattr(module, "PATIENCE", 1e9)
+    Outlet(pipe.stream, beside=out).close()
+    assert out.behind
+
+
 def test_nothing_is_waited_for_in_a_hurry(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE", 1e9)
     answers = iter([False, False, True])
