@@ -26,6 +26,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from ._dial import dial
 from .errors import Fatal, SourceChanged, StaleConnection, Transient
+from .traffic import Traffic
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -64,16 +65,18 @@ class Endpoint(NamedTuple):
     host: str
     """Name or address, without brackets."""
     port: int
+    path: str = ""
+    """Before bucket and key, without a slash at its end."""
 
     @classmethod
     def parse(cls, url: str) -> Endpoint:
-        """Reads ``http[s]://host[:port][/]``; anything else is a ValueError of one line."""
+        """Reads ``http[s]://host[:port][/path]``; anything else is a ValueError of one line."""
         parts = urlsplit(url)
-        if parts.path not in ("", "/") or parts.query or parts.fragment:
-            raise ValueError("an endpoint is http[s]://host[:port], with nothing after it")
+        if parts.query or parts.fragment:
+            raise ValueError("an endpoint is http[s]://host[:port][/path], with nothing after it")
         if "@" in parts.netloc:
             raise ValueError("an endpoint must not contain a user name or password")
-        return cls._of(parts)
+        return cls._of(parts)._replace(path=parts.path.rstrip("/"))
 
     @classmethod
     def _of(cls, parts: SplitResult) -> Endpoint:
@@ -527,6 +530,8 @@ class Connection:
         timeouts: Timeouts = Timeouts(),  # noqa: B008  (immutable)
         tls: ssl.SSLContext | None = None,
         proxy: Proxy | None = None,
+        *,
+        traffic: Traffic | None = None,
     ) -> None:
         """``tls`` is needed for, and only for, a secure endpoint; see tls_context."""
         if endpoint.secure and tls is None:
