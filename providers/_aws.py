@@ -98,23 +98,24 @@ class _Temporary:
     renewal that fails is no trouble as long as these are.
     """
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, clock: Callable[[], float] = time.monotonic) -> None:
         """``source`` are botocore's refreshable credentials.  Raises ``Fatal`` when they cannot be
         had even for the first time."""
         self._source = source
+        self._clock = clock
         self._lock = threading.Lock()
         self._next_try = 0.0
         self._trouble = ""
         self._latest: Credentials | None = None
         self._renew()
-        if self._latest is None:
+        if self._latest is None or not self._is_valid:
             raise Fatal(f"the credentials cannot be renewed: {self._trouble}")
 
     def __call__(self) -> Credentials:
         """Raises ``Unreachable`` when the last ones have expired and nobody gives others."""
         if self._source.refresh_needed() and not (self._is_valid and self._is_busy):
             with self._lock:
-                if time.monotonic() >= self._next_try:
+                if self._clock() >= self._next_try:
                     self._renew()
             if not self._is_valid:
                 raise Unreachable(f"the credentials cannot be renewed: {self._trouble}")
@@ -127,18 +128,20 @@ class _Temporary:
 
     @property
     def _is_busy(self) -> bool:
-        return self._lock.locked() or time.monotonic() < self._next_try
+        return self._lock.locked() or self._clock() < self._next_try
 
     def _renew(self) -> None:
         try:
             frozen = self._source.get_frozen_credentials()
         except Exception as error:  # whatever a program or service answers comes out in its own way
             self._trouble = _line(error)
-        else:
+            # botocore has no other way to ask for those that it has.
+            frozen = getattr(self._source, "_frozen_credentials", None)
+        if frozen is not None:
             self._latest = Credentials(frozen.access_key, frozen.secret_key, frozen.token)
-        # botocore is silent about failures while the old ones have more than 10 minutes left.
+        # Failures are silent while the old ones have more than 10 minutes left.
         if self._source.refresh_needed():
-            self._next_try = time.monotonic() + RENEWAL_PAUSE
+            self._next_try = self._clock() + RENEWAL_PAUSE
 
 
 def _has_config_file() -> bool:
