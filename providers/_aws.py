@@ -108,7 +108,7 @@ class _Temporary:
         self._trouble = ""
         self._latest: Credentials | None = None
         self._renew()
-        if self._latest is None or not self._is_valid:
+        if not (self._is_valid and self._latest):
             raise Fatal(f"the credentials cannot be renewed: {self._trouble}")
 
     def __call__(self) -> Credentials:

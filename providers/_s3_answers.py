@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
-from urllib.parse import unquote_plus
+from urllib.parse import unquote, unquote_plus
 from xml.etree import ElementTree
 
 from ._http import Response
@@ -19,6 +19,7 @@ _FIRST_BYTES = 1024
 """More than enough to hold the beginning of any answer's root element."""
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|&#(?:0*(\d{1,2})|x0*([0-9A-Fa-f]{1,2}));")
 """Characters of a key that XML 1.0 cannot hold, as they are or by number, and others by number."""
+_ENCODED = re.compile(r"(?:[A-Za-z0-9_.~/-]|%[0-9A-F]{2})*")
 
 
 def parsed(body: bytes) -> ElementTree.Element | None:
@@ -68,9 +69,22 @@ def found(body: bytes, name: str) -> str | None:
 
 
 def decoded(page: ElementTree.Element, key: str) -> str:
-    """A key of a listing that was asked for with ``encoding-type=url``: services that do not know
-    the parameter answer without it.  A space is a plus sign, as in a form."""
+    """A key or marker in a listing that was asked for with ``encoding-type=url``.  Services that do
+    not know the parameter answer without it.  A space is a plus sign, as in a form."""
     return unquote_plus(key) if fields(page).get("EncodingType") == "url" else key
+
+
+def key_of(page: ElementTree.Element, row: Mapping[str, str], prefix: str) -> str:
+    """The key in a row of such a listing, of keys that begin with ``prefix``.
+
+    Ceph encodes them without saying so (seen with 16.2): what looks encoded is, where that fits.
+    """
+    key = row["Key"]
+    if _ENCODED.fullmatch(key):
+        plain = unquote(key)
+        if plain.startswith(prefix):
+            return plain
+    return decoded(page, key)
 
 
 def local_name(node: ElementTree.Element) -> str:

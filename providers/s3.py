@@ -41,7 +41,7 @@ from ._crc import CRCS, Crc, base64
 from ._http import Connection, Endpoint, Response, Sender, Timeouts, environment_proxy, tls_context
 from ._limit import within
 from ._s3_addressing import checked, locate
-from ._s3_answers import ServiceError, decoded, fields, found, parsed, root_of, rows
+from ._s3_answers import ServiceError, decoded, fields, found, key_of, parsed, root_of, rows
 from ._s3_body import Body, md5_of, proven_part
 from ._s3_headers import META, Pairs, header, metadata_headers, metadata_value
 from ._sigv4 import (
@@ -593,7 +593,7 @@ class S3Session(Session):
                 begun = _epoch(row.get("Initiated", ""))
                 # What is not said to be ours, and when it was begun, is left alone.
                 if begun is not None and row.get("Key") and row.get("UploadId"):
-                    yield UploadInfo(decoded(page, row["Key"]), row["UploadId"], begun)
+                    yield UploadInfo(key_of(page, row, prefix), row["UploadId"], begun)
 
     def stored_parts(self, key: str, upload_id: str, source: Source, part_size: int) -> list[Part]:
         """https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html"""

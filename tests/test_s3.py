@@ -38,6 +38,7 @@ from providers.errors import (
     Rejected,
     Throttled,
     Transient,
+    Unreachable,
 )
 from providers.s3 import S3Cloud, S3Driver, S3Session, Service
 from providers.source import BLOCK_SIZE, Source
@@ -665,6 +666,23 @@ def test_an_expired_token_that_was_renewed_meanwhile_is_transient(talk: Any) -> 
     assert conversation.requests[1].headers["x-amz-security-token"] == "renewed"
 
 
+def test_an_expired_token_that_cannot_be_renewed_is_an_outage(talk: Any) -> None:
+    expired = False
+
+    def answer(request: Request) -> bytes:
+        nonlocal expired
+        expired = True
+        return error(400, "ExpiredToken")
+
+    def credentials() -> Credentials:
+        if expired:
+            raise Unreachable("the credentials cannot be renewed")
+        return TEMPORARY
+
+    with talk(answer, credentials=credentials) as conversation, pytest.raises(Unreachable):
+        conversation.put()
+
+
 # The bucket.
 
 
@@ -941,9 +959,23 @@ def test_keys_and_markers_of_a_listing_are_decoded(talk: Any) -> None:
     assert "upload-id-marker=a%2520b" in conversation.requests[1].target
 
 
-def test_a_listing_that_knows_no_encoding_is_read_as_it_is(talk: Any) -> None:
-    with talk(reply(body=f"<R>{upload_row('a%01+b')}</R>".encode())) as conversation:
-        assert [row.key for row in conversation.session.uploads("")] == ["a%01+b"]
+@pytest.mark.parametrize(
+    ("listed", "prefix", "key"),
+    [
+        ("a b%41", "", "a b%41"),
+        ("a+b", "", "a+b"),
+        ("a%41", "a%41", "a%41"),
+        ("100%", "", "100%"),
+        ("a%01%20%2B%C3%BC", "a", "a\x01 +ü"),
+        ("a%2541", "a%41", "a%41"),
+    ],
+)
+def test_a_listing_may_not_say_whether_it_is_encoded(
+    talk: Any, listed: str, prefix: str, key: str
+) -> None:
+    """Some services know no encoding, and Ceph says nothing of it."""
+    with talk(reply(body=f"<R>{upload_row(listed)}</R>".encode())) as conversation:
+        assert [row.key for row in conversation.session.uploads(prefix)] == [key]
 
 
 @pytest.mark.parametrize("character", ["\x01", "&#1;", "&#x1F;", "&#x0001;"])
