@@ -15,7 +15,7 @@ from .base import CloudSettings
 from .errors import Fatal, Unreachable
 
 DEFAULT_REGION = "us-east-1"
-RENEWAL_PAUSE = 10.0
+RENEWAL_PAUSE = 1.0
 """Seconds after a renewal that brought nothing lasting before it is tried again."""
 _COMMERCIAL = re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-[a-z]+-\d+")
 """The regions of the partition "aws", as botocore's data has it."""
@@ -45,8 +45,9 @@ class Account(NamedTuple):
     endpoint_url: str | None
     """None: AWS."""
     variant: Variant = Variant()
-    renewable: bool = False
-    """The credentials are temporary, and there is somebody to ask for the next ones."""
+    refused: Callable[[str | None], None] | None = None
+    """To be told the session token that the service refuses as expired, where there is somebody to
+    ask for another one."""
 
 
 def resolve(settings: CloudSettings) -> Account:
@@ -107,13 +108,14 @@ class _Temporary:
         self._next_try = 0.0
         self._trouble = ""
         self._latest: Credentials | None = None
+        self._refused: Credentials | None = None
         self._renew()
         if not (self._is_valid and self._latest):
             raise Fatal(f"the credentials cannot be renewed: {self._trouble}")
 
     def __call__(self) -> Credentials:
         """Raises ``Unreachable`` when the last ones have expired and nobody gives others."""
-        if self._source.refresh_needed() and not (self._is_valid and self._is_busy):
+        if self._is_old and not (self._is_valid and self._is_busy):
             with self._lock:
                 if self._clock() >= self._next_try:
                     self._renew()
@@ -122,9 +124,21 @@ class _Temporary:
         assert self._latest
         return self._latest
 
+    def refused(self, token: str | None) -> None:
+        """The service calls the credentials with this token expired: they are, whatever their time
+        says."""
+        if self._latest != self._refused and self._latest and self._latest.token == token:
+            self._refused = self._latest
+            self._trouble = "the service refuses them as expired"
+            self._next_try = 0.0
+
+    @property
+    def _is_old(self) -> bool:
+        return self._source.refresh_needed() or self._latest == self._refused
+
     @property
     def _is_valid(self) -> bool:
-        return not self._source.refresh_needed(refresh_in=0)
+        return not self._source.refresh_needed(refresh_in=0) and self._latest != self._refused
 
     @property
     def _is_busy(self) -> bool:
@@ -139,8 +153,8 @@ class _Temporary:
             frozen = getattr(self._source, "_frozen_credentials", None)
         if frozen is not None:
             self._latest = Credentials(frozen.access_key, frozen.secret_key, frozen.token)
-        # Failures are silent while the old ones have more than 10 minutes left.
-        if self._source.refresh_needed():
+        # botocore tells of no failure while the old ones have more than 10 minutes left.
+        if self._is_old:
             self._next_try = self._clock() + RENEWAL_PAUSE
 
 
@@ -178,7 +192,8 @@ def _from_botocore(settings: CloudSettings) -> Account:
             "or name a profile of ~/.aws with --profile"
         )
     if hasattr(found, "refresh_needed"):
-        return Account(_Temporary(found), region, endpoint, variant, renewable=True)
+        temporary = _Temporary(found)
+        return Account(temporary, region, endpoint, variant, temporary.refused)
     credentials = Credentials(found.access_key, found.secret_key, found.token)
     return Account(lambda: credentials, region, endpoint, variant)
 

@@ -109,14 +109,14 @@ class Service:
         timeout: float = 60.0,
         checksum: str = "crc64nvme",
         unsigned_payload: bool = False,
-        renewable: bool = False,
+        refused: Callable[[str | None], None] | None = None,
         addressing: str = "auto",
         variant: _aws.Variant | None = None,
         traffic: Traffic | None = None,
         notices: list[str] | None = None,
     ) -> None:
         """``checksum`` is one of ``CRCS`` or ``md5``; ``unsigned_payload`` counts without TLS only;
-        ``renewable``: ``credentials`` gives others some time after they were refused as expired;
+        ``refused`` is told the token of credentials that the service refuses as expired;
         ``addressing`` as in ``CloudSettings``; ``variant`` of AWS's endpoints, None: what the
         environment says; ``notices`` gets lines for the user.
 
@@ -132,7 +132,7 @@ class Service:
         self.endpoint = _endpoint(endpoint_url)
         self.region = region
         self.credentials = credentials
-        self.renewable = renewable
+        self.refused = refused
         self.timeouts = Timeouts(connect=min(10.0, timeout), idle=timeout)
         self.tls = _tls(ca_bundle) if self.endpoint.secure else None
         self.signs_payload = not unsigned_payload and not self.endpoint.secure
@@ -486,11 +486,10 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
             return Transient(f"{error.code}: trying again with the service's clock")
         if error.code in ("ExpiredToken", "TokenRefreshRequired"):
             used = dict(signed).get("x-amz-security-token")
+            if self.service.refused:
+                self.service.refused(used)
             if self.service.credentials().token != used:
                 return Transient(f"{error.code}: trying again with renewed credentials")
-            if self.service.renewable:
-                # botocore lets one greenlet ask for new ones, and gives the others the old.
-                return Transient(f"{error.code}: waiting for renewed credentials", after=1.0)
         return error.failure(self.service.region)
 
 
@@ -697,12 +696,12 @@ class S3Session(Session):
     def _is_there(self, key: str, parts: Sequence[Part]) -> bool:
         """The object is the one that these parts make: its ETag is the MD5 of their MD5s.
 
-        A key that may only put objects cannot see that: nothing is proven.
+        A service that refuses to say so (to a key that may only put objects) proves nothing.
         """
         try:
             headers = self._exchange("HEAD", key).headers
             digests = b"".join(bytes.fromhex(part.etag) for part in parts)
-        except (Denied, NotFound, ValueError):
+        except (Rejected, ValueError):
             return False
         expected = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
         return headers.get("etag", "").strip('"') == expected
@@ -737,7 +736,7 @@ class S3Cloud(Cloud):
             timeout=settings.timeout,
             checksum=settings.checksum,
             unsigned_payload=settings.unsigned_payload,
-            renewable=account.renewable,
+            refused=account.refused,
             addressing=settings.addressing,
             variant=account.variant,
             traffic=self.traffic,

@@ -275,6 +275,24 @@ class TestProcess:
         now = _aws.RENEWAL_PAUSE
         assert credentials().access_key == "second"
 
+    def test_credentials_that_the_service_refuses_are_renewed_at_once(self) -> None:
+        source = Source()
+        credentials = _aws._Temporary(source, lambda: 0.0)
+        source.seconds_left = 500
+        credentials()
+        source.next = "second"
+        credentials.refused("another token")
+        assert credentials().access_key == "first"
+        credentials.refused("token")
+        assert credentials().access_key == "second"
+
+    def test_credentials_that_the_service_refuses_and_nobody_renews_are_an_outage(self) -> None:
+        source = Source()
+        credentials = _aws._Temporary(source, lambda: 0.0)
+        credentials.refused("token")
+        with pytest.raises(Unreachable, match="the service refuses them as expired"):
+            credentials()
+
     def test_others_go_on_with_valid_ones_while_one_asks_for_the_next(self) -> None:
         source = Source()
         credentials = _aws._Temporary(source, lambda: 0.0)

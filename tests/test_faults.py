@@ -54,8 +54,9 @@ NO_EFFECT = {
 """Faults in what a request does not have, or nobody has to look at: with the checksum echoed, an
 ETag proves nothing more."""
 
-BELIEVED = {("head", word) for word in ("404", "blank", "error200", "wrong-etag")}
-"""Asked whether an object is there, a server that says no is believed: the file is sent again."""
+UNPROVEN = {("head", word) for word in ("404", "409", "blank", "error200", "wrong-etag", *FINAL)}
+"""Asked whether an object is there, a server says no, or does not say so: the file is sent again.
+"""
 UNUSABLE = {"404", "wrong-etag", "wrong-checksum", *FINAL}
 """Answers about an earlier run's parts that leave none to go on with: they are sent again."""
 
@@ -73,13 +74,11 @@ class Case(NamedTuple):
 
     def arrives(self) -> bool:
         """The file should be uploaded in spite of it."""
-        if (self.kind, self.word) == ("head", "409"):
-            return False  # the answer to a HEAD has no body that says that it passes
         if self.kind == "abort":
             return False  # what is given up has failed already
         if self.word in HARMLESS or self.kind in NO_EFFECT.get(self.word, ()):
             return True
-        if (self.kind, self.word) in BELIEVED:
+        if (self.kind, self.word) in UNPROVEN:
             return True
         if self.kind == "list_parts" and self.word in UNUSABLE:
             return True
