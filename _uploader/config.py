@@ -168,6 +168,15 @@ class Settings:
         metavar="NAME",
         shown="the profile's, or us-east-1",
     )
+    addressing: str = option(
+        "auto",
+        "where an s3 service finds the bucket: path, virtual (in the host name), or auto: in the "
+        "host name on AWS where the bucket's name allows it",
+        flag="--addressing",
+        env=("UPLOADER_ADDRESSING",),
+        parse=one_of("auto", "path", "virtual"),
+        metavar="STYLE",
+    )
     profile: str | None = option(
         None,
         "profile in ~/.aws that gives credentials, region and endpoint",
@@ -347,6 +356,7 @@ class Settings:
             timeout=self.timeout,
             checksum=self.checksum,
             unsigned_payload=self.unsigned_payload,
+            addressing=self.addressing,
         )
 
 

@@ -6,14 +6,17 @@ import errno
 import mimetypes
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 # Under gevent ``os.close`` is a function that looks at the descriptor twice, for the sake of
 # sockets; a regular file is closed by the system call alone, 3 us sooner.
 from posix import close as _close
+from typing import TypeVar
 
 from .errors import Failure, Rejected, SourceChanged, Transient
+
+T = TypeVar("T")
 
 BLOCK_SIZE = 256 * 1024
 """Bytes held in memory of one body: small enough to stay in a core's L2 cache between the read, the
@@ -49,6 +52,11 @@ class Source:
         self.uid = status.st_uid
         self.gid = status.st_gid
         self._identity = (status.st_dev, status.st_ino)
+
+    @staticmethod
+    def run(operation: Callable[[], T]) -> T:
+        """How a long operation on the file runs."""
+        return operation()
 
     def metadata(self) -> list[tuple[str, str]]:
         """The file's attributes as user metadata, sorted by name.

@@ -441,6 +441,7 @@ DEFAULTS = {
     "--provider": "s3",
     "--endpoint-url": "AWS, or the profile's",
     "--region": "the profile's, or us-east-1",
+    "--addressing": "auto",
     "--profile": "AWS's own order: environment, AWS_PROFILE, default",
     "--ca-bundle": "the system's",
     "--processes": "the usable CPUs",

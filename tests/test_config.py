@@ -34,6 +34,7 @@ def sample(row: Any) -> tuple[str, Any]:
         "SECONDS": ("7.5", 7.5),
         "SIZE": ("512M", "512M"),
         "KIND": ("md5", "md5"),
+        "STYLE": ("virtual", "virtual"),
     }
     return kinds.get(row.metadata["metavar"], ("text", "text"))
 
@@ -291,5 +292,7 @@ class TestSettings:
             profile="f",
             ca_bundle="c",
             timeout=1.5,
+            addressing="path",
         )
-        assert settings.cloud() == CloudSettings("p", "b", "http://e", "r", "f", "c", 1.5)
+        expected = CloudSettings("p", "b", "http://e", "r", "f", "c", 1.5, addressing="path")
+        assert settings.cloud() == expected
