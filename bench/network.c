@@ -96,6 +96,11 @@ static double monotonic(void)
     return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
+static double earlier(double one, double other)
+{
+    return one < other ? one : other;
+}
+
 static void fail(const char *what)
 {
     perror(what);
@@ -335,14 +340,11 @@ static double read_round(void)
         if (!may_read(connection, UP))
             continue;
         if (rate > 0 && link_free_at > now) {
-            if (next > link_free_at) {
-                next = link_free_at;
-                turn = index; /* the first that had to wait begins the next round */
-            }
-            continue;
-        }
-        if (read_once(connection, UP))
+            next = earlier(next, link_free_at);
+        } else if (read_once(connection, UP)) {
             next = 0;
+            turn = index + 1;
+        }
     }
     return next;
 }
@@ -540,11 +542,6 @@ static void wait_until(double then)
     struct timespec timeout = {.tv_sec = (time_t)seconds};
     timeout.tv_nsec = (long)((seconds - (double)timeout.tv_sec) * 1e9);
     ppoll(&ready, 1, &timeout, NULL);
-}
-
-static double earlier(double one, double other)
-{
-    return one < other ? one : other;
 }
 
 int main(int count, char **arguments)

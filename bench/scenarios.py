@@ -46,6 +46,9 @@ class Link:
     """Seconds of round trip."""
     reset_share: float = 0.0
     """Share of the connections that are reset."""
+    seed: int = 1779
+    """With 0.1 % of 1,000 connections the fourth is reset, after 1.3 MB, and no other: each client
+    meets it, however few connections it makes."""
     outage: Outage | None = None
 
 
@@ -131,7 +134,8 @@ class Scenario:
                 contenders.append(replace(each, label=label, program=program))
                 targets += [
                     Ratio("wall s", each.label, label, at_most=1.03),
-                    Ratio("peak PSS MB", each.label, label, at_most=1.0),
+                    # The same program twice differs by up to 2 %.
+                    Ratio("peak PSS MB", each.label, label, at_most=1.02),
                 ]
         return replace(self, contenders=tuple(contenders), targets=tuple(targets))
 
