@@ -276,6 +276,8 @@ def _wan(name: str, title: str, short: str, tree: Tree, obstore: tuple[int, ...]
         (
             *_NONE_FAILED,
             Limit("link %", "ours", at_least=95),
+            Limit("busy %", "ours"),
+            Limit("resets", "ours"),
             Ratio("MB/s", "ours", "s5cmd"),
             Ratio("MB/s", "ours", "obstore"),
         ),
