@@ -50,7 +50,7 @@ PHASES: Mapping[str, Mapping[str, str]] = {
     },
     "_uploader/demand.py": {"": "concurrency"},
     "_uploader/transfer/concurrency.py": {"": "concurrency"},
-    "_uploader/retry.py": {"": "pool"},
+    "_uploader/transfer/retry.py": {"": "pool"},
     "_uploader/pool.py": {"": "pool", "stored": "result", "describe": "request"},
     "providers/source.py": {
         "": "open+read",

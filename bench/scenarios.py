@@ -47,8 +47,8 @@ class Link:
     reset_share: float = 0.0
     """Share of the connections that are reset."""
     seed: int = 102486
-    """With 0.1 % of 1,000 connections the sixth is reset, after 50 kB, and no other: each client
-    meets it, however few connections it makes."""
+    """With 0.1 % of 1,000 connections the sixth is reset, after 50 kB, and no other: also clients
+    that make few connections meet it."""
     outage: Outage | None = None
 
 
