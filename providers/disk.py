@@ -1,13 +1,157 @@
-"""How this process reads files."""
+"""Disk operations that do not stop a process's loop.
+
+On the page cache an operation takes some 10 us, a third of what it costs to hand it to a thread.
+On a cold disk or a network volume it takes milliseconds, and many of them overlap.
+"""
 
 from __future__ import annotations
 
-from .source import Source
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic, thread_time
+from typing import Generic, TypeVar, cast
+
+import gevent
+from gevent.threadpool import ThreadPool
+
+from .source import Leased, Source, loaded
+
+T = TypeVar("T")
+
+SLOW = 0.0003
+"""Mean seconds of an operation above which threads pay: some times their cost, and ten times what a
+small file takes on the page cache."""
+MEMORY = 64
+"""Operations over which the mean goes, about: one of 16 ms does not count as a slow disk, since a
+busy machine may take the CPU away for that long."""
+WARY = 0.9 * SLOW
+"""The mean to start with after a slow time: the first slow operation ends the trial."""
+PAUSE = 1.0
+"""Seconds between two trials of a slow disk."""
+CPU_SHARE = 3
+"""A process may wait twice as long as it computes, for the CPU and not for the disk."""
+
+THREADS = 64
+"""Most operations at once.  Each thread takes some 30 KiB."""
+THREAD_IDLE = 10.0
+"""Seconds after which a thread with nothing to do ends."""
+
+LEASE_BREAK = 60.0
+"""Seconds to wait for the end of a lease: the kernel's default is 45 (fcntl(2), under Leases)."""
+LEASE_PAUSE = 0.1
+
+
+class DiskPace:
+    """Decides whether disk operations run on the loop or in threads."""
+
+    def __init__(self) -> None:
+        self.direct = True
+        """On the loop."""
+        self._mean = 0.0
+        self._resting_until = 0.0
+
+    def took(self, seconds: float, now: float) -> None:
+        """An operation on the loop has waited so long, and ended ``now``."""
+        self._mean += (seconds - self._mean) / MEMORY
+        if self._mean > SLOW:
+            self.direct = False
+            self._resting_until = now + PAUSE
+
+    def took_in_thread(self, seconds: float, now: float) -> None:
+        """The same of one in a thread.  A quick one lets the loop have a trial: so it never waits
+        for a disk that hangs."""
+        if seconds < SLOW and now >= self._resting_until:
+            self.direct = True
+            self._mean = WARY
 
 
 class Disk:
-    """Opens files."""
+    """How one process does its disk operations.  Greenlets of one thread use it."""
+
+    def __init__(self) -> None:
+        self._pace = DiskPace()
+        self._threads: ThreadPool | None = None
 
     def open(self, path: str) -> Source:
-        """The file, open for reading."""
-        return Source(path)
+        """The file, open for reading; one of at most ``BLOCK_SIZE`` bytes is loaded.
+
+        Raises what ``Source`` and ``Source.load`` raise.  Waits for the end of a lease.
+        """
+        pace = self._pace
+        try:
+            if pace.direct:
+                # What ``run`` does, without the 2 us that it takes to ask for the CPU's time.
+                started = monotonic()
+                try:
+                    source = loaded(path)
+                finally:
+                    now = monotonic()
+                    pace.took(now - started, now)
+            else:
+                source = self.run(partial(loaded, path))
+        except Leased:
+            source = self._open_leased(path)
+        source.run = self.run
+        return source
+
+    def run(self, operation: Callable[[], T], /) -> T:
+        """The result of an operation, run on the loop or in a thread, whichever is better."""
+        pace = self._pace
+        if pace.direct:
+            outcome = _outcome(operation)
+            pace.took(outcome.waited, outcome.ended)
+        else:
+            outcome = self._in_thread(operation)
+            pace.took_in_thread(outcome.waited, outcome.ended)
+        return outcome.result()
+
+    def wait(self, operation: Callable[[], T], /) -> T:
+        """The result of an operation that always waits for the disk, such as fsync."""
+        return self._in_thread(operation).result()
+
+    def _in_thread(self, operation: Callable[[], T]) -> _Outcome[T]:
+        threads = self._threads
+        if threads is None or threads.hub is not gevent.get_hub():
+            threads = self._threads = ThreadPool(THREADS, idle_task_timeout=THREAD_IDLE)
+        outcome: _Outcome[T] = threads.spawn(_outcome, operation).get()
+        return outcome
+
+    def _open_leased(self, path: str) -> Source:
+        deadline = monotonic() + LEASE_BREAK
+        while True:
+            gevent.sleep(LEASE_PAUSE)
+            try:
+                return self.run(partial(loaded, path))
+            except Leased:
+                if monotonic() > deadline:
+                    raise
+
+
+@dataclass(slots=True)
+class _Outcome(Generic[T]):
+    """How an operation ended."""
+
+    value: T | None
+    error: BaseException | None
+    waited: float
+    """Seconds that it neither computed nor waited for the CPU, about."""
+    ended: float
+
+    def result(self) -> T:
+        """Its value, or its exception."""
+        if self.error:
+            raise self.error
+        return cast(T, self.value)
+
+
+def _outcome(operation: Callable[[], T]) -> _Outcome[T]:
+    value, error = None, None
+    started, cpu = monotonic(), thread_time()
+    try:
+        value = operation()
+    except BaseException as raised:  # a thread of gevent's would print it
+        error = raised
+    ended = monotonic()
+    waited = ended - started - CPU_SHARE * (thread_time() - cpu)
+    return _Outcome(value, error, max(0.0, waited), ended)

@@ -12,9 +12,9 @@ from functools import lru_cache
 # Under gevent ``os.close`` is a function that looks at the descriptor twice, for the sake of
 # sockets; a regular file is closed by the system call alone, 3 us sooner.
 from posix import close as _close
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from .errors import Failure, Rejected, SourceChanged, Transient
+from .errors import Busy, Failure, Rejected, SourceChanged
 
 T = TypeVar("T")
 
@@ -22,20 +22,63 @@ BLOCK_SIZE = 256 * 1024
 """Bytes held in memory of one body: small enough to stay in a core's L2 cache between the read, the
 checksum and the send, large enough to make system calls rare."""
 
+PASSING = {
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    # A network volume or FUSE whose other side is gone for the moment; a soft NFS mount says EIO.
+    errno.ECONNRESET,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.EIO,
+    errno.ENOTCONN,
+    errno.ETIMEDOUT,
+}
+"""Errors of a disk that another attempt may not meet."""
+
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+
+
+class Leased(Busy):
+    """Another program holds a lease on the file (Samba's oplock) and was just asked to give it up;
+    the kernel takes it away after ``/proc/sys/fs/lease-break-time``."""
+
+
+class Run(Protocol):
+    """How disk operations run: see ``Disk.run``."""
+
+    def __call__(self, operation: Callable[[], T], /) -> T:
+        """The operation's result; its exceptions come out as raised."""
+
+
+def _directly(operation: Callable[[], T], /) -> T:
+    return operation()
 
 
 class Source:
     """One regular file, open for reading.
 
-    O_NONBLOCK keeps ``open`` from hanging on a FIFO that took the file's place after the scan; it
-    changes nothing for regular files.
+    O_NONBLOCK keeps ``open`` from hanging on a FIFO that took the file's place after the scan; of
+    regular files it changes only what a lease does: ``open`` fails instead of waiting for its end.
     """
 
-    __slots__ = ("_identity", "ctime_ns", "fd", "gid", "mode", "mtime_ns", "path", "size", "uid")
+    __slots__ = (
+        "_content",
+        "_identity",
+        "ctime_ns",
+        "fd",
+        "gid",
+        "mode",
+        "mtime_ns",
+        "path",
+        "run",
+        "size",
+        "uid",
+    )
 
     def __init__(self, path: str) -> None:
-        """Opens ``path``; raises ``Rejected`` when that is impossible or it is no regular file."""
+        """Opens ``path``; raises ``Rejected`` when it is no regular file or cannot be read,
+        ``Busy`` when it cannot be read now."""
         try:
             self.fd = os.open(path, _OPEN_FLAGS)
         except OSError as error:
@@ -51,12 +94,21 @@ class Source:
         self.mode = status.st_mode
         self.uid = status.st_uid
         self.gid = status.st_gid
+        self.run: Run = _directly
+        """How long operations of this file run, such as the checksum of a part."""
         self._identity = (status.st_dev, status.st_ino)
+        self._content: bytes | None = None
 
-    @staticmethod
-    def run(operation: Callable[[], T]) -> T:
-        """How a long operation on the file runs."""
-        return operation()
+    def load(self) -> None:
+        """Reads a file of at most ``BLOCK_SIZE`` bytes into memory and closes it: ``read``,
+        ``blocks`` and ``check_unchanged`` touch no disk from now on.
+
+        Raises ``SourceChanged`` unless what was read is one version of the file.
+        """
+        content = self.read(0, self.size)
+        self.check_path()
+        self._content = content
+        self.close()
 
     def metadata(self) -> list[tuple[str, str]]:
         """The file's attributes as user metadata, sorted by name.
@@ -75,43 +127,69 @@ class Source:
         ]
 
     def read(self, offset: int, length: int) -> bytes:
-        """``length`` bytes from ``offset``; raises ``SourceChanged`` when the file is too short."""
+        """``length`` bytes from ``offset``; raises ``SourceChanged`` when the file is too short,
+        or goes on where it should end."""
+        if self._content is not None:
+            return self._content[offset : offset + length]
+        # Some report a size of 0 whatever they hold: below /proc, and on some network volumes.
+        to_end = offset + length == self.size
         try:
-            data = os.pread(self.fd, length, offset)
+            data = os.pread(self.fd, length + to_end, offset)
         except OSError as error:
             raise _unreadable(error) from None
         if len(data) != length:
-            raise SourceChanged("shrank while it was read")
+            raise self._not_as_long(len(data) > length)
         return data
 
     def blocks(self, offset: int, length: int) -> Iterator[memoryview]:
         """The same bytes in blocks through one buffer: a block is valid until the next is asked."""
+        if self._content is not None:
+            yield memoryview(self._content)[offset : offset + length]
+            return
         buffer = memoryview(bytearray(min(BLOCK_SIZE, length)))
         end = offset + length
-        while offset < end:
-            wanted = min(BLOCK_SIZE, end - offset)
-            try:
-                got = os.preadv(self.fd, [buffer[:wanted]], offset)
-            except OSError as error:
-                raise _unreadable(error) from None
-            if not got:
-                raise SourceChanged("shrank while it was read")
-            offset += got
-            yield buffer[:got]
+        try:
+            while offset < end:
+                got = os.preadv(self.fd, [buffer[: end - offset]], offset)
+                if not got:
+                    raise self._not_as_long(False)
+                offset += got
+                yield buffer[:got]
+            if end == self.size and os.pread(self.fd, 1, end):
+                raise self._not_as_long(True)
+        except OSError as error:
+            raise _unreadable(error) from None
 
     def check_unchanged(self) -> None:
         """Raises ``SourceChanged`` when the file, or what its name stands for, is not what it was.
 
-        To be called after the last byte was read and before the upload is called done.
+        To be called after the last byte was read and before the upload is called done.  Of a
+        loaded file this is known.
         """
+        if self._content is None:
+            self.check_path()
+
+    def check_path(self) -> None:
+        """``check_unchanged`` for who has read the file by its path, even a loaded one."""
         try:
             now = os.stat(self.path)
-        except OSError:
+        except OSError as error:
+            if error.errno in PASSING:
+                raise _unreadable(error) from None
             raise SourceChanged("vanished while it was read") from None
         if (now.st_dev, now.st_ino) != self._identity:
             raise SourceChanged("was replaced while it was read")
-        if (now.st_size, now.st_mtime_ns) != (self.size, self.mtime_ns):
+        # No program can set the change time back.
+        times = (now.st_mtime_ns, now.st_ctime_ns)
+        if now.st_size != self.size or times != (self.mtime_ns, self.ctime_ns):
             raise SourceChanged("changed while it was read")
+
+    def _not_as_long(self, is_longer: bool) -> Failure:
+        if not is_longer:
+            return SourceChanged("shrank while it was read")
+        if not self.size and os.fstat(self.fd).st_size == 0:
+            return Rejected("has content, but reports a size of 0: it is no ordinary file")
+        return SourceChanged("grew while it was read")
 
     def close(self) -> None:
         """Closes the file; may be called twice."""
@@ -126,10 +204,26 @@ class Source:
         self.close()
 
 
+def loaded(path: str) -> Source:
+    """The file, open for reading, and loaded when it has at most ``BLOCK_SIZE`` bytes."""
+    source = Source(path)
+    if source.size <= BLOCK_SIZE:
+        try:
+            source.load()
+        except BaseException:
+            source.close()
+            raise
+    return source
+
+
 def _unreadable(error: OSError) -> Failure:
-    """The file's own failure, or the machine's: a lack of descriptors or memory passes."""
-    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-        return Transient(f"cannot be read now: {error.strerror}")
+    """The failure of the file, or of what it lies on."""
+    if error.errno in PASSING:
+        return Busy(f"cannot be read now: {error.strerror}")
+    if error.errno == errno.EAGAIN:
+        return Leased("cannot be read now: another program holds a lease on it")
+    if error.errno == errno.ESTALE:
+        return SourceChanged("was replaced on its server while it was read")
     if error.errno == errno.ENOENT:
         return Rejected("vanished after the scan")
     return Rejected(f"cannot be read: {error.strerror}")

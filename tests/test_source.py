@@ -12,8 +12,9 @@ from typing import NoReturn
 import pytest
 
 from providers.base import MIB, PartRules
-from providers.errors import Failure, Rejected, SourceChanged, Transient
-from providers.source import BLOCK_SIZE, Source, guess_content_type
+from providers.errors import Busy, Failure, Rejected, SourceChanged, Transient
+from providers.source import BLOCK_SIZE, Leased, Source, guess_content_type, loaded
+from tests.lease import lease
 
 CONTENT = b"0123456789"
 
@@ -33,6 +34,11 @@ def source(path: Path) -> Iterator[Source]:
 
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
+
+
+def grow(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"x")
 
 
 def failing(number: int) -> object:
@@ -68,7 +74,7 @@ class TestOpen:
         with pytest.raises(Rejected, match="^cannot be read: Not a directory$"):
             Source(str(path / "below"))
 
-    @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ELOOP, errno.ENAMETOOLONG])
+    @pytest.mark.parametrize("number", [errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG])
     def test_a_file_that_cannot_be_opened_is_refused(
         self, monkeypatch: pytest.MonkeyPatch, path: Path, number: int
     ) -> None:
@@ -76,13 +82,30 @@ class TestOpen:
         with pytest.raises(Rejected, match=f"^cannot be read: {os.strerror(number)}$"):
             Source(str(path))
 
-    @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
-    def test_a_machine_short_of_something_is_tried_again(
+    @pytest.mark.parametrize(
+        "number",
+        [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ETIMEDOUT, errno.ENOTCONN],
+    )
+    def test_trouble_of_the_machine_or_a_network_volume_is_tried_again(
         self, monkeypatch: pytest.MonkeyPatch, path: Path, number: int
     ) -> None:
         monkeypatch.setattr(os, "open", failing(number))
-        with pytest.raises(Transient, match=f"^cannot be read now: {os.strerror(number)}$"):
+        with pytest.raises(Busy, match=f"^cannot be read now: {os.strerror(number)}$"):
             Source(str(path))
+
+    def test_a_handle_that_a_server_no_longer_knows_is_opened_again(
+        self, monkeypatch: pytest.MonkeyPatch, source: Source
+    ) -> None:
+        monkeypatch.setattr(os, "pread", failing(errno.ESTALE))
+        with pytest.raises(SourceChanged, match="^was replaced on its server"):
+            source.read(0, 1)
+
+    def test_a_leased_file_is_tried_again(self, path: Path) -> None:
+        """Samba's oplock is such a lease.  To open the file asks for its end."""
+        with lease(path), pytest.raises(Leased, match="another program holds a lease"):
+            Source(str(path))
+        with Source(str(path)) as source:
+            assert source.read(0, source.size) == CONTENT
 
     def test_no_reason_names_the_path(self, tmp_path: Path) -> None:
         """The report has it already; equal reasons are counted together."""
@@ -159,6 +182,7 @@ class TestMetadata:
             (1_700_000_000_123_456_789, "1700000000.123456789"),
             (1_700_000_000_000_000_100, "1700000000.000000100"),
             (2**32 * 1_000_000_000 + 5, "4294967296.000000005"),
+            (9_300_000_000 * 1_000_000_000 + 5, "9300000000.000000005"),  # beyond 63 bits
         ],
     )
     def test_mtime_is_seconds_and_nine_digits(self, path: Path, mtime_ns: int, text: str) -> None:
@@ -217,9 +241,94 @@ class TestRead:
     def test_a_disk_that_fails_is_the_failure_of_the_file(
         self, monkeypatch: pytest.MonkeyPatch, source: Source
     ) -> None:
-        monkeypatch.setattr(os, "pread", failing(errno.EIO))
-        with pytest.raises(Rejected, match="^cannot be read: Input/output error$"):
+        monkeypatch.setattr(os, "pread", failing(errno.EBADMSG))
+        with pytest.raises(Rejected, match="^cannot be read: Bad message$"):
             source.read(0, 1)
+
+    def test_a_network_volume_that_is_gone_for_the_moment_is_tried_again(
+        self, monkeypatch: pytest.MonkeyPatch, source: Source
+    ) -> None:
+        monkeypatch.setattr(os, "pread", failing(errno.EIO))
+        with pytest.raises(Busy, match="^cannot be read now: Input/output error$"):
+            source.read(0, 1)
+
+    def test_content_past_the_end_means_that_the_file_grew(
+        self, path: Path, source: Source
+    ) -> None:
+        grow(path)
+        with pytest.raises(SourceChanged, match="^grew while it was read$"):
+            source.read(5, 5)
+
+    def test_a_part_before_the_end_does_not_care(self, path: Path, source: Source) -> None:
+        grow(path)
+        assert source.read(0, 5) == CONTENT[:5]
+
+    def test_an_empty_file_that_is_written_to_grew(self, tmp_path: Path) -> None:
+        (tmp_path / "empty").touch()
+        with Source(str(tmp_path / "empty")) as source:
+            grow(tmp_path / "empty")
+            with pytest.raises(SourceChanged, match="^grew while it was read$"):
+                source.read(0, 0)
+
+    def test_a_file_that_hides_its_size_is_refused_instead_of_stored_empty(self) -> None:
+        with Source("/proc/version") as source:
+            assert source.size == 0
+            with pytest.raises(Rejected, match="^has content, but reports a size of 0"):
+                source.read(0, 0)
+
+
+class TestLoad:
+    def test_a_loaded_file_is_read_from_memory(self, path: Path) -> None:
+        with loaded(str(path)) as source:
+            path.unlink()
+            assert source.read(0, source.size) == CONTENT
+            assert source.read(3, 4) == CONTENT[3:7]
+            assert [bytes(block) for block in source.blocks(0, 10)] == [CONTENT]
+            assert [bytes(block) for block in source.blocks(2, 5)] == [CONTENT[2:7]]
+            source.check_unchanged()
+
+    def test_a_loaded_file_is_closed(self, path: Path) -> None:
+        before = descriptors()
+        with loaded(str(path)):
+            assert descriptors() == before
+
+    def test_who_reads_a_loaded_file_by_its_path_can_look_at_it(self, path: Path) -> None:
+        """A driver of libcloud does."""
+        with loaded(str(path)) as source:
+            source.check_path()
+            grow(path)
+            with pytest.raises(SourceChanged):
+                source.check_path()
+
+    @pytest.mark.parametrize("size", [0, 1, BLOCK_SIZE])
+    def test_a_file_of_a_block_is_loaded(self, path: Path, size: int) -> None:
+        content = os.urandom(size)
+        path.write_bytes(content)
+        with loaded(str(path)) as source:
+            path.unlink()
+            assert source.read(0, size) == content
+            assert b"".join(source.blocks(0, size)) == content
+
+    def test_a_larger_file_stays_on_the_disk(self, path: Path) -> None:
+        path.write_bytes(bytes(BLOCK_SIZE + 1))
+        with loaded(str(path)) as source:
+            os.truncate(path, 0)
+            with pytest.raises(SourceChanged):
+                source.read(0, 1)
+
+    def test_what_is_loaded_is_one_version(self, path: Path) -> None:
+        """Two writes may have met the read, and the second has set the time back."""
+        source = Source(str(path))
+        path.write_bytes(bytes(len(CONTENT)))
+        os.utime(path, ns=(source.mtime_ns, source.mtime_ns))
+        with source, pytest.raises(SourceChanged, match="^changed while it was read$"):
+            source.load()
+
+    def test_a_file_that_cannot_be_loaded_is_not_left_open(self) -> None:
+        before = descriptors()
+        with pytest.raises(Rejected):
+            loaded("/proc/version")
+        assert descriptors() == before
 
 
 class TestBlocks:
@@ -283,9 +392,23 @@ class TestBlocks:
     def test_a_disk_that_fails_is_the_failure_of_the_file(
         self, monkeypatch: pytest.MonkeyPatch, large: Source
     ) -> None:
-        monkeypatch.setattr(os, "preadv", failing(errno.EIO))
-        with pytest.raises(Rejected, match="^cannot be read: Input/output error$"):
+        monkeypatch.setattr(os, "preadv", failing(errno.EBADMSG))
+        with pytest.raises(Rejected, match="^cannot be read: Bad message$"):
             next(large.blocks(0, 1))
+
+    def test_content_past_the_end_means_that_the_file_grew(
+        self, tmp_path: Path, large: Source
+    ) -> None:
+        grow(tmp_path / "large")
+        with pytest.raises(SourceChanged, match="^grew while it was read$"):
+            list(large.blocks(0, large.size))
+
+    def test_a_file_that_hides_its_size_is_refused_instead_of_stored_empty(self) -> None:
+        with (
+            Source("/proc/version") as source,
+            pytest.raises(Rejected, match="^has content, but reports a size of 0"),
+        ):
+            list(source.blocks(0, 0))
 
 
 class TestChange:
@@ -298,12 +421,11 @@ class TestChange:
         source.check_unchanged()
 
     def test_a_file_that_was_only_read_is_unchanged(self, path: Path, source: Source) -> None:
-        os.utime(path, ns=(0, source.mtime_ns))
+        path.read_bytes()
         source.check_unchanged()
 
     def test_a_file_that_grew_changed(self, path: Path, source: Source) -> None:
-        with path.open("ab") as file:
-            file.write(b"x")
+        grow(path)
         self.refused(source, "changed")
 
     def test_a_file_that_shrank_changed(self, path: Path, source: Source) -> None:
@@ -321,6 +443,25 @@ class TestChange:
         """Its bytes may be others; whoever wrote the same ones costs one more attempt."""
         os.utime(path, ns=(0, source.mtime_ns + 1))
         self.refused(source, "changed")
+
+    def test_a_file_that_was_written_to_changed_even_with_its_old_time(
+        self, path: Path, source: Source
+    ) -> None:
+        path.write_bytes(bytes(len(CONTENT)))
+        os.utime(path, ns=(source.mtime_ns, source.mtime_ns))
+        self.refused(source, "changed")
+
+    def test_a_file_of_another_mode_changed(self, path: Path, source: Source) -> None:
+        """The mode is stored with it."""
+        path.chmod(0o400)
+        self.refused(source, "changed")
+
+    def test_a_volume_that_is_gone_for_the_moment_is_no_change(
+        self, monkeypatch: pytest.MonkeyPatch, source: Source
+    ) -> None:
+        monkeypatch.setattr(os, "stat", failing(errno.EIO))
+        with pytest.raises(Busy):
+            source.check_unchanged()
 
     def test_a_file_with_another_in_its_place_was_replaced(
         self, path: Path, source: Source
