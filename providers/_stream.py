@@ -195,6 +195,7 @@ class Stream:
         waiting = self._readable.active or self._ready.active
         if self._idle.look(self._sent - self.queued(), self._received, waiting):
             self._traffic.moved_at = monotonic()
+            self._traffic.progress += 1
         if self._idle.reached:
             user.throw(NoProgress)
 
