@@ -14,6 +14,9 @@ from providers.base import CloudSettings
 
 from .errors import UsageError
 
+MOST_SECONDS = 1_000_000
+"""Twelve days: poll(2) can wait for 24 at most."""
+
 Parser = Callable[[str], Any]
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _TRUE = {"1", "true", "yes", "on"}
@@ -41,8 +44,8 @@ def seconds(text: str) -> float:
         number = float(text)
     except ValueError:
         raise UsageError(f"{text!r} is not a number of seconds") from None
-    if not 0 < number < float("inf"):
-        raise UsageError(f"{text} seconds make no sense: give more than 0")
+    if not 0 < number <= MOST_SECONDS:
+        raise UsageError(f"{text} seconds make no sense: give more than 0, {MOST_SECONDS} at most")
     return number
 
 
@@ -164,6 +167,15 @@ class Settings:
         env=("AWS_REGION", "AWS_DEFAULT_REGION"),
         metavar="NAME",
         shown="the profile's, or us-east-1",
+    )
+    addressing: str = option(
+        "auto",
+        "where an s3 service finds the bucket: path, virtual (in the host name), or auto: in the "
+        "host name on AWS where the bucket's name allows it",
+        flag="--addressing",
+        env=("UPLOADER_ADDRESSING",),
+        parse=one_of("auto", "path", "virtual"),
+        metavar="STYLE",
     )
     profile: str | None = option(
         None,
@@ -344,6 +356,7 @@ class Settings:
             timeout=self.timeout,
             checksum=self.checksum,
             unsigned_payload=self.unsigned_payload,
+            addressing=self.addressing,
         )
 
 

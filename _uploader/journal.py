@@ -25,7 +25,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from .errors import RunError
@@ -64,7 +64,7 @@ class Journal:
         self.path = path
         self._lock = _locked(path)
         with ExitStack() as undo:
-            undo.callback(os.close, self._lock)
+            undo.callback(_unlock, path, self._lock)
             with self._telling():
                 self._database = _connect(path)
                 undo.callback(self._database.close)
@@ -140,16 +140,15 @@ class Journal:
 
     def close(self, *, complete: bool) -> None:
         """Ends the run; ``complete`` means that everything was uploaded: nothing to go on with, so
-        the journal and its lock are removed."""
+        the journal is removed."""
         try:
             with self._telling(), closing(self._database):
                 self._database.commit()
             if complete and self._is_in_place():
                 with self._telling():
                     self.path.unlink()
-                    os.unlink(_lock_path(self.path))
         finally:
-            os.close(self._lock)
+            _unlock(self.path, self._lock)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -159,7 +158,8 @@ class Journal:
             # What is wrong with the file itself (no database, malformed) comes as this very class.
             damaged = type(error) is sqlite3.DatabaseError
             hint = " (damaged: without the file the next run begins anew)" if damaged else ""
-            raise RunError(f"the journal {self.path} cannot be used: {error}{hint}") from None
+            text = getattr(error, "strerror", None) or error
+            raise RunError(f"the journal {self.path} cannot be used: {text}{hint}") from None
 
     def _check(self, source: str, destination: str, restart: bool) -> float | None:
         """Whether the file is a journal of this run; returns when that began, None if new."""
@@ -322,6 +322,13 @@ def _locked(path: Path) -> int:
                 raise RunError(f"another run is using the journal {path}") from None
             raise _no_place(path, "locked", error) from None
         os.close(lock)
+
+
+def _unlock(path: Path, lock: int) -> None:
+    """Removes the lock file before anybody else can lock it."""
+    with suppress(OSError):
+        os.unlink(_lock_path(path))
+    os.close(lock)
 
 
 def _no_place(path: Path, action: str, error: OSError) -> RunError:

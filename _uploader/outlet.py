@@ -23,6 +23,9 @@ PIECE = 4096
 """The same while the end is waited for: few, so that a slow reader is not taken for none."""
 PATIENCE = 5.0
 """Seconds that the end of a stream is waited for while nothing of it is read."""
+HURRY = 1.0
+"""Seconds that it is waited for at most, read or not, when somebody is in a hurry: enough for a
+reader that is well."""
 _LOOK = 0.05
 """Seconds between two looks at what may cut the waiting short."""
 _RECOVERY = 0.01
@@ -65,7 +68,7 @@ class Outlet:
         beside: Outlet | None = None,
     ) -> None:
         """``gap`` makes the line that stands for so many dropped ones.  ``lossless``: a line waits
-        for its room.  ``hurried`` says that nothing may be waited for any more.  What goes to the
+        for its room.  ``hurried`` says that nothing may be waited for any longer.  What goes to the
         same file as ``beside`` keeps its order with it."""
         self._stream = stream
         self.encoding = getattr(stream, "encoding", None) or "utf-8"
@@ -86,7 +89,7 @@ class Outlet:
     def line(self, text: str, *, keep: bool = False) -> None:
         """``keep``: it is never dropped."""
         if self._lossless:
-            self._sink.wait(PENDING_BYTES - 1, None, self._hurried)
+            self._sink.wait_for_room(self._hurried)
         self._sink.put(self._encoded(text + "\n"), keep)
 
     def write(self, text: str) -> None:
@@ -96,8 +99,8 @@ class Outlet:
         """What is written is on its way."""
 
     def close(self) -> None:
-        """Waits until all is written, unless nobody reads or it is ``hurried``."""
-        self._sink.wait(0, PATIENCE, self._hurried)
+        """Waits until all is written, unless nobody reads; not for long when ``hurried``."""
+        self._sink.wait_for_end(self._hurried)
 
     def columns(self) -> int:
         """Width of the terminal; 80 where it is not known, as on a serial line."""
@@ -129,7 +132,10 @@ class _Memory:
         except OSError:
             self._broken = True
 
-    def wait(self, most: int, patience: float | None, hurried: Callable[[], bool]) -> None:
+    def wait_for_room(self, hurried: Callable[[], bool]) -> None:
+        """There always is."""
+
+    def wait_for_end(self, hurried: Callable[[], bool]) -> None:
         """Nothing is ever pending."""
 
 
@@ -146,6 +152,7 @@ class _Writer:
         self._dropped = 0
         self._thread: threading.Thread | None = None
         self._broken = False
+        self._stuck = False
         self._piece = BURST
         self.pending = 0
         """Bytes not yet written."""
@@ -162,17 +169,29 @@ class _Writer:
             else:
                 self._dropped += data.count(b"\n")
 
-    def wait(self, most: int, patience: float | None, hurried: Callable[[], bool]) -> None:
-        """Returns when at most ``most`` bytes are pending, when nothing was written for
-        ``patience`` seconds, or when ``hurried`` says so.  Signals are handled meanwhile."""
-        looks = 0.0
+    def wait_for_room(self, hurried: Callable[[], bool]) -> None:
+        """Returns when nothing more would be dropped, or when ``hurried`` says so."""
         with self._changed:
-            self._piece = BURST if patience is None else PIECE
+            while self.pending >= PENDING_BYTES and not hurried():
+                self._changed.wait(_LOOK)
+
+    def wait_for_end(self, hurried: Callable[[], bool]) -> None:
+        """Returns when nothing is pending, when nothing was written for ``PATIENCE`` seconds, for
+        the first time or since the last, or ``HURRY`` seconds after ``hurried`` said so.  Signals
+        are handled meanwhile."""
+        began = moved = time.monotonic()
+        with self._changed:
+            self._piece = PIECE
             pending = self.pending
-            while self.pending > most and not hurried():
-                if self._changed.wait(_LOOK) or self.pending != pending:
-                    pending, looks = self.pending, 0.0
-                elif patience is not None and (looks := looks + _LOOK) >= patience:
+            while self.pending and not self._stuck:
+                self._changed.wait(_LOOK)
+                now = time.monotonic()
+                if self.pending != pending:
+                    pending, moved = self.pending, now
+                self._stuck = now - moved >= PATIENCE
+                if not hurried():
+                    began = now
+                elif now - began >= HURRY:
                     return
 
     def _append(self, data: bytes) -> None:
@@ -221,6 +240,7 @@ class _Writer:
             rest = rest[written:]
             with self._changed:
                 self.pending -= written
+                self._stuck = False
                 if not self.pending:
                     self._tell_gap()
                 self._changed.notify_all()

@@ -378,6 +378,8 @@ class _People(Display):
 class Terminal(_People):
     """A bar that stays at the bottom of the terminal."""
 
+    _unended = ""
+
     def start(self) -> None:
         from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
 
@@ -392,8 +394,10 @@ class Terminal(_People):
         )
 
     def echo(self, text: str) -> None:
-        self._bar.clear()
-        super().echo(text)
+        """Whole lines: the bar would wipe out the beginning of one."""
+        *lines, self._unended = (self._unended + text).split("\n")
+        for line in lines:
+            self._print(self._err, printable(line))
 
     def _show(self, counters: Counters) -> None:
         """Nothing while an older bar still waits: only the last one is worth seeing."""

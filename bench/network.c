@@ -4,7 +4,7 @@
 
    Commands are lines on stdin, each is answered by one line; the end of stdin ends the program:
 
-     counts          connections sent received resets resumed pause (see print_counts)
+     counts          connections sent received resets seconds resumed pause (see print_counts)
      forget          zeroes the counts, starts the dice anew, calls off an outage
      refuse S AFTER  for S seconds nobody listens, and all connections are reset
      silence S AFTER for S seconds nothing is accepted and nothing passes, either way
@@ -87,13 +87,18 @@ static enum outage planned, current;
 static double planned_seconds, planned_after, begins_at, ends_at;
 
 static long long accepted, sent, received, resets;
-static double returned_at, last_answer_at, resumed, pause_;
+static double first_sent_at, last_sent_at, returned_at, last_answer_at, resumed, pause_;
 
 static double monotonic(void)
 {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+static double earlier(double one, double other)
+{
+    return one < other ? one : other;
 }
 
 static void fail(const char *what)
@@ -299,6 +304,9 @@ static bool read_once(struct connection *connection, enum way way)
         received += done;
     } else {
         sent += done;
+        last_sent_at = now;
+        if (first_sent_at == 0)
+            first_sent_at = now;
         if (rate > 0) {
             if (link_free_at < now - BURST)
                 link_free_at = now - BURST;
@@ -335,14 +343,11 @@ static double read_round(void)
         if (!may_read(connection, UP))
             continue;
         if (rate > 0 && link_free_at > now) {
-            if (next > link_free_at) {
-                next = link_free_at;
-                turn = index; /* the first that had to wait begins the next round */
-            }
-            continue;
-        }
-        if (read_once(connection, UP))
+            next = earlier(next, link_free_at);
+        } else if (read_once(connection, UP)) {
             next = 0;
+            turn = index + 1;
+        }
     }
     return next;
 }
@@ -447,17 +452,18 @@ static void forget(void)
         end_outage();
     planned = NONE;
     accepted = sent = received = resets = 0;
-    returned_at = pause_ = 0;
+    first_sent_at = last_sent_at = returned_at = pause_ = 0;
     resumed = -1;
     srand48(seed);
 }
 
 /* Connections accepted; bytes that clients sent, and were sent; connections reset here; seconds
-   from the end of the last outage to the next byte of an answer (-1: none yet), and the longest
-   time without one since. */
+   from the first byte that clients sent to the last one; seconds from the end of the last outage to
+   the next byte of an answer (-1: none yet), and the longest time without one since. */
 static void print_counts(void)
 {
-    printf("%lld %lld %lld %lld %.6f %.6f\n", accepted, sent, received, resets, resumed, pause_);
+    printf("%lld %lld %lld %lld %.6f %.6f %.6f\n", accepted, sent, received, resets,
+           last_sent_at - first_sent_at, resumed, pause_);
 }
 
 static void obey(const char *line)
@@ -540,11 +546,6 @@ static void wait_until(double then)
     struct timespec timeout = {.tv_sec = (time_t)seconds};
     timeout.tv_nsec = (long)((seconds - (double)timeout.tv_sec) * 1e9);
     ppoll(&ready, 1, &timeout, NULL);
-}
-
-static double earlier(double one, double other)
-{
-    return one < other ? one : other;
 }
 
 int main(int count, char **arguments)

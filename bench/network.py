@@ -32,6 +32,8 @@ class Traffic(NamedTuple):
     received: int
     resets: int
     """Connections that the network reset, those of an outage included."""
+    seconds: float
+    """From the first byte that clients sent to the last one."""
     resumed: float | None
     """Seconds from the end of the last outage to the next answer; None when there was none."""
     pause: float
@@ -81,12 +83,11 @@ class Network(Server):
 
     def traffic(self) -> Traffic:
         """Return what has passed so far."""
-        *counts, resumed, pause = self._ask("counts").split()
-        connections, sent, received, resets = map(int, counts)
-        since = float(resumed)
-        return Traffic(
-            connections, sent, received, resets, None if since < 0 else since, float(pause)
-        )
+        words = self._ask("counts").split()
+        connections, sent, received, resets = map(int, words[:4])
+        seconds, resumed, pause = map(float, words[4:])
+        since = None if resumed < 0 else resumed
+        return Traffic(connections, sent, received, resets, seconds, since, pause)
 
     def forget(self) -> None:
         """Zero the counts, call off a planned outage, and let chance start anew."""

@@ -64,12 +64,9 @@ PHASES: Mapping[str, Mapping[str, str]] = {
     "providers/_dial.py": {"": "connect"},
     "providers/_sigv4.py": {"": "sign"},
     "providers/_aws.py": {"": "sign"},
-    "providers/s3.py": {
-        "": "request",
-        "sign": "sign",
-        "_describe": "checksum",
-        "_md5": "checksum",
-    },
+    "providers/_s3_body.py": {"": "checksum", "send_to": "send", "_send": "send"},
+    "providers/_s3_headers.py": {"": "request"},
+    "providers/s3.py": {"": "request", "sign": "sign"},
     "providers/_http.py": {"": "send", "_receive": "receive"},
     "providers/_response.py": {"": "receive"},
     "providers/_stream.py": {

@@ -31,7 +31,7 @@ COLUMNS = (
 ALL_METRICS = (*METRICS, "peak PSS MB")
 EXTRA_COLUMNS = (
     *("first PUT s", "example s"),
-    *("failed files", "exit code", "sent x", "link %", "resumed s", "pause s"),
+    *("failed files", "exit code", "sent x", "link %", "busy %", "resets", "resumed s", "pause s"),
 )
 """Shown where somebody has a target for them."""
 

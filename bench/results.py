@@ -35,6 +35,10 @@ class Run:
     """Bytes on the link for each byte of the files."""
     link: float | None = None
     """Share of the link's rate that became objects, over the whole run."""
+    busy: float | None = None
+    """Share of the rate that was sent, from the first byte to the last one."""
+    resets: int | None = None
+    """Connections that the network reset."""
     resumed: float | None = None
     """Seconds from the end of an outage to the next answer."""
     pause: float | None = None
@@ -97,6 +101,8 @@ METRICS: dict[str, Callable[[Run], float | None]] = {
     "exit code": lambda run: run.code,
     "sent x": lambda run: run.sent,
     "link %": lambda run: None if run.link is None else 100 * run.link,
+    "busy %": lambda run: None if run.busy is None else 100 * run.busy,
+    "resets": lambda run: run.resets,
     "resumed s": lambda run: run.resumed,
     "pause s": lambda run: run.pause,
 }

@@ -223,6 +223,10 @@ class Bench:
             code=usage.code,
             sent=traffic.sent / expected.bytes if traffic and expected.bytes else None,
             link=counted.bytes / link.rate / usage.wall if link else None,
+            busy=traffic.sent / link.rate / traffic.seconds
+            if traffic and link and traffic.seconds
+            else None,
+            resets=traffic.resets if traffic else None,
             resumed=traffic.resumed if traffic else None,
             pause=traffic.pause if traffic and traffic.resumed is not None else None,
         )

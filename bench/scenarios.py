@@ -46,6 +46,9 @@ class Link:
     """Seconds of round trip."""
     reset_share: float = 0.0
     """Share of the connections that are reset."""
+    seed: int = 102486
+    """With 0.1 % of 1,000 connections the sixth is reset, after 50 kB, and no other: also clients
+    that make few connections meet it."""
     outage: Outage | None = None
 
 
@@ -131,7 +134,8 @@ class Scenario:
                 contenders.append(replace(each, label=label, program=program))
                 targets += [
                     Ratio("wall s", each.label, label, at_most=1.03),
-                    Ratio("peak PSS MB", each.label, label, at_most=1.0),
+                    # The same program twice differs by up to 2 %.
+                    Ratio("peak PSS MB", each.label, label, at_most=1.02),
                 ]
         return replace(self, contenders=tuple(contenders), targets=tuple(targets))
 
@@ -272,6 +276,8 @@ def _wan(name: str, title: str, short: str, tree: Tree, obstore: tuple[int, ...]
         (
             *_NONE_FAILED,
             Limit("link %", "ours", at_least=95),
+            Limit("busy %", "ours"),
+            Limit("resets", "ours"),
             Ratio("MB/s", "ours", "s5cmd"),
             Ratio("MB/s", "ours", "obstore"),
         ),

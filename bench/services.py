@@ -205,6 +205,7 @@ def serving(
                     rate=link.rate,
                     latency=link.latency,
                     reset_share=link.reset_share,
+                    seed=link.seed,
                 )
                 cleanup.enter_context(network)
         except ServerError as error:

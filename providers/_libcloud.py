@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from libcloud.common.exceptions import BaseHTTPError, RateLimitReachedError
@@ -27,6 +27,7 @@ from libcloud.storage.types import (
 
 from ._conn_class import LibcloudConnection
 from ._http import Endpoint, Timeouts, tls_context
+from ._limit import within
 from .base import Cloud, CloudSettings, Metadata, ObjectInfo, Prepared, Session
 from .errors import Denied, Failure, Fatal, NotFound, Rejected, Throttled, Transient
 from .source import Source
@@ -127,10 +128,11 @@ class DriverSession(Session):
         metadata = {str(k).lower(): str(v) for k, v in found.meta_data.items()}
         return ObjectInfo(int(found.size), metadata, found.extra.get("content_type") or "")
 
-    def check(self) -> None:
+    def check(self, limit: float) -> None:
         """Asks for the container; a refusal is a sign of life."""
+        ask = partial(self.driver.get_container, self._container.name)
         try:
-            calling(lambda: self.driver.get_container(self._container.name))
+            within(limit, partial(calling, ask))
         except (Rejected, Fatal):
             return
 

@@ -13,6 +13,7 @@ from typing import ClassVar, NamedTuple
 
 from .errors import Rejected
 from .source import BLOCK_SIZE, Source
+from .traffic import Traffic
 
 MIB = 1024 * 1024
 
@@ -37,6 +38,9 @@ class CloudSettings(NamedTuple):
     unsigned_payload: bool = False
     """Over plain HTTP, too, the content is left out of the signature: it could be changed on the
     way."""
+    addressing: str = "auto"
+    """Where an S3 service finds the bucket: in the ``path``, in the host name (``virtual``), or
+    ``auto``: in the host name on AWS where the bucket's name allows it."""
 
 
 class PartRules(NamedTuple):
@@ -115,11 +119,12 @@ class Session(ABC):
         """Asks for an object; raises ``NotFound`` when there is none."""
 
     @abstractmethod
-    def check(self) -> None:
-        """Asks the service for a sign of life, by one cheap request.
+    def check(self, limit: float) -> None:
+        """Asks the service for a sign of life, by one cheap request of at most ``limit`` seconds.
 
         Returns when the service has answered that it can work, be it by a refusal; raises
-        ``Transient`` when it has not answered, or by an error of its own (5xx).
+        ``Transient`` when it has not answered, or by an error of its own (5xx) or asking for fewer
+        requests.
         """
 
     @abstractmethod
@@ -168,6 +173,10 @@ class Cloud(ABC):
 
     def __init__(self, settings: CloudSettings) -> None:
         self.settings = settings
+        self.traffic = Traffic()
+        """What the connections of all sessions move."""
+        self.notices: list[str] = []
+        """What the user should know of the service, a line each; whoever tells it takes it out."""
 
     @abstractmethod
     def open(self) -> Session:

@@ -222,7 +222,7 @@ class LocalSession(DriverSession):
         except Failure:
             raise NotFound(f"no object {key}") from None
 
-    def check(self) -> None:
+    def check(self, limit: float) -> None:
         """A disk is always there; what it refuses, it refuses at once."""
 
     def close(self) -> None:

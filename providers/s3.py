@@ -17,14 +17,15 @@ import re
 import time
 from calendar import timegm
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from functools import partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape
 
+import gevent
 from libcloud.common.aws import AWSDriver
 from libcloud.storage.base import Container, Object
 from libcloud.storage.drivers.s3 import (
@@ -38,7 +39,11 @@ from . import _aws
 from ._conn_class import LibcloudConnection
 from ._crc import CRCS, Crc, base64
 from ._http import Connection, Endpoint, Response, Sender, Timeouts, environment_proxy, tls_context
-from ._s3_answers import ServiceError, fields, found, parsed, rows
+from ._limit import within
+from ._s3_addressing import checked, locate
+from ._s3_answers import ServiceError, decoded, fields, found, key_of, parsed, root_of, rows
+from ._s3_body import Body, md5_of, proven_part
+from ._s3_headers import META, Pairs, header, metadata_headers, metadata_value
 from ._sigv4 import (
     EMPTY_SHA256,
     UNSIGNED_PAYLOAD,
@@ -70,12 +75,25 @@ from .errors import (
     StaleConnection,
     Transient,
 )
-from .source import BLOCK_SIZE, Source, guess_content_type
-
-Pairs = Sequence[tuple[str, str]]
+from .source import Source, guess_content_type
+from .traffic import Traffic
 
 USER_AGENT = "uploader"
 _HEX_MD5 = re.compile("[0-9a-f]{32}")
+_OURS = {
+    "authorization",
+    "connection",
+    "content-length",
+    "content-md5",
+    "expect",
+    "host",
+    "transfer-encoding",
+    "user-agent",
+    "x-amz-content-sha256",
+    "x-amz-date",
+    "x-amz-security-token",
+}
+"""Headers that a caller of libcloud's API cannot set."""
 
 
 class Service:
@@ -91,44 +109,68 @@ class Service:
         timeout: float = 60.0,
         checksum: str = "crc64nvme",
         unsigned_payload: bool = False,
-        renewable: bool = False,
+        refused: Callable[[str | None], None] | None = None,
+        addressing: str = "auto",
+        variant: _aws.Variant | None = None,
+        traffic: Traffic | None = None,
+        notices: list[str] | None = None,
     ) -> None:
         """``checksum`` is one of ``CRCS`` or ``md5``; ``unsigned_payload`` counts without TLS only;
-        ``renewable``: ``credentials`` gives others some time after they were refused as expired.
+        ``refused`` is told the token of credentials that the service refuses as expired;
+        ``addressing`` as in ``CloudSettings``; ``variant`` of AWS's endpoints, None: what the
+        environment says; ``notices`` gets lines for the user.
 
-        Raises ``Fatal`` when the endpoint is no URL or the CA file cannot be read.
+        Raises ``Fatal`` when there is no such endpoint or the CA file cannot be read.
         """
-        self._virtual_hosts = endpoint_url is None
-        self.endpoint = _endpoint(endpoint_url or f"https://s3.{region}.{_aws_domain(region)}")
+        variant = variant or _aws.Variant.of_environment()
+        self.is_aws = endpoint_url is None
+        """No endpoint was given: it is AWS's own."""
+        if endpoint_url is None:
+            endpoint_url, region = _aws.endpoint_of(region, variant)
+        elif any(variant):
+            raise Fatal("a FIPS or dual-stack endpoint is wanted of AWS, but another one is given")
+        self.endpoint = _endpoint(endpoint_url)
         self.region = region
         self.credentials = credentials
-        self.renewable = renewable
+        self.refused = refused
         self.timeouts = Timeouts(connect=min(10.0, timeout), idle=timeout)
         self.tls = _tls(ca_bundle) if self.endpoint.secure else None
         self.signs_payload = not unsigned_payload and not self.endpoint.secure
         """The content is part of the signature.  TLS protects it as well, and costs enough."""
+        self.traffic = Traffic() if traffic is None else traffic
+        self.notices = [] if notices is None else notices
+        self._addressing = addressing
         self._signer = Signer(region)
         self._clock_offset = 0.0
         self.crc = CRCS.get(checksum)
         """The checksum that proves the content; None: MD5 does."""
         self.echoes_checksum: bool | None = None if self.crc else False
         """The service answers with the checksum it was given; None before the first answer."""
+        self.knows_checksum = False
+        """It has done so once."""
         self.wants_content_md5 = self.crc is None
         """The service's ETags are no MD5s, so only a Content-MD5 proves what arrived."""
+        self.was_missing: set[str] = set()
+        """Buckets that were not there when they were first looked for."""
 
     def address(self, bucket: str) -> tuple[Endpoint, str]:
-        """Where a bucket is: the endpoint to connect to and the path before the key.
-
-        AWS wants the bucket in the host name, but a dot in it would not match the certificate.
-        Of other services only the path style is sure to be understood.
-        """
-        if self._virtual_hosts and "." not in bucket:
-            return self.endpoint._replace(host=f"{bucket}.{self.endpoint.host}"), "/"
-        return self.endpoint, f"/{quote_path(bucket)}/"
+        """Where a bucket is: the endpoint to connect to and the path before the key.  Raises
+        ``Fatal`` when there can be no such bucket."""
+        return locate(self.endpoint, bucket, self._addressing, self.is_aws)
 
     def connection(self, endpoint: Endpoint) -> Connection:
         """A connection, opened by its first request."""
-        return Connection(endpoint, self.timeouts, self.tls, environment_proxy(endpoint))
+        proxy = environment_proxy(endpoint)
+        return Connection(endpoint, self.timeouts, self.tls, proxy, traffic=self.traffic)
+
+    def prove_by_md5(self) -> None:
+        """The service refuses the checksum: from now on it is asked without."""
+        if self.crc:
+            self.notices.append(
+                f"the service does not know {self.crc.header}: content is proven by MD5 instead"
+            )
+        self.crc = None
+        self.echoes_checksum = False
 
     def sign(
         self, method: str, host: str, path: str, query: str, headers: Pairs, payload_hash: str
@@ -165,79 +207,16 @@ class Service:
         return abs(theirs - timegm(time.strptime(signed_date, "%Y%m%dT%H%M%SZ"))) > 60
 
 
-class _Body(NamedTuple):
-    """Bytes of a file ready to be sent, described before the first of them goes out."""
-
-    content: bytes | Callable[[Sender], None]
-    size: int
-    checksum: int
-    payload_hash: str
-    md5: bytes | None
-    """Only when the service is known to need it."""
-
-
-def _describe(service: Service, source: Source, offset: int, length: int) -> _Body:
-    """Reads the bytes and takes their checksums.
-
-    Up to a block is kept in memory and read once.  More is read a second time while it is sent,
-    from the page cache: so no part, however large, takes more memory than a block.
-    """
-    crc, checksum = service.crc, 0
-    sha256 = hashlib.sha256() if service.signs_payload else None
-    md5 = hashlib.md5(usedforsecurity=False) if service.echoes_checksum is False else None
-    blocks = (
-        [source.read(offset, length)] if length <= BLOCK_SIZE else source.blocks(offset, length)
-    )
-    for block in blocks:
-        if crc:
-            checksum = crc.update(block, checksum)
-        if sha256:
-            sha256.update(block)
-        if md5:
-            md5.update(block)
-    source.check_unchanged()
-    if isinstance(blocks, list):
-        content: bytes | Callable[[Sender], None] = blocks[0]
-    else:
-        content = _Streamed(source, offset, length).send_to
-    payload_hash = sha256.hexdigest() if sha256 else UNSIGNED_PAYLOAD
-    return _Body(content, length, checksum, payload_hash, md5.digest() if md5 else None)
-
-
-class _Streamed(NamedTuple):
-    """A body that is read while it is sent.  The file is looked at once more before the last block
-    goes out, so that a service that checks nothing does not get a mixture of two versions."""
-
-    source: Source
-    offset: int
-    length: int
-
-    def send_to(self, sender: Sender) -> None:
-        """Sends the body; raises ``SourceChanged`` when the file is no longer what it was."""
-        last = min(BLOCK_SIZE, self.length)
-        self._send(sender, self.offset, self.length - last)
-        self.source.check_unchanged()
-        self._send(sender, self.offset + self.length - last, last)
-
-    def _send(self, sender: Sender, offset: int, length: int) -> None:
-        if sender.zero_copy:
-            try:
-                sender.sendfile(self.source.fd, offset, length)
-            except OSError as error:
-                raise Rejected(f"cannot be read: {error.strerror}") from None
-            return
-        for block in self.source.blocks(offset, length):
-            sender.write(block)
-
-
 class S3Connection(S3SignatureV4Connection):  # type: ignore[misc]
     """libcloud's side of a connection: our socket under it, our signature on it."""
 
     conn_class = LibcloudConnection
 
     def morph_action_hook(self, action: str) -> str:
-        """The path as it is: libcloud would resolve ``//`` and ``..``, which are parts of keys."""
-        return action
+        """The path as it is, behind that of the endpoint: libcloud would resolve ``//`` and ``..``,
+        which are parts of keys."""
+        path: str = self.driver.service.endpoint.path
+        return path + action
 
     def add_default_params(self, params: dict[str, str]) -> dict[str, str]:
         """libcloud would add a version and the token to each query; S3 wants neither."""
@@ -267,8 +246,8 @@ class S3Connection(S3SignatureV4Connection):  # type: ignore[misc]
         path, _, query = self.action.partition("?")
         pairs = parse_qsl(query, keep_blank_values=True)
         pairs += [(name, str(value)) for name, value in params.items()]
-        amz = [(k.lower(), str(v)) for k, v in headers.items() if k.lower().startswith("x-amz-")]
         host = headers.pop("Host")
+        amz = [_given(k, v) for k, v in headers.items() if k.lower().startswith("x-amz-")]
         service: Service = self.driver.service
         signed = service.sign(self.method, host, path, canonical_query(pairs), amz, payload_hash)
         others = {k: v for k, v in headers.items() if not k.lower().startswith("x-amz-")}
@@ -294,6 +273,27 @@ class _RawResponse(_FailingResponse, S3RawResponse):  # type: ignore[misc]
 
 S3Connection.responseCls = _Response
 S3Connection.rawResponseCls = _RawResponse
+
+
+class S3Request(NamedTuple):
+    """One request about a bucket or an object in it."""
+
+    method: str
+    bucket: str
+    key: str = ""
+    query: Pairs = ()
+    headers: Pairs = ()
+    """Lower-case names; all of them are signed."""
+    body: bytes | Callable[[Sender], None] = b""
+    size: int = 0
+    """Of the body, in bytes."""
+    payload_hash: str = EMPTY_SHA256
+
+    @property
+    def is_idempotent(self) -> bool:
+        """To be asked twice is the same as once.  Of all requests here only one is not: each call
+        begins another multipart upload."""
+        return self.method != "POST" or self.query[0][0] != "uploads"
 
 
 class _Place(NamedTuple):
@@ -332,47 +332,62 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
             token=credentials.token,
         )
 
-    def exchange(
-        self,
-        method: str,
-        bucket: str,
-        key: str = "",
-        query: Pairs = (),
-        headers: Pairs = (),
-        body: bytes | Callable[[Sender], None] = b"",
-        size: int = 0,
-        payload_hash: str = EMPTY_SHA256,
-    ) -> Response:
+    def exchange(self, request: S3Request) -> Response:
         """Sends one signed request and returns its answer, 2xx with no error inside.
 
-        ``headers`` have lower-case names; all of them are signed.  ``size`` is the body's length.
         Raises the ``Failure`` that any other answer, or none, stands for.
         """
-        service = self.service
-        place = self._place_of(bucket)
-        base = place.path
+        response, signed = self._ask(request)
+        if _is_success(response):
+            return response
+        raise self._failure(ServiceError.of(response), response, signed)
+
+    def exchange_with_checksum(self, request: S3Request, checksum: Pairs) -> Response:
+        """The same with headers that a service may not know.
+
+        When it refuses the request for what may be their sake, it gets it at once without them,
+        and if that succeeds, all others as well.
+        """
+        if not checksum:
+            return self.exchange(request)
+        headers = [*request.headers, *checksum]
+        response, signed = self._ask(request._replace(headers=headers))
+        if _is_success(response):
+            return response
+        error = ServiceError.of(response)
+        if self.service.knows_checksum or not error.may_be_about_a_header:
+            raise self._failure(error, response, signed)
+        response = self.exchange(request)
+        self.service.prove_by_md5()
+        return response
+
+    def _ask(self, request: S3Request) -> tuple[Response, Pairs]:
+        """The answer to a request, whatever it is, and the headers that were signed."""
+        place = self._place_of(request.bucket)
+        base, key = place.path, request.key
         try:
             path = base + quote_path(key) if key else base.rstrip("/") or "/"
+            question = canonical_query(request.query)
         except UnicodeEncodeError:
             raise Rejected("the key is not valid UTF-8") from None
-        question = canonical_query(query)
-        signed = service.sign(method, place.host, path, question, headers, payload_hash)
+        method = request.method
+        signed = self.service.sign(
+            method, place.host, path, question, request.headers, request.payload_hash
+        )
         target = f"{path}?{question}" if question else path
         lines = "".join([f"{name}: {value}\r\n" for name, value in signed])
         head = (
             f"{method} {target} HTTP/1.1\r\n{lines}"
-            f"content-length: {size}\r\nuser-agent: {USER_AGENT}\r\n\r\n"
+            f"content-length: {request.size}\r\nuser-agent: {USER_AGENT}\r\n\r\n"
         ).encode()
-        ask = partial(place.connection.request, head, body, expects_body=method != "HEAD")
+        expects_body = method != "HEAD"
+        send = place.connection.request
         try:
-            response = ask()
+            return send(head, request.body, expects_body=expects_body), signed
         except StaleConnection:
-            response = ask()
-        # Complete may answer 200 and then fail; the element tells, as text in XML has no brackets.
-        # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
-        if 200 <= response.status < 300 and b"<Error>" not in response.body:
-            return response
-        raise self._failure(response, signed)
+            if not request.is_idempotent:
+                raise
+        return send(head, request.body, expects_body=expects_body), signed
 
     def close(self) -> None:
         """Closes the direct connection and libcloud's own, if they are open."""
@@ -390,34 +405,36 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
         Returns the ETag, without quotes, and the checksum, once the content is proven.
         """
         service = self.service
-        crc = service.crc
-        body = _describe(service, source, span.start, len(span))
+        body = Body.describe(
+            source,
+            span,
+            service.crc,
+            with_sha256=service.signs_payload,
+            with_md5=service.echoes_checksum is False,
+        )
+        request = S3Request(
+            "PUT", bucket, key, query, headers, body.content, body.size, body.payload_hash
+        )
         while True:
-            proof = [(crc.header, crc.text(body.checksum))] if crc else []
+            crc = service.crc
+            checksum = [(crc.header, crc.text(body.checksum))] if crc else []
             with_md5 = service.wants_content_md5
             if with_md5:
-                proof.append(("content-md5", base64(body.md5 or _md5(source, span))))
-            response = self.exchange(
-                "PUT",
-                bucket,
-                key,
-                query,
-                [*headers, *proof],
-                body.content,
-                body.size,
-                body.payload_hash,
-            )
+                md5 = body.md5 or md5_of(source, span)
+                request = request._replace(headers=[*headers, ("content-md5", base64(md5))])
+            response = self.exchange_with_checksum(request, checksum)
             etag = response.headers.get("etag", "").strip('"')
             if not etag:
                 raise Transient("the answer has no ETag: it is none of a service that stored")
             echo = response.headers.get(crc.header) if crc else None
             service.echoes_checksum = echo is not None
             if echo is not None:
-                if echo != proof[0][1]:
+                service.knows_checksum = True
+                if echo != checksum[0][1]:
                     raise Transient("the service stored other bytes: its checksum differs")
                 return etag, body.checksum
             if _is_md5(etag, response.headers):
-                if bytes.fromhex(etag) != (body.md5 or _md5(source, span)):
+                if bytes.fromhex(etag) != (body.md5 or md5_of(source, span)):
                     raise Transient("the service stored other bytes: its ETag is not their MD5")
                 return etag, body.checksum
             if with_md5:
@@ -437,13 +454,16 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
         """libcloud's call, on the direct path: one PUT, content proven whatever ``verify_hash``."""
         extra = extra or {}
         meta = {str(k).lower(): str(v) for k, v in (extra.get("meta_data") or {}).items()}
-        wanted = {k.lower(): str(v) for k, v in (headers or {}).items()}
+        wanted = dict(_given(name, value) for name, value in (headers or {}).items())
+        if ours := sorted(wanted.keys() & _OURS):
+            raise Rejected(f"the header {ours[0]} is not the caller's to set")
         if ex_storage_class:
             wanted.update(self._to_storage_class_headers(ex_storage_class))
         if extra.get("acl"):
-            wanted["x-amz-acl"] = extra["acl"]
-        kind = extra.get("content_type") or guess_content_type(object_name)
-        pairs = [*wanted.items(), *_object_headers(tuple(meta.items()), kind)]
+            wanted.update([header("x-amz-acl", str(extra["acl"]))])
+        kind = extra.get("content_type") or wanted.get("content-type")
+        wanted.update(_object_headers(tuple(meta.items()), kind or guess_content_type(object_name)))
+        pairs = tuple(wanted.items())
         with Source(file_path) as source:
             etag, _ = self.store(container.name, object_name, (), pairs, source, range(source.size))
             size = source.size
@@ -459,21 +479,17 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
             self._place = _Place(bucket, endpoint.authority, path, connection)
         return self._place
 
-    def _failure(self, response: Response, signed: Pairs) -> Failure:
-        error = ServiceError.parse(response.status, response.headers, response.body)
-        if 200 <= error.status < 300:
-            error = error._replace(status=500)
+    def _failure(self, error: ServiceError, response: Response, signed: Pairs) -> Failure:
         if error.code == "RequestTimeTooSkewed" and self.service.adopt_clock(
             response.headers.get("date"), dict(signed)["x-amz-date"]
         ):
             return Transient(f"{error.code}: trying again with the service's clock")
         if error.code in ("ExpiredToken", "TokenRefreshRequired"):
             used = dict(signed).get("x-amz-security-token")
+            if self.service.refused:
+                self.service.refused(used)
             if self.service.credentials().token != used:
                 return Transient(f"{error.code}: trying again with renewed credentials")
-            if self.service.renewable:
-                # botocore lets one greenlet ask for new ones, and gives the others the old.
-                return Transient(f"{error.code}: waiting for renewed credentials", after=1.0)
         return error.failure(self.service.region)
 
 
@@ -491,22 +507,25 @@ class S3Session(Session):
 
     def stat(self, key: str) -> ObjectInfo:
         """One HEAD.  https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html"""
-        headers = self.driver.exchange("HEAD", self._bucket, key).headers
-        prefix = "x-amz-meta-"
-        metadata = {k[len(prefix) :]: v for k, v in headers.items() if k.startswith(prefix)}
-        return ObjectInfo(
-            int(headers.get("content-length", 0)), metadata, headers.get("content-type", "")
-        )
+        headers = self._exchange("HEAD", key).headers
+        metadata = {k[len(META) :]: v for k, v in headers.items() if k.startswith(META)}
+        size = headers.get("content-length", "")
+        if not size.isdecimal():
+            raise Transient("the service does not tell the object's size")
+        return ObjectInfo(int(size), metadata, headers.get("content-type", ""))
 
     def begin(self, key: str, metadata: Metadata, content_type: str) -> str:
         """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html"""
         headers = _object_headers(metadata, content_type)
-        if crc := self.driver.service.crc:
-            headers += [
+        crc = self.driver.service.crc
+        checksum = []
+        if crc:
+            checksum = [
                 ("x-amz-checksum-algorithm", crc.name.upper()),
                 ("x-amz-checksum-type", "FULL_OBJECT"),
             ]
-        answer = self.driver.exchange("POST", self._bucket, key, [("uploads", "")], headers)
+        request = S3Request("POST", self._bucket, key, [("uploads", "")], headers)
+        answer = self.driver.exchange_with_checksum(request, checksum)
         upload_id = found(answer.body, "UploadId")
         if not upload_id:
             raise Transient("the service began a multipart upload without naming it")
@@ -539,86 +558,84 @@ class S3Session(Session):
                 ("x-amz-checksum-type", "FULL_OBJECT"),
                 ("x-amz-mp-object-size", str(sum(part.size for part in parts))),
             ]
-        payload_hash = hashlib.sha256(body).hexdigest()
-        query = [("uploadId", upload_id)]
         try:
-            answer = self.driver.exchange(
-                "POST",
-                self._bucket,
-                key,
-                query,
-                headers,
-                body,
-                len(body),
-                payload_hash,
-            )
+            answer = self._exchange("POST", key, [("uploadId", upload_id)], headers, body)
         except NotFound:
             if not self._is_there(key, parts):
                 raise
             return
+        page = parsed(answer.body)
+        made = {} if page is None else fields(page)
         # Ceph 16 leaves the ETag empty.
-        if not found(answer.body, "ETag") and not found(answer.body, "Key"):
+        if not made.get("ETag") and not made.get("Key"):
             raise Transient("the service answered without naming the object that it made")
-        echo = found(answer.body, crc.tag) if crc else None
+        echo = made.get(crc.tag) if crc else None
         if echo and echo != checksum:
             raise Corrupted("the service put other bytes together: its checksum differs")
 
     def abort(self, key: str, upload_id: str) -> None:
         """https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html"""
         try:
-            self.driver.exchange("DELETE", self._bucket, key, [("uploadId", upload_id)])
+            self._exchange("DELETE", key, [("uploadId", upload_id)])
         except NotFound:
             return
 
     def uploads(self, prefix: str) -> Iterator[UploadInfo]:
         """https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html"""
-        query = [("uploads", "")]
+        query = [("uploads", ""), ("encoding-type", "url")]
         if prefix:
             query.append(("prefix", prefix))
         for page in self._pages(
             "", query, {"KeyMarker": "key-marker", "UploadIdMarker": "upload-id-marker"}
         ):
             for row in rows(page, "Upload"):
-                begun = datetime.fromisoformat(row["Initiated"].replace("Z", "+00:00")).timestamp()
-                yield UploadInfo(row["Key"], row["UploadId"], begun)
+                begun = _epoch(row.get("Initiated", ""))
+                # What is not said to be ours, and when it was begun, is left alone.
+                if begun is not None and row.get("Key") and row.get("UploadId"):
+                    yield UploadInfo(key_of(page, row, prefix), row["UploadId"], begun)
 
     def stored_parts(self, key: str, upload_id: str, source: Source, part_size: int) -> list[Part]:
         """https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html"""
-        parts = []
+        parts = {}
         for page in self._pages(
             key, [("uploadId", upload_id)], {"PartNumberMarker": "part-number-marker"}
         ):
             for row in rows(page, "Part"):
-                part = _verified(row, source, part_size, self.driver.service.crc)
+                part = proven_part(row, source, part_size, self.driver.service.crc)
                 if part:
-                    parts.append(part)
-        return parts
+                    parts[part.number] = part
+                gevent.sleep(0)
+        return list(parts.values())
 
     def _pages(
         self, key: str, query: list[tuple[str, str]], markers: Mapping[str, str]
     ) -> Iterator[Element]:
         """The answers to a listing; ``markers`` name where each says that the next begins."""
-        marked: list[tuple[str, str]] = []
+        marked: tuple[tuple[str, str], ...] = ()
+        seen = {marked}
         while True:
-            answer = self.driver.exchange("GET", self._bucket, key, [*query, *marked])
+            answer = self._exchange("GET", key, [*query, *marked])
             page = parsed(answer.body)
             if page is None:
                 raise Transient("the service answered with a listing that is no XML")
             yield page
             told = fields(page)
-            following = [(name, told.get(f"Next{tag}", "")) for tag, name in markers.items()]
-            if told.get("IsTruncated") != "true" or following == marked:
+            following = {name: told.get(f"Next{tag}", "") for tag, name in markers.items()}
+            if "key-marker" in following:
+                following["key-marker"] = decoded(page, following["key-marker"])
+            marked = tuple(following.items())
+            if told.get("IsTruncated") != "true" or marked in seen:
                 return
-            marked = following
+            seen.add(marked)
 
     def close(self) -> None:
         """Closes the driver's connections."""
         self.driver.close()
 
-    def check(self) -> None:
+    def check(self, limit: float) -> None:
         """A HEAD of the bucket: a refusal is a sign of life."""
         try:
-            self.driver.exchange("HEAD", self._bucket)
+            within(limit, lambda: self._exchange("HEAD"))
         except (Rejected, Fatal):
             return
 
@@ -628,15 +645,20 @@ class S3Session(Session):
         A HEAD asks, since listing all buckets needs a permission that careful keys lack.
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html
         """
+        was_missing, note = self.driver.service.was_missing, ""
         try:
-            self.driver.exchange("HEAD", self._bucket)
+            self._exchange("HEAD")
         except NotFound:
             if not create:
                 raise Fatal(f"bucket {self._bucket} does not exist") from None
-            return self._create_bucket()
+            # The answer to its creation may be lost: it is new all the same.
+            was_missing.add(self._bucket)
+            note = self._create_bucket()
         except Rejected:
             self._ask_why()
-        return Prepared(False, "")
+        created = self._bucket in was_missing
+        was_missing.discard(self._bucket)
+        return Prepared(created, note)
 
     def _ask_why(self) -> None:
         """A refused HEAD has no body that says why; a refused listing has.
@@ -645,13 +667,13 @@ class S3Session(Session):
         """
         query = [("list-type", "2"), ("max-keys", "1")]
         try:
-            self.driver.exchange("GET", self._bucket, query=query)
+            self._exchange("GET", query=query)
         except Denied:
             return
         except Rejected as failure:
             raise Fatal(f"bucket {self._bucket} cannot be used: {failure}") from None
 
-    def _create_bucket(self) -> Prepared:
+    def _create_bucket(self) -> str:
         """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
 
         Without an ACL or policy a new bucket is its owner's alone.
@@ -663,26 +685,36 @@ class S3Session(Session):
                 f"<LocationConstraint>{escape(self.driver.ex_location_name)}</LocationConstraint>"
                 "</CreateBucketConfiguration>"
             ).encode()
-        payload_hash = hashlib.sha256(body).hexdigest()
         try:
-            self.driver.exchange(
-                "PUT", self._bucket, body=body, size=len(body), payload_hash=payload_hash
-            )
+            self._exchange("PUT", body=body)
         except Rejected as failure:
             if "BucketAlreadyOwnedByYou" in str(failure):
-                return Prepared(False, "")
+                return ""
             raise Fatal(f"bucket {self._bucket} cannot be created: {failure}") from None
-        return Prepared(True, f"created bucket {self._bucket}, private to its owner")
+        return f"created bucket {self._bucket}, private to its owner"
 
     def _is_there(self, key: str, parts: Sequence[Part]) -> bool:
-        """The object is the one that these parts make: its ETag is the MD5 of their MD5s."""
+        """The object is the one that these parts make: its ETag is the MD5 of their MD5s.
+
+        A service that refuses to say so (to a key that may only put objects) proves nothing.
+        """
         try:
-            headers = self.driver.exchange("HEAD", self._bucket, key).headers
+            headers = self._exchange("HEAD", key).headers
             digests = b"".join(bytes.fromhex(part.etag) for part in parts)
-        except (NotFound, ValueError):
+        except (Rejected, ValueError):
             return False
         expected = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
         return headers.get("etag", "").strip('"') == expected
+
+    def _exchange(
+        self, method: str, key: str = "", query: Pairs = (), headers: Pairs = (), body: bytes = b""
+    ) -> Response:
+        """A request about the bucket, its body signed."""
+        payload_hash = hashlib.sha256(body).hexdigest() if body else EMPTY_SHA256
+        request = S3Request(
+            method, self._bucket, key, query, headers, body, len(body), payload_hash
+        )
+        return self.driver.exchange(request)
 
 
 class S3Cloud(Cloud):
@@ -694,6 +726,7 @@ class S3Cloud(Cloud):
 
     def __init__(self, settings: CloudSettings) -> None:
         super().__init__(settings)
+        checked(settings.bucket)
         account = _aws.resolve(settings)
         self._service = Service(
             account.endpoint_url,
@@ -703,19 +736,30 @@ class S3Cloud(Cloud):
             timeout=settings.timeout,
             checksum=settings.checksum,
             unsigned_payload=settings.unsigned_payload,
-            renewable=account.renewable,
+            refused=account.refused,
+            addressing=settings.addressing,
+            variant=account.variant,
+            traffic=self.traffic,
+            notices=self.notices,
         )
+        self._service.address(settings.bucket)
 
     def open(self) -> S3Session:
         """A driver of its own for each session; the service's state is shared."""
         return S3Session(S3Driver(self._service), self.settings.bucket)
 
     def destination(self) -> str:
-        """The endpoint, the account by a hash of its access key, the region and the bucket."""
+        """The endpoint, the account by a hash of its access key, the region and the bucket.
+
+        AWS's buckets are known by their names alone, and temporary keys change: no account there.
+        """
         service = self._service
-        account = hashlib.sha256(service.credentials().access_key.encode()).hexdigest()[:16]
-        scheme = "https" if service.endpoint.secure else "http"
-        address = f"{scheme}://{service.endpoint.address}"
+        endpoint = service.endpoint
+        account = "aws"
+        if not service.is_aws:
+            account = hashlib.sha256(service.credentials().access_key.encode()).hexdigest()[:16]
+        scheme = "https" if endpoint.secure else "http"
+        address = f"{scheme}://{endpoint.address}{endpoint.path}"
         return f"s3 {address} {account} {service.region} {self.settings.bucket}"
 
     def prepare(self, create: bool) -> Prepared:
@@ -731,7 +775,38 @@ CLOUD = S3Cloud
 
 
 def _object_headers(metadata: Metadata, content_type: str) -> list[tuple[str, str]]:
-    return [("content-type", content_type), *[(f"x-amz-meta-{k}", v) for k, v in metadata]]
+    return [_content_type(content_type), *metadata_headers(metadata)]
+
+
+@lru_cache(maxsize=256)
+def _content_type(value: str) -> tuple[str, str]:
+    return header("content-type", value)
+
+
+def _given(name: str, value: object) -> tuple[str, str]:
+    """A header as a caller of libcloud's API gives it, fit to be signed and sent."""
+    text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    if name.lower().startswith(META):
+        text = metadata_value(name, text)
+    return header(name, text)
+
+
+def _is_success(response: Response) -> bool:
+    """Complete may answer 200 and then fail: what the answer is called tells.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
+    """
+    body = response.body
+    return 200 <= response.status < 300 and (not body or root_of(body) != "Error")
+
+
+def _epoch(text: str) -> float | None:
+    """Seconds since 1970 of a time in a listing; None when it is none."""
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return moment.replace(tzinfo=moment.tzinfo or timezone.utc).timestamp()
+    except (OverflowError, ValueError):
+        return None
 
 
 def _combined(parts: Sequence[Part], crc: Crc) -> int:
@@ -756,42 +831,11 @@ def _completion(parts: Sequence[Part], crc: Crc | None) -> bytes:
     ).encode()
 
 
-def _verified(
-    row: Mapping[str, str], source: Source, part_size: int, crc: Crc | None
-) -> Part | None:
-    """The stored part, when its bytes are proven to be those of the file."""
-    number = int(row["PartNumber"])
-    span = range(source.size)[(number - 1) * part_size : number * part_size]
-    etag = row["ETag"].strip('"')
-    if int(row["Size"]) != len(span) or not span:
-        return None
-    checksum, md5 = 0, hashlib.md5(usedforsecurity=False)
-    listed = row.get(crc.tag) if crc else None
-    for block in source.blocks(span.start, len(span)):
-        if crc:
-            checksum = crc.update(block, checksum)
-        if not listed:
-            md5.update(block)
-    proven = listed == crc.text(checksum) if crc and listed else etag == md5.hexdigest()
-    return Part(number, len(span), etag, checksum) if proven else None
-
-
 def _is_md5(etag: str, headers: Mapping[str, str]) -> bool:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html, under ETag."""
     encrypted = headers.get("x-amz-server-side-encryption", "AES256") != "AES256"
     own_key = "x-amz-server-side-encryption-customer-algorithm" in headers
     return bool(_HEX_MD5.fullmatch(etag)) and not encrypted and not own_key
-
-
-def _md5(source: Source, span: range) -> bytes:
-    digest = hashlib.md5(usedforsecurity=False)
-    for block in source.blocks(span.start, len(span)):
-        digest.update(block)
-    return digest.digest()
-
-
-def _aws_domain(region: str) -> str:
-    return "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
 
 
 def _endpoint(url: str) -> Endpoint:

@@ -43,6 +43,7 @@ ODD_KEYS = {
     "trailing slash": "a/",
     "dots": "a/../b/./c",
     "newline": "a\nb",
+    "control characters": "a\x01\x1f\x7fb",
     "not UTF-8": os.fsdecode(b"a\xffb"),
     "1024 bytes": ("ü" * 63 + "/") * 8 + "x" * 8,
     "1024 bytes in one step": "x" * 1024,
@@ -374,6 +375,16 @@ class ProviderSuite:
             place.put("key", b"content", session=session)
         assert tells_no_secret(caught.value, target)
 
+    def test_a_service_that_works_gives_a_sign_of_life(self, place: Place) -> None:
+        place.session.check(TIMEOUT)
+
+    def test_a_refusal_is_a_sign_of_life(
+        self, target: Target, store: Store, no_bucket: str
+    ) -> None:
+        variables = target.wrong_credentials
+        with closing(store.cloud(no_bucket, **variables).open()) as session:
+            session.check(TIMEOUT)
+
     # Sessions.
 
     def test_a_session_is_usable_after_a_failure(self, place: Place) -> None:
@@ -602,6 +613,18 @@ class PartsSuite:
         (found,) = place.session.uploads(place.key(""))
         assert found.begun == pytest.approx(time.time(), abs=60)
         upload.abort()
+
+    def test_an_upload_of_an_odd_key_is_found_again(self, place: Place) -> None:
+        """XML cannot hold its characters."""
+        upload = Upload(place, 100, "a\x01 +%2B\x1fü")
+        try:
+            upload.put(1)
+            assert [part.number for part in upload.stored_parts()] == [1]
+            (found,) = place.session.uploads(place.key("a"))
+            assert (found.key, found.upload_id) == (upload.key, upload.id)
+        finally:
+            upload.abort()
+            upload.source.close()
 
     def test_uploads_of_other_keys_are_not_listed(self, place: Place, upload: Upload) -> None:
         assert list(place.session.uploads(place.key("another"))) == []

@@ -37,8 +37,9 @@ A word is made of steps, joined by commas:
     rot                   one bit changes after the checks, and the answer is about what is stored
 
 Modes (``server.mode``): ``new`` checks and echoes x-amz-checksum-crc64nvme; ``old`` does not know
-it, its ETag is the MD5; ``kms`` does not know it either, and says that it encrypts.  Only in
-``old`` is the ETag an MD5, so that nobody relies on it elsewhere.  Content-MD5 is checked in all.
+it, its ETag is the MD5; ``refusing`` is ``old``, and refuses what it does not know; ``kms`` does
+not know it either, and says that it encrypts.  Only in ``old`` and ``refusing`` is the ETag an MD5,
+so that nobody relies on it elsewhere.  Content-MD5 is checked in all.
 """
 
 from __future__ import annotations
@@ -563,6 +564,8 @@ class FakeS3(S3Server):
         self, request: _Request, body: bytes, signed_by: tuple[str, str], *, rots: bool
     ) -> _Answer:
         kind = request.kind
+        if self.mode == "refusing" and any("checksum" in name for name in request.headers):
+            raise S3Error(400, "InvalidArgument", "Unsupported header received for this API call")
         if kind == "create_bucket":
             if request.bucket in self.buckets:
                 raise S3Error(409, "BucketAlreadyOwnedByYou")
@@ -622,7 +625,8 @@ class FakeS3(S3Server):
             body = _damaged(body)
             crc = crc64nvme(body)
         sha256 = hashlib.sha256(body).digest()
-        etag = base64.b64decode(_md5(body)).hex() if self.mode == "old" else sha256.hex()[:32]
+        old = self.mode in ("old", "refusing")
+        etag = base64.b64decode(_md5(body)).hex() if old else sha256.hex()[:32]
         headers = {"ETag": f'"{etag}"', **({CRC: _crc_text(crc)} if checks else {})}
         if self.mode == "kms":
             headers["x-amz-server-side-encryption"] = "aws:kms"

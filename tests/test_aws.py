@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from botocore.credentials import ReadOnlyCredentials
 
 from providers import _aws
+from providers._aws import Variant
 from providers._sigv4 import Credentials
 from providers.base import CloudSettings
-from providers.errors import Fatal
+from providers.errors import Fatal, Unreachable
 
 SECRET = "wJalrXUtnFEMI"
 PLAIN = CloudSettings("s3", "b")
@@ -67,6 +71,41 @@ def credential_process(*answers: dict[str, object] | str, status: int = 0) -> No
     )
     command = shlex.join([sys.executable, str(program)])
     write("config", f"[default]\ncredential_process = {command}\n")
+
+
+def asked() -> int:
+    """How often the program was asked for credentials."""
+    return len((Path("~/.aws").expanduser() / "asked").read_text())
+
+
+def in_minutes(minutes: float) -> str:
+    """A time as the program says it."""
+    return (datetime.now(timezone.utc) + timedelta(minutes=minutes)).isoformat()
+
+
+class Source:
+    """As botocore's refreshable credentials."""
+
+    def __init__(self) -> None:
+        self.seconds_left = 3600.0
+        self.next: str | None = None
+        """The next access key; None: a renewal fails."""
+        self.asked = 0
+        self.meanwhile: Callable[[], None] = lambda: None
+        self._frozen_credentials = ReadOnlyCredentials("first", SECRET, "token")
+
+    def refresh_needed(self, refresh_in: float = 900) -> bool:
+        return self.seconds_left < refresh_in
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        if self.refresh_needed():
+            self.asked += 1
+            self.meanwhile()
+            if self.next is None:
+                raise RuntimeError("nobody answers")
+            self._frozen_credentials = ReadOnlyCredentials(self.next, SECRET, "token")
+            self.seconds_left = 3600
+        return self._frozen_credentials
 
 
 def reason(settings: CloudSettings = PLAIN) -> str:
@@ -209,6 +248,60 @@ class TestProcess:
         )
         assert _aws.resolve(PLAIN).credentials().access_key == "AKIDNEXT"
 
+    def test_a_failed_renewal_is_silent_while_the_old_ones_are_valid(self) -> None:
+        """Eight minutes before the end botocore would raise."""
+        credential_process({**self.KEYS, "Expiration": in_minutes(8)}, "nonsense")
+        account = _aws.resolve(PLAIN)
+        for _ in range(3):
+            assert account.credentials().access_key == "AKIDPROC"
+
+    def test_a_renewal_that_fails_is_not_tried_again_with_each_request(self) -> None:
+        credential_process({**self.KEYS, "Expiration": in_minutes(12)}, "nonsense")
+        account = _aws.resolve(PLAIN)
+        for _ in range(10):
+            account.credentials()
+        # Once for the first ones, once for the next.
+        assert asked() == 2
+
+    def test_credentials_that_have_expired_and_cannot_be_renewed_are_an_outage(self) -> None:
+        source, now = Source(), 0.0
+        credentials = _aws._Temporary(source, lambda: now)
+        source.seconds_left, source.next = -1, None
+        for _ in range(3):
+            with pytest.raises(Unreachable, match="cannot be renewed: nobody"):
+                credentials()
+        assert source.asked == 1
+        source.next = "second"
+        now = _aws.RENEWAL_PAUSE
+        assert credentials().access_key == "second"
+
+    def test_credentials_that_the_service_refuses_are_renewed_at_once(self) -> None:
+        source = Source()
+        credentials = _aws._Temporary(source, lambda: 0.0)
+        source.seconds_left = 500
+        credentials()
+        source.next = "second"
+        credentials.refused("another token")
+        assert credentials().access_key == "first"
+        credentials.refused("token")
+        assert credentials().access_key == "second"
+
+    def test_credentials_that_the_service_refuses_and_nobody_renews_are_an_outage(self) -> None:
+        source = Source()
+        credentials = _aws._Temporary(source, lambda: 0.0)
+        credentials.refused("token")
+        with pytest.raises(Unreachable, match="the service refuses them as expired"):
+            credentials()
+
+    def test_others_go_on_with_valid_ones_while_one_asks_for_the_next(self) -> None:
+        source = Source()
+        credentials = _aws._Temporary(source, lambda: 0.0)
+        source.seconds_left, source.next = 500, "second"
+        source.meanwhile = lambda: seen.append(credentials().access_key)
+        seen: list[str] = []
+        assert credentials().access_key == "second"
+        assert seen == ["first"]
+
     def test_credentials_renewed_by_expired_ones_are_fatal(self) -> None:
         credential_process({**self.KEYS, "Expiration": "2000-01-01T00:00:00Z"})
         assert "cannot be renewed" in reason()
@@ -229,6 +322,89 @@ class TestProcess:
     def test_a_program_that_is_not_there_is_fatal(self) -> None:
         write("config", "[default]\ncredential_process = /no/such/program\n")
         reason()
+
+
+class TestEndpoints:
+    """By botocore's endpoint rules for S3."""
+
+    @pytest.mark.parametrize(
+        ("region", "variant", "url"),
+        [
+            ("us-east-1", Variant(), "https://s3.us-east-1.amazonaws.com"),
+            ("us-gov-west-1", Variant(), "https://s3.us-gov-west-1.amazonaws.com"),
+            ("cn-north-1", Variant(), "https://s3.cn-north-1.amazonaws.com.cn"),
+            ("us-iso-east-1", Variant(), "https://s3.us-iso-east-1.c2s.ic.gov"),
+            ("us-isob-east-1", Variant(), "https://s3.us-isob-east-1.sc2s.sgov.gov"),
+            ("eusc-de-east-1", Variant(), "https://s3.eusc-de-east-1.amazonaws.eu"),
+            ("us-east-2", Variant(fips=True), "https://s3-fips.us-east-2.amazonaws.com"),
+            (
+                "eu-west-1",
+                Variant(dualstack=True),
+                "https://s3.dualstack.eu-west-1.amazonaws.com",
+            ),
+            (
+                "us-gov-east-1",
+                Variant(fips=True, dualstack=True),
+                "https://s3-fips.dualstack.us-gov-east-1.amazonaws.com",
+            ),
+        ],
+    )
+    def test_a_region_has_its_endpoint(self, region: str, variant: Variant, url: str) -> None:
+        assert _aws.endpoint_of(region, variant) == (url, region)
+
+    def test_a_pseudo_region_signs_for_a_real_one(self) -> None:
+        assert _aws.endpoint_of("aws-global", Variant()) == (
+            "https://s3.amazonaws.com",
+            "us-east-1",
+        )
+
+    @pytest.mark.parametrize(
+        ("region", "variant"),
+        [("cn-north-1", Variant(fips=True)), ("a b", Variant()), ("a/b", Variant())],
+    )
+    def test_an_endpoint_that_there_is_not_is_fatal(self, region: str, variant: Variant) -> None:
+        with pytest.raises(Fatal, match=f"no such endpoint in region {region!r}"):
+            _aws.endpoint_of(region, variant)
+
+    def test_the_usual_region_needs_no_botocore(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "botocore.endpoint_provider", None)
+        _aws.endpoint_of("eu-central-1", Variant())
+
+    @pytest.mark.usefixtures("keys")
+    @pytest.mark.parametrize("config", [False, True], ids=["without", "with"])
+    @pytest.mark.parametrize("value", ["true", "True"])
+    def test_the_environment_may_ask_for_a_variant(
+        self, monkeypatch: pytest.MonkeyPatch, value: str, config: bool
+    ) -> None:
+        if config:
+            write("config", "[default]\n")
+        monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", value)
+        assert _aws.resolve(PLAIN).variant == Variant(fips=True)
+        monkeypatch.setenv("AWS_USE_DUALSTACK_ENDPOINT", value)
+        assert _aws.resolve(PLAIN).variant == Variant(fips=True, dualstack=True)
+
+    @pytest.mark.usefixtures("keys")
+    @pytest.mark.parametrize("config", [False, True], ids=["without", "with"])
+    def test_the_environment_may_ask_for_none(
+        self, monkeypatch: pytest.MonkeyPatch, config: bool
+    ) -> None:
+        if config:
+            write("config", "[default]\nuse_fips_endpoint = true\n")
+        monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "false")
+        assert _aws.resolve(PLAIN).variant == Variant()
+
+    @pytest.mark.parametrize(
+        ("line", "variant"),
+        [
+            ("use_fips_endpoint = true", Variant(fips=True)),
+            ("use_dualstack_endpoint = true", Variant(dualstack=True)),
+            ("s3 =\n  use_dualstack_endpoint = true", Variant(dualstack=True)),
+            ("", Variant()),
+        ],
+    )
+    def test_the_profile_may_ask_for_a_variant(self, line: str, variant: Variant) -> None:
+        both(more=line)
+        assert _aws.resolve(PLAIN).variant == variant
 
 
 class TestMissing:

@@ -441,6 +441,7 @@ DEFAULTS = {
     "--provider": "s3",
     "--endpoint-url": "AWS, or the profile's",
     "--region": "the profile's, or us-east-1",
+    "--addressing": "auto",
     "--profile": "AWS's own order: environment, AWS_PROFILE, default",
     "--ca-bundle": "the system's",
     "--processes": "the usable CPUs",
@@ -675,6 +676,20 @@ def test_command_whose_processes_all_get_a_signal_ends_what_is_in_flight(
         finished = running.finish()
     assert finished.code == 128 + signal.SIGTERM
     assert 300 <= finished.summary["uploaded"] == slow_sink.counts()["puts"] < 2000
+
+
+def test_command_on_a_terminal_that_was_stopped_goes_on_to_its_end(
+    slow_sink: Sink, data: Path
+) -> None:
+    """With Ctrl-S."""
+    small_files(data, 300)
+    slow_sink.reset()
+    options = arguments(data, slow_sink.http, "bucket", "--verbose", "--concurrency", 20)
+    with OnTerminal(*options, env=environment(**KEYS)) as running:
+        running.wait_until(lambda: slow_sink.counts()["puts"] >= 20)
+        running.type(b"\x13")
+        assert running.finish().code == 0
+    assert slow_sink.counts()["puts"] == 300
 
 
 def test_command_json_gives_its_summary_to_a_reader_that_begins_late(

@@ -34,6 +34,7 @@ def sample(row: Any) -> tuple[str, Any]:
         "SECONDS": ("7.5", 7.5),
         "SIZE": ("512M", "512M"),
         "KIND": ("md5", "md5"),
+        "STYLE": ("virtual", "virtual"),
     }
     return kinds.get(row.metadata["metavar"], ("text", "text"))
 
@@ -76,7 +77,7 @@ class TestParsers:
     def test_seconds(self, text: str, number: float) -> None:
         assert config.seconds(text) == number
 
-    @pytest.mark.parametrize("text", ["", "soon", "1s", "0", "-1", "inf", "nan"])
+    @pytest.mark.parametrize("text", ["", "soon", "1s", "0", "-1", "1e7", "inf", "nan"])
     def test_what_are_no_seconds_is_refused(self, text: str) -> None:
         with pytest.raises(UsageError, match="second"):
             config.seconds(text)
@@ -291,5 +292,7 @@ class TestSettings:
             profile="f",
             ca_bundle="c",
             timeout=1.5,
+            addressing="path",
         )
-        assert settings.cloud() == CloudSettings("p", "b", "http://e", "r", "f", "c", 1.5)
+        expected = CloudSettings("p", "b", "http://e", "r", "f", "c", 1.5, addressing="path")
+        assert settings.cloud() == expected

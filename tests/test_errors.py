@@ -178,9 +178,21 @@ class TestParse:
     def test_retry_after_is_read_as_seconds(self) -> None:
         assert parsed(503, retry_after="7").after == 7.0
 
-    @pytest.mark.parametrize("text", ["", "soon", "-1", "1.5", "Wed, 21 Oct 2026 07:28:00 GMT"])
+    @pytest.mark.parametrize("text", ["", "soon", "-1", "1.5", "Wed, 41 Oct 2026 07:28:00 GMT"])
     def test_another_retry_after_is_none(self, text: str) -> None:
         assert parsed(503, retry_after=text).after is None
+
+    @pytest.mark.parametrize(
+        ("date", "seconds"),
+        [("Wed, 21 Oct 2015 07:27:00 GMT", 60), ("Wed, 21 Oct 2015 07:29:00 GMT", 0), (None, 0)],
+    )
+    def test_a_date_is_compared_with_the_services_clock_or_ours(
+        self, date: str | None, seconds: float
+    ) -> None:
+        headers = {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}
+        if date:
+            headers["date"] = date
+        assert ServiceError.parse(503, headers, b"").after == seconds
 
     def test_the_region_is_read_from_the_header(self) -> None:
         assert parsed(301, x_amz_bucket_region="eu-west-1").region == "eu-west-1"

@@ -22,21 +22,28 @@ REPO = Path(__file__).resolve().parent.parent
 CLOUD = "<a cloud>"
 """Stands for every public file of providers/ that has no place of its own."""
 FLOORS: tuple[set[str], ...] = (
-    {"providers.errors"},
-    {"providers.source", "providers.traffic"},
+    {"providers.errors", "providers.traffic"},
+    {"providers.source"},
     {"providers.base", "providers.disk"},
     {
         "providers._crc",
         "providers._dial",
         "providers._endpoint",
         "providers._idle",
+        "providers._limit",
         "providers._response",
-        "providers._s3_answers",
+        "providers._s3_headers",
         "providers._sigv4",
     },
     {"providers._stream"},
     {"providers._http"},
-    {"providers._aws", "providers._conn_class"},
+    {
+        "providers._aws",
+        "providers._conn_class",
+        "providers._s3_addressing",
+        "providers._s3_answers",
+        "providers._s3_body",
+    },
     {"providers._libcloud"},
     {CLOUD},
     {"providers"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import itertools
 import os
 import re
 import subprocess
@@ -124,13 +125,38 @@ def test_the_end_of_a_stuck_stream_is_not_waited_for_for_ever(
     assert outlet.behind
 
 
-def test_nothing_is_waited_for_in_a_hurry(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stuck_file_is_waited_for_once(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once for each stream that leads to it."""
+    out = Outlet(pipe.stream)
+    filled(out)
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    out.close()
     monkeypatch.setattr(module, "PATIENCE", 1e9)
-    answers = iter([False, False, True])
+    Outlet(pipe.stream, beside=out).close()
+    assert out.behind
+
+
+def test_a_stuck_stream_is_not_waited_for_in_a_hurry(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 1e9)
+    monkeypatch.setattr(module, "HURRY", 0.1)
+    answers = itertools.chain([False, False], itertools.repeat(True))
     outlet = Outlet(pipe.stream, hurried=lambda: next(answers))
     filled(outlet)
     outlet.close()
     assert outlet.behind
+
+
+def test_a_stream_that_is_read_loses_nothing_in_a_hurry(pipe: Pipe) -> None:
+    outlet = Outlet(pipe.stream, hurried=lambda: True)
+    for number in range(5000):
+        outlet.line(f"{number}")
+    reader = threading.Thread(target=pipe.read_until, args=["4999"])
+    reader.start()
+    outlet.close()
+    assert not outlet.behind
+    reader.join(TIMEOUT)
 
 
 def test_where_nothing_may_be_lost_a_line_waits_for_its_room(pipe: Pipe) -> None:

@@ -582,6 +582,27 @@ def test_json_tells_an_outage(out: io.StringIO) -> None:
     assert events(out)[-1]["unreachable_seconds"] == 12.5
 
 
+def test_json_tells_what_was_dropped() -> None:
+    assert json.loads(dropped_event(3)) == {"event": "dropped", "lines": 3}
+
+
+def test_what_workers_write_controls_no_terminal(out: io.StringIO, err: FakeTerminal) -> None:
+    """It is told by all, on stderr."""
+    terminal = Terminal(Outlet(out), Outlet(err), verbose=False)
+    terminal.start()
+    displays = [
+        Lines(Outlet(out), Outlet(err), verbose=False),
+        Quiet(Outlet(err)),
+        JsonLines(Outlet(out), Outlet(err)),
+        terminal,
+    ]
+    for display in displays:
+        display.echo("one\ntwo \x9b2J\u202e")
+        display.echo("...\n")
+    assert out.getvalue() == ""
+    assert err.getvalue().replace("\r", "").count("one\ntwo \\x9b2J\\u202e...\n") == 4
+
+
 def test_json_ends_with_all_of_the_summary(out: io.StringIO) -> None:
     json_lines(out).finish(FAILED)
     rates = {"files_per_second": 1234 / 12.34, "bytes_per_second": 5_612_345_678 / 12.34}

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import ssl
 import time
 from base64 import b64encode
 from calendar import timegm
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from email.header import decode_header, make_header
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+import gevent
 import pytest
 import trustme
 from awscrt.checksums import combine_crc64nvme, crc64nvme
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
+from libcloud.storage.base import Container
 
+from providers._aws import Variant
 from providers._sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, Credentials
 from providers.base import CloudSettings, Part, Prepared
 from providers.errors import (
@@ -32,6 +38,7 @@ from providers.errors import (
     Rejected,
     Throttled,
     Transient,
+    Unreachable,
 )
 from providers.s3 import S3Cloud, S3Driver, S3Session, Service
 from providers.source import BLOCK_SIZE, Source
@@ -117,6 +124,12 @@ def talk(tmp_path: Path) -> Callable[..., Any]:
             yield Conversation(server, session, tmp_path)
 
     return open_conversation
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEYS.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEYS.secret_key)
 
 
 # The request, over the wire.
@@ -252,10 +265,17 @@ def test_one_connection_serves_all_requests_of_a_session(talk: Any) -> None:
 @pytest.mark.parametrize(
     ("region", "bucket", "authority", "path"),
     [
-        ("us-east-1", "b", "b.s3.us-east-1.amazonaws.com", "/"),
+        ("us-east-1", "bucket", "bucket.s3.us-east-1.amazonaws.com", "/"),
         ("eu-central-2", "a-b", "a-b.s3.eu-central-2.amazonaws.com", "/"),
+        ("us-east-1", "x" * 63, f"{'x' * 63}.s3.us-east-1.amazonaws.com", "/"),
+        ("us-east-1", "x" * 64, "s3.us-east-1.amazonaws.com", f"/{'x' * 64}/"),
         ("us-east-1", "with.dots", "s3.us-east-1.amazonaws.com", "/with.dots/"),
-        ("cn-north-1", "b", "b.s3.cn-north-1.amazonaws.com.cn", "/"),
+        ("us-east-1", "Capitals", "s3.us-east-1.amazonaws.com", "/Capitals/"),
+        ("us-east-1", "under_score", "s3.us-east-1.amazonaws.com", "/under_score/"),
+        ("us-east-1", "tenant:b", "s3.us-east-1.amazonaws.com", "/tenant%3Ab/"),
+        ("us-east-1", "-ab", "s3.us-east-1.amazonaws.com", "/-ab/"),
+        ("us-east-1", "b", "s3.us-east-1.amazonaws.com", "/b/"),
+        ("cn-north-1", "bucket", "bucket.s3.cn-north-1.amazonaws.com.cn", "/"),
     ],
 )
 def test_the_address_of_a_bucket_on_aws(
@@ -271,12 +291,105 @@ def test_the_address_of_a_bucket_elsewhere(url: str) -> None:
     assert (endpoint.authority, base) == (urlsplit(url).netloc, "/b/")
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:9000", "ftp://h", "http://h/path", "http://u:p@h"])
-def test_an_endpoint_that_is_no_url_is_fatal(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEYS.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEYS.secret_key)
+@pytest.mark.parametrize("url", ["127.0.0.1:9000", "ftp://h", "http://h/?q", "http://u:p@h"])
+def test_an_endpoint_that_is_no_url_is_fatal(keys: None, url: str) -> None:
     with pytest.raises(Fatal, match="--endpoint-url"):
         S3Cloud(CloudSettings("s3", BUCKET, url))
+
+
+def test_the_path_of_an_endpoint_goes_before_bucket_and_key_and_is_signed(tmp_path: Path) -> None:
+    with ScriptedServer(reply(), stored, reply()) as server:
+        service = Service(f"{server.endpoint}/storage/v1/s3/", "us-east-1", lambda: KEYS, timeout=5)
+        with closing(S3Session(S3Driver(service), BUCKET)) as session:
+            session.prepare_bucket(create=False)
+            Conversation(server, session, tmp_path).put(key="a b")
+            session.driver.get_container(BUCKET)
+    assert [request.target for request in server.requests] == [
+        "/storage/v1/s3/bucket",
+        "/storage/v1/s3/bucket/a%20b",
+        "/storage/v1/s3/bucket",
+    ]
+    assert all(is_signed_right(request, "http", KEYS) for request in server.requests)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("b/backups", "'b/backups' is no bucket's name: what follows the slash belongs in"),
+        ("arn:aws:s3:us-east-1:1:accesspoint/a", "an access point goes by its alias"),
+        ("", "is no bucket's name"),
+        ("..", "is no bucket's name"),
+        ("a b", "is no bucket's name"),
+        ("a\nb", "is no bucket's name"),
+        ("a\udcffb", "is no bucket's name"),
+    ],
+)
+@pytest.mark.parametrize("url", [None, "http://127.0.0.1:1"])
+def test_what_is_no_bucket_is_refused_before_any_request(
+    keys: None, name: str, reason: str, url: str | None
+) -> None:
+    with pytest.raises(Fatal) as caught:
+        S3Cloud(CloudSettings("s3", name, url))
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_operator_may_ask_for_either_style() -> None:
+    def address(url: str | None, style: str, bucket: str = "bucket") -> tuple[str, str]:
+        service = Service(url, "us-east-1", lambda: KEYS, addressing=style)
+        endpoint, base = service.address(bucket)
+        return endpoint.authority, base
+
+    assert address(None, "path") == ("s3.us-east-1.amazonaws.com", "/bucket/")
+    assert address("http://s3.example/p", "virtual") == ("bucket.s3.example", "/p/")
+    assert address("http://s3.example", "virtual", "a.b") == ("a.b.s3.example", "/")
+
+
+@pytest.mark.parametrize(
+    ("url", "bucket"),
+    [
+        (None, "under_score"),
+        (None, "Capitals"),
+        (None, "x" * 64),
+        (None, "-ab"),
+        (f"http://{'h.' * 120}example", "bucket"),
+        ("http://127.0.0.1:9000", "bucket"),
+        ("http://[::1]:9000", "bucket"),
+    ],
+)
+def test_a_host_name_that_cannot_be_is_refused(url: str | None, bucket: str) -> None:
+    service = Service(url, "us-east-1", lambda: KEYS, addressing="virtual")
+    with pytest.raises(Fatal, match="--addressing path"):
+        service.address(bucket)
+
+
+def test_another_endpoint_is_no_fips_endpoint() -> None:
+    with pytest.raises(Fatal, match="FIPS"):
+        Service("http://h", "us-east-1", lambda: KEYS, variant=Variant(fips=True))
+
+
+@pytest.mark.usefixtures("keys")
+def test_the_destination_on_aws_has_no_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bucket's name says where it is, and temporary keys change."""
+    first = S3Cloud(CloudSettings("s3", BUCKET, region="eu-west-1")).destination()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
+    assert S3Cloud(CloudSettings("s3", BUCKET, region="eu-west-1")).destination() == first
+    assert first == f"s3 https://s3.eu-west-1.amazonaws.com:443 aws eu-west-1 {BUCKET}"
+
+
+@pytest.mark.usefixtures("keys")
+def test_the_destination_elsewhere_tells_accounts_and_paths_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def destination(url: str) -> str:
+        return S3Cloud(CloudSettings("s3", BUCKET, url)).destination()
+
+    first = destination("http://h:1/a")
+    assert KEYS.access_key not in first
+    assert destination("http://h:1/a/") == first
+    assert destination("http://h:1/b") != first
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
+    assert destination("http://h:1/a") != first
 
 
 def test_missing_credentials_are_fatal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,6 +457,75 @@ def test_s3s_own_encryption_leaves_the_etag_an_md5(talk: Any) -> None:
         conversation.put()
 
 
+NOTICE = f"the service does not know {CHECKSUM}: content is proven by MD5 instead"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "InvalidArgument"),
+        (400, "InvalidRequest"),
+        (400, "NotImplemented"),
+        (501, "NotImplemented"),
+    ],
+)
+def test_a_service_that_refuses_the_checksum_is_asked_by_md5_from_then_on(
+    talk: Any, status: int, code: str
+) -> None:
+    refused = error(status, code, "Unsupported header 'x-amz-checksum-crc64nvme'")
+    with talk(refused, stored_without_echo, stored_without_echo) as conversation:
+        conversation.put()
+        conversation.put()
+        assert conversation.session.driver.service.notices == [NOTICE]
+    carried = [CHECKSUM in request.headers for request in conversation.requests]
+    assert carried == [True, False, False]
+    assert {request.body for request in conversation.requests} == {CONTENT}
+
+
+def test_a_part_that_is_refused_for_its_checksum_goes_without(talk: Any) -> None:
+    with talk(error(400, "InvalidArgument"), stored_without_echo, COMPLETED) as conversation:
+        part = conversation.put_part(1, bytes(BLOCK_SIZE + 1))
+        conversation.session.complete("key", "id", [part])
+    assert b"Checksum" not in conversation.requests[-1].body
+
+
+def test_a_multipart_upload_that_is_refused_for_its_checksum_begins_without(talk: Any) -> None:
+    begun = reply(body=b"<R><UploadId>id</UploadId></R>")
+    with talk(error(501, "NotImplemented"), begun, stored_without_echo) as conversation:
+        assert conversation.session.begin("key", METADATA, "text/plain") == "id"
+        conversation.put_part(1, CONTENT)
+    names = [name for request in conversation.requests[1:] for name in request.headers]
+    assert not [name for name in names if "checksum" in name]
+    assert conversation.requests[1].headers["x-amz-meta-mode"] == "0100644"
+
+
+def test_what_is_refused_without_the_checksum_too_says_nothing_about_it(talk: Any) -> None:
+    other = error(400, "InvalidArgument", "not this key")
+    with talk(other, other, stored) as conversation:
+        with pytest.raises(Rejected, match="not this key"):
+            conversation.put()
+        conversation.put()
+        assert conversation.session.driver.service.notices == []
+    assert CHECKSUM in conversation.requests[-1].headers
+
+
+@pytest.mark.parametrize("answer", [error(400, "InvalidArgument"), error(501, "NotImplemented")])
+def test_a_service_that_has_echoed_the_checksum_knows_it(talk: Any, answer: bytes) -> None:
+    with talk(stored, stored_without_echo, answer, stored) as conversation:
+        conversation.put()
+        conversation.put()
+        with pytest.raises(Rejected):
+            conversation.put()
+        conversation.put()
+    assert all(CHECKSUM in request.headers for request in conversation.requests)
+
+
+@pytest.mark.parametrize("answer", [error(400, "KeyTooLongError"), error(403, "AccessDenied")])
+def test_a_refusal_for_another_reason_is_not_repeated(talk: Any, answer: bytes) -> None:
+    with talk(answer) as conversation, pytest.raises(Rejected):
+        conversation.put()
+
+
 # What an answer means.
 
 
@@ -378,7 +560,6 @@ def test_s3s_own_encryption_leaves_the_etag_an_md5(talk: Any) -> None:
         (error(507, "InsufficientStorage"), Fatal),
         (error(400, "KeyTooLongError"), Rejected),
         (error(413, "EntityTooLarge"), Rejected),
-        (error(501, "NotImplemented"), Rejected),
         (RESET, Transient),
         (CLOSE, Transient),
         (b"garbage\r\n\r\n", Transient),
@@ -408,7 +589,17 @@ def test_retry_after_is_told(talk: Any, status: int) -> None:
     assert caught.value.after == 7
 
 
-@pytest.mark.parametrize("value", ["", "soon", "-1", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_a_retry_after_may_be_a_date_by_the_services_clock(talk: Any) -> None:
+    dates = {
+        "date": "Wed, 21 Oct 2015 07:28:00 GMT",
+        "retry_after": "Wed, 21 Oct 2015 07:28:09 GMT",
+    }
+    with talk(reply(503, **dates)) as conversation, pytest.raises(Throttled) as caught:
+        conversation.put()
+    assert caught.value.after == 9
+
+
+@pytest.mark.parametrize("value", ["", "soon", "-1", "Wed, 41 Oct 2015 07:28:00 GMT"])
 def test_a_retry_after_of_another_kind_is_left_out(talk: Any, value: str) -> None:
     with talk(reply(503, retry_after=value)) as conversation, pytest.raises(Throttled) as caught:
         conversation.put()
@@ -475,6 +666,23 @@ def test_an_expired_token_that_was_renewed_meanwhile_is_transient(talk: Any) -> 
     assert conversation.requests[1].headers["x-amz-security-token"] == "renewed"
 
 
+def test_an_expired_token_that_cannot_be_renewed_is_an_outage(talk: Any) -> None:
+    expired = False
+
+    def answer(request: Request) -> bytes:
+        nonlocal expired
+        expired = True
+        return error(400, "ExpiredToken")
+
+    def credentials() -> Credentials:
+        if expired:
+            raise Unreachable("the credentials cannot be renewed")
+        return TEMPORARY
+
+    with talk(answer, credentials=credentials) as conversation, pytest.raises(Unreachable):
+        conversation.put()
+
+
 # The bucket.
 
 
@@ -533,6 +741,15 @@ def test_a_bucket_in_the_default_region_is_created_without_a_body(talk: Any) -> 
 
 def test_a_bucket_that_another_run_of_ours_has_just_created_will_do(talk: Any) -> None:
     with talk(reply(404), error(409, "BucketAlreadyOwnedByYou")) as conversation:
+        assert prepare(conversation, create=True) == Prepared(True, "")
+
+
+def test_a_bucket_whose_creation_was_not_answered_is_new(talk: Any) -> None:
+    """What earlier runs have recorded of one with this name is void."""
+    with talk(reply(404), reply(500), reply(), reply()) as conversation:
+        with pytest.raises(Transient):
+            prepare(conversation, create=True)
+        assert prepare(conversation, create=True) == Prepared(True, "")
         assert prepare(conversation, create=True) == Prepared(False, "")
 
 
@@ -592,6 +809,31 @@ def test_an_error_inside_a_200_on_complete_is_no_success(
     assert type(caught.value) is kind
 
 
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        '<Error xmlns="http://s3.amazonaws.com/doc/2006-03-01/">',
+        '<s3:Error xmlns:s3="http://s3.amazonaws.com/doc/2006-03-01/">',
+        "<Error >",
+        f"<?xml version='1.0'?><!-- {'-+' * 1000} -->\n<Error\n>",
+    ],
+    ids=["namespace", "prefix", "space", "comment"],
+)
+def test_an_error_on_complete_is_known_by_its_roots_name(talk: Any, beginning: str) -> None:
+    end = "</s3:Error>" if "s3:" in beginning else "</Error>"
+    body = f"{beginning}<Code>InternalError</Code><Key>key</Key><ETag>x</ETag>{end}"
+    with talk(stored, stored, reply(body=body.encode())) as conversation:
+        parts = put_parts(conversation)
+        with pytest.raises(Transient):
+            conversation.session.complete("key", "id", parts)
+
+
+def test_an_error_below_the_root_is_no_error(talk: Any) -> None:
+    answer = reply(body=b"<R><Key>key</Key><ETag>e-2</ETag><Error>none</Error></R>")
+    with talk(stored, stored, answer) as conversation:
+        conversation.session.complete("key", "id", put_parts(conversation))
+
+
 @pytest.mark.parametrize("body", [b"", b"<html/>", b"<R/>", b"no XML"])
 def test_a_200_on_complete_that_names_no_object_is_transient(talk: Any, body: bytes) -> None:
     with talk(stored, stored, reply(body=body)) as conversation:
@@ -638,6 +880,35 @@ def test_complete_of_an_upload_that_is_gone(talk: Any, head: bytes) -> None:
             conversation.session.complete("key", "id", parts)
 
 
+def test_complete_that_cannot_be_looked_after_is_unproven_and_not_fatal(talk: Any) -> None:
+    """A key that may only put objects: the file is sent again as a whole."""
+    denied = reply(403)
+    with talk(stored, stored, NO_SUCH_UPLOAD, denied) as conversation:
+        parts = put_parts(conversation)
+        with pytest.raises(NotFound) as caught:
+            conversation.session.complete("key", "id", parts)
+    assert caught.value.restart
+
+
+def test_an_abort_that_is_refused_is_not_fatal(talk: Any) -> None:
+    with talk(error(403, "AccessDenied")) as conversation, pytest.raises(Denied):
+        conversation.session.abort("key", "id")
+
+
+def test_a_begin_whose_answer_was_lost_is_not_repeated_unseen(talk: Any) -> None:
+    """The first may have begun an upload: whoever asks again has to look for it."""
+    with talk(stored, CLOSE) as conversation:
+        conversation.put()
+        with pytest.raises(Transient):
+            conversation.session.begin("key", METADATA, "text/plain")
+
+
+def test_complete_and_abort_on_a_stale_connection_are_repeated_at_once(talk: Any) -> None:
+    with talk(stored, stored, CLOSE, COMPLETED, CLOSE, reply(204)) as conversation:
+        conversation.session.complete("key", "id", put_parts(conversation))
+        conversation.session.abort("key", "id")
+
+
 def test_an_upload_without_a_name_is_transient(talk: Any) -> None:
     with talk(reply(body=b"<R/>")) as conversation, pytest.raises(Transient):
         conversation.session.begin("key", METADATA, "text/plain")
@@ -666,8 +937,260 @@ def test_a_listing_of_uploads_is_followed_to_its_end(talk: Any) -> None:
         ("b", "id-b", 1767225600),
     ]
     assert conversation.requests[1].target == (
-        "/bucket?key-marker=a%20b&upload-id-marker=1&uploads="
+        "/bucket?encoding-type=url&key-marker=a%20b&upload-id-marker=1&uploads="
     )
+
+
+def upload_row(key: str, upload_id: str = "id", begun: str = "2026-01-01T00:00:00Z") -> str:
+    row = f"<Key>{key}</Key><UploadId>{upload_id}</UploadId><Initiated>{begun}</Initiated>"
+    return f"<Upload>{row}</Upload>"
+
+
+def test_keys_and_markers_of_a_listing_are_decoded(talk: Any) -> None:
+    more = "<IsTruncated>true</IsTruncated><NextKeyMarker>b%02+%2B</NextKeyMarker>"
+    more += "<NextUploadIdMarker>a%20b</NextUploadIdMarker>"
+    encoding = "<EncodingType>url</EncodingType>"
+    first = f"<R>{encoding}{upload_row('a%01+%2B/%C3%BC', 'a%20b')}{more}</R>"
+    last = f"<R>{encoding}{upload_row('c')}</R>"
+    with talk(reply(body=first.encode()), reply(body=last.encode())) as conversation:
+        found = list(conversation.session.uploads(""))
+    assert [(row.key, row.upload_id) for row in found] == [("a\x01 +/ü", "a%20b"), ("c", "id")]
+    assert "key-marker=b%02%20%2B" in conversation.requests[1].target
+    assert "upload-id-marker=a%2520b" in conversation.requests[1].target
+
+
+@pytest.mark.parametrize(
+    ("listed", "prefix", "key"),
+    [
+        ("a b%41", "", "a b%41"),
+        ("a+b", "", "a+b"),
+        ("a%41", "a%41", "a%41"),
+        ("100%", "", "100%"),
+        ("a%01%20%2B%C3%BC", "a", "a\x01 +ü"),
+        ("a%2541", "a%41", "a%41"),
+    ],
+)
+def test_a_listing_may_not_say_whether_it_is_encoded(
+    talk: Any, listed: str, prefix: str, key: str
+) -> None:
+    """Some services know no encoding, and Ceph says nothing of it."""
+    with talk(reply(body=f"<R>{upload_row(listed)}</R>".encode())) as conversation:
+        assert [row.key for row in conversation.session.uploads(prefix)] == [key]
+
+
+@pytest.mark.parametrize("character", ["\x01", "&#1;", "&#x1F;", "&#x0001;"])
+def test_an_answer_that_names_a_key_xml_cannot_hold_is_read(talk: Any, character: str) -> None:
+    key = f"<Key>a{character}b&#10;&#x41;</Key>"
+    begun = f"<R>{key}<UploadId>id</UploadId></R>".encode()
+    listed = f"<R>{key}<IsTruncated>false</IsTruncated></R>".encode()
+    made = f"<R>{key}<ETag>e-2</ETag></R>".encode()
+    bodies = [reply(body=body) for body in (begun, listed, made)]
+    with talk(*bodies) as conversation, Source(__file__) as source:
+        session = conversation.session
+        assert session.begin("a\x01b\nA", METADATA, "text/plain") == "id"
+        assert session.stored_parts("a\x01b\nA", "id", source, 100) == []
+        session.complete("a\x01b\nA", "id", [Part(1, 1, "e", 0)])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "<Upload/>",
+        "<Upload><Key>k</Key><UploadId>i</UploadId></Upload>",
+        upload_row("k", begun="yesterday"),
+        upload_row("", "i"),
+        upload_row("k", ""),
+    ],
+)
+def test_an_upload_that_a_listing_tells_too_little_of_is_left_alone(talk: Any, row: str) -> None:
+    body = f"<R>{row}{upload_row('good')}</R>".encode()
+    with talk(reply(body=body)) as conversation:
+        assert [found.key for found in conversation.session.uploads("")] == ["good"]
+
+
+def part_row(number: str, size: str, etag: str) -> str:
+    fields = f"<PartNumber>{number}</PartNumber><Size>{size}</Size><ETag>{etag}</ETag>"
+    return f"<Part>{fields}</Part>"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "<Part/>",
+        part_row("", "19", "e"),
+        part_row("one", "19", "e"),
+        part_row("9" * 5000, "19", "e"),
+        part_row("0", "19", md5_of(CONTENT)),
+        part_row("-1", "19", md5_of(CONTENT)),
+        part_row("1", "many", "e"),
+        part_row("1", "19", "e"),
+    ],
+)
+def test_a_part_that_a_listing_tells_too_little_of_is_not_there(
+    talk: Any, tmp_path: Path, row: str
+) -> None:
+    (tmp_path / "file").write_bytes(2 * CONTENT)
+    good = part_row("2", "19", md5_of(CONTENT))
+    with (
+        talk(reply(body=f"<R>{row}{good}{good}</R>".encode())) as conversation,
+        Source(str(tmp_path / "file")) as source,
+    ):
+        found = conversation.session.stored_parts("key", "id", source, len(CONTENT))
+    assert [part.number for part in found] == [2]
+
+
+def test_a_listing_that_turns_in_circles_ends(talk: Any) -> None:
+    def page(marker: str) -> bytes:
+        more = f"<IsTruncated>true</IsTruncated><NextKeyMarker>{marker}</NextKeyMarker>"
+        return reply(body=f"<R>{more}</R>".encode())
+
+    with talk(page("a"), page("b"), page("a")) as conversation:
+        assert list(conversation.session.uploads("")) == []
+
+
+def test_stored_parts_let_others_run_between_two_of_them(talk: Any, tmp_path: Path) -> None:
+    """Thousands of them take longer than a worker may be silent."""
+    (tmp_path / "file").write_bytes(3 * CONTENT)
+    rows = [part_row(str(number), "19", md5_of(CONTENT)) for number in (1, 2, 3)]
+    turns: list[str] = []
+
+    class Watched(Source):
+        def blocks(self, offset: int, length: int) -> Iterator[memoryview]:
+            turns.append("part")
+            gevent.spawn(turns.append, "other")
+            return super().blocks(offset, length)
+
+    with (
+        talk(reply(body=f"<R>{''.join(rows)}</R>".encode())) as conversation,
+        Watched(str(tmp_path / "file")) as source,
+    ):
+        conversation.session.stored_parts("key", "id", source, len(CONTENT))
+    assert turns == 3 * ["part", "other"]
+
+
+@pytest.mark.parametrize("size", [BLOCK_SIZE + 1, 3 * BLOCK_SIZE])
+def test_a_long_body_is_described_in_one_disk_operation(talk: Any, size: int) -> None:
+    """So that a slow disk can do it in a thread."""
+    depth = 0
+    outside = []
+
+    class Watched(Source):
+        def run(self, operation: Callable[[], Any]) -> Any:  # type: ignore[override]
+            nonlocal depth
+            depth += 1
+            try:
+                return operation()
+            finally:
+                depth -= 1
+
+        def check_unchanged(self) -> None:
+            outside.append(not depth)
+            super().check_unchanged()
+
+    with talk(stored, stored_without_echo) as conversation:
+        conversation._path.write_bytes(bytes(size))
+        with Watched(str(conversation._path)) as source:
+            conversation.session.put("key", source, METADATA, "text/plain")
+            conversation.session.put("key", source, METADATA, "text/plain")
+    assert outside and not any(outside)
+
+
+# A sign of life.
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [reply(), reply(301), reply(400), reply(401), reply(403), reply(404), reply(501)],
+)
+def test_any_answer_of_a_service_that_works_is_a_sign_of_life(talk: Any, answer: bytes) -> None:
+    with talk(answer) as conversation:
+        conversation.session.check(5)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [*(reply(status) for status in (408, 429, 500, 502, 503, 504)), RESET, CLOSE, b"no HTTP"],
+)
+def test_trouble_is_no_sign_of_life(talk: Any, answer: bytes) -> None:
+    with talk(answer) as conversation, pytest.raises(Transient):
+        conversation.session.check(5)
+
+
+def test_a_silent_service_gives_no_sign_of_life() -> None:
+    """The connection's own limit has no part in it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        service = Service(url, "us-east-1", lambda: KEYS, timeout=600)
+        session = S3Session(S3Driver(service), BUCKET)
+        with closing(session), pytest.raises(Transient, match="no answer within 0.2 s"):
+            session.check(0.2)
+
+
+# Metadata and headers of callers.
+
+
+@pytest.mark.parametrize(
+    "value", [" edges ", "a  b", "Grüße", " ü ", "a=b;c", "", "日本語" * 20, "| a |"]
+)
+def test_odd_metadata_is_sent_as_it_is_signed(talk: Any, tmp_path: Path, value: str) -> None:
+    (tmp_path / "file").write_bytes(CONTENT)
+    with talk(stored) as conversation, Source(str(tmp_path / "file")) as source:
+        conversation.session.put("key", source, [("Origin", value), ("z", "1")], "text/plain")
+    (request,) = conversation.requests
+    assert is_signed_right(request, "http", KEYS)
+    sent = request.headers["x-amz-meta-origin"]
+    assert str(make_header(decode_header(sent))) == value.strip()
+
+
+def test_libclouds_call_cannot_bring_headers_in(talk: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(CONTENT)
+    injection = "x\r\nx-amz-acl: public-read"
+    with talk() as conversation:
+        driver = conversation.session.driver
+        upload = partial(driver.upload_object, str(tmp_path / "file"), Container("b", {}, driver))
+        for options in (
+            {"extra": {"meta_data": {"a": injection}}},
+            {"extra": {"meta_data": {"a: b\r\nc": "d"}}},
+            {"extra": {"content_type": injection}},
+            {"extra": {"acl": injection}},
+            {"headers": {"x-amz-acl": injection}},
+            {"headers": {injection: "x"}},
+            {"headers": {"Host": "elsewhere"}},
+            {"headers": {"content-length": "1"}},
+            {"headers": {"x-amz-meta-a": injection}},
+        ):
+            with pytest.raises(Rejected) as caught:
+                upload("key", **options)
+            assert "\n" not in str(caught.value)
+
+
+def test_libclouds_call_gives_each_header_once(talk: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(CONTENT)
+    headers = {"Content-Type": "text/x-test", "x-amz-meta-a": "1", "Cache-Control": " no-store "}
+    with talk(stored) as conversation:
+        driver = conversation.session.driver
+        container = Container("b", {}, driver)
+        extra = {"meta_data": {"A": "2"}}
+        driver.upload_object(str(tmp_path / "file"), container, "k", extra, headers=headers)
+    (request,) = conversation.requests
+    assert is_signed_right(request, "http", KEYS)
+    assert request.headers["content-type"] == "text/x-test"
+    assert request.headers["cache-control"] == "no-store"
+    assert request.headers["x-amz-meta-a"] == "2"
+
+
+def test_libclouds_own_requests_sign_metadata_as_it_is_sent(talk: Any) -> None:
+    namespace = b'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
+    begun = reply(body=b"<R %b><UploadId>id</UploadId></R>" % namespace)
+    made = reply(body=b"<R %b><ETag>etag</ETag></R>" % namespace)
+    with talk(begun, stored_without_echo, made) as conversation:
+        driver = conversation.session.driver
+        extra = {"meta_data": {"origin": " Grüße  "}, "content_type": "text/plain"}
+        container = Container(BUCKET, {}, driver)
+        driver.upload_object_via_stream(iter([CONTENT]), container, "key", extra)
+    sent = conversation.requests[0]
+    assert is_signed_right(sent, "http", KEYS)
+    assert str(make_header(decode_header(sent.headers["x-amz-meta-origin"]))) == "Grüße"
 
 
 def test_checksums_of_parts_combine_to_that_of_the_whole() -> None:

@@ -102,7 +102,8 @@ class Upload:
         reason = reason_of(error)
         passing = denied = False
         if isinstance(error, Failure):
-            passing, denied = error.retry or error.restart, isinstance(error, Denied)
+            passing = error.retry or isinstance(error, SourceChanged)
+            denied = isinstance(error, Denied)
             if error.fatal:
                 context.stop_run(reason)
         context.report(Result(job.number, 0, job.mtime_ns, job.ctime_ns, reason, passing, denied))
