@@ -1,48 +1,154 @@
 """A directory as a bucket store, through libcloud's LOCAL driver: one folder for each bucket.
 
 For trying the program without an account, and for disks.  Objects are files that keep the
-source's modification time and permissions; other metadata has no place on a disk and is left out.
+source's modification time and its permissions for owner, group and others; other metadata has no
+place on a disk and is left out, and so are the set-user-id, set-group-id and sticky bits: the owner
+is another one.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
-import stat
-from pathlib import Path
+import re
+import secrets
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from functools import partial
+from itertools import count
+from posix import close
 from typing import Any
 
 from libcloud.storage.base import Container, Object
 from libcloud.storage.drivers.local import LocalStorageDriver
 
 from ._libcloud import DriverSession, calling
-from .base import Cloud, CloudSettings, Metadata, ObjectInfo, Prepared
-from .errors import Failure, Fatal, NotFound, Rejected
-from .source import Source
+from .base import MIB, Cloud, CloudSettings, Metadata, ObjectInfo, Prepared
+from .disk import Disk
+from .errors import Busy, Failure, Fatal, NotFound, Rejected, Transient
+from .source import PASSING, Source
 
-_TEMPORARY = ".uploading-"
+STEP = 8 * MIB
+"""Bytes that are copied before the bytes so far are told."""
+KNOWN_DIRECTORIES = 10_000
+_TEMPORARY = re.compile(r"\.uploading-[0-9a-f]{16}-\d+")
 _NOTHING_FITS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES}
+"""Errors of file systems that cannot sync a directory, or do not let us open it."""
+
+
+class Writer:
+    """How one process writes files so that they outlive a power cut.
+
+    A file comes to be whole or not at all.  Its content is on the disk before its name is; and its
+    name, with those of the directories above it, before ``write`` returns.  This is as sure as the
+    disk's word for fsync.
+    """
+
+    def __init__(self, disk: Disk, moved: Callable[[int], None] = lambda size: None) -> None:
+        """``moved`` is told the bytes that were copied."""
+        self._disk = disk
+        self._moved = moved
+        self._prefix = f".uploading-{secrets.token_hex(8)}-"
+        self._numbers = count()
+        self._known: set[str] = set()
+
+    def write(self, source: Source, bucket: str, path: str) -> None:
+        """Copies the file to ``path`` below the directory ``bucket``; raises ``Failure``."""
+        if _TEMPORARY.fullmatch(os.path.basename(path)):
+            raise Rejected("this is the name of an unfinished upload")
+        copying = self._copying(source, bucket, path)
+        left = source.size
+        try:
+            while size := self._disk.wait(partial(next, copying, 0)):
+                self._moved(size)
+                left -= size
+        except OSError as error:
+            raise self._failure(error, bucket) from None
+        finally:
+            copying.close()
+        self._moved(left)
+
+    def _copying(self, source: Source, bucket: str, path: str) -> Generator[int, None, None]:
+        """Does the work step by step, each of them in a thread; yields the bytes of each but the
+        last one."""
+        directory, name = os.path.split(path)
+        self._enter(bucket, directory)
+        temporary = os.path.join(directory, f"{self._prefix}{next(self._numbers)}")
+        with open(temporary, "xb", opener=_private) as file:
+            try:
+                _lock(file.fileno())
+                for offset in range(0, max(source.size, 1), STEP):
+                    if offset:
+                        yield STEP
+                    for block in source.blocks(offset, min(STEP, source.size - offset)):
+                        file.write(block)
+                file.flush()
+                source.check_unchanged()
+                os.utime(file.fileno(), ns=(source.mtime_ns, source.mtime_ns))
+                os.fchmod(file.fileno(), source.mode & 0o777)
+                os.fsync(file.fileno())
+                os.replace(temporary, path)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(temporary)
+                raise
+        _sync_directory(directory)
+
+    def _enter(self, bucket: str, directory: str) -> None:
+        """Makes sure that a directory is there, and its name on the disk: another process may have
+        made it and not come so far."""
+        if directory in self._known:
+            return
+        if directory == bucket:
+            if not os.path.isdir(bucket):
+                raise Fatal(f"bucket {os.path.basename(bucket)} does not exist")
+        else:
+            above = os.path.dirname(directory)
+            self._enter(bucket, above)
+            with suppress(FileExistsError):
+                os.mkdir(directory)
+            _sync_directory(above)
+        self._remove_leftovers(directory)
+        if len(self._known) >= KNOWN_DIRECTORIES:
+            self._known.clear()
+        self._known.add(directory)
+
+    def _remove_leftovers(self, directory: str) -> None:
+        """Removes what killed processes have left unfinished: files that nobody has locked."""
+        for name in os.listdir(directory):
+            if _TEMPORARY.fullmatch(name) and not name.startswith(self._prefix):
+                path = os.path.join(directory, name)
+                with suppress(OSError), open(path, "r+b") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(path)
+
+    def _failure(self, error: OSError, bucket: str) -> Failure:
+        if error.errno in _NOTHING_FITS:
+            return Fatal(f"cannot be stored: {error.strerror}")
+        if error.errno in PASSING:
+            return Busy(f"cannot be stored now: {error.strerror}")
+        if error.errno == errno.ENOENT:
+            self._known.clear()
+            if os.path.isdir(bucket):
+                return Transient("cannot be stored: its directory was removed meanwhile")
+            return Fatal(f"bucket {os.path.basename(bucket)} does not exist")
+        return Rejected(f"cannot be stored: {error.strerror}")
 
 
 class LocalDriver(LocalStorageDriver):  # type: ignore[misc]
     """libcloud's driver, but for the way an object comes to be: whole or not at all."""
 
+    def __init__(self, key: str, writer: Writer | None = None) -> None:
+        """``key``: the directory of the buckets."""
+        super().__init__(key)
+        self._writer = writer or Writer(Disk())
+
     def store(self, container: Container, key: str, source: Source) -> None:
-        """Copies the file beside its place and moves it there; raises ``Failure``."""
-        place = self._place(container, key)
-        if not Path(self.base_path, container.name).is_dir():
-            raise Fatal(f"bucket {container.name} does not exist")
-        temporary = place.with_name(f"{_TEMPORARY}{os.getpid()}-{id(source)}")
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._copy(source, temporary)
-                os.replace(temporary, place)
-            finally:
-                temporary.unlink(missing_ok=True)
-        except OSError as error:
-            failure = Fatal if error.errno in _NOTHING_FITS else Rejected
-            raise failure(f"cannot be stored: {error.strerror}") from None
+        """Copies the file to its place; raises ``Failure``."""
+        bucket = os.path.join(self.base_path, container.name)
+        self._writer.write(source, bucket, self.place(container, key))
 
     def upload_object(
         self,
@@ -58,22 +164,45 @@ class LocalDriver(LocalStorageDriver):  # type: ignore[misc]
             self.store(container, object_name, source)
         return self.get_object(container.name, object_name)
 
-    def _place(self, container: Container, key: str) -> Path:
-        """Where the object goes; a key that leads out of its bucket, or that a file system cannot
-        tell from another, is refused."""
+    def place(self, container: Container, key: str) -> str:
+        """The object's path; a key that leads out of its bucket, or that a file system cannot tell
+        from another, is refused."""
         steps = key.split("/")
         if any(step in ("", ".", "..") for step in steps) or "\0" in key:
             raise Rejected("a key with empty, . or .. steps cannot be a file")
-        return Path(self.base_path, container.name, *steps)
+        return os.path.join(self.base_path, container.name, key)
 
-    @staticmethod
-    def _copy(source: Source, target: Path) -> None:
-        with target.open("xb") as file:
-            for block in source.blocks(0, source.size):
-                file.write(block)
-        source.check_unchanged()
-        os.chmod(target, stat.S_IMODE(source.mode))
-        os.utime(target, ns=(source.mtime_ns, source.mtime_ns))
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+def _lock(descriptor: int) -> None:
+    """Says that this file's process lives.  Where there are no locks nothing is removed, either."""
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _sync_directory(path: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
+def _make_directories(path: str) -> None:
+    """``path`` and what is missing above it, for the owner alone, their names on the disk."""
+    above = os.path.dirname(path)
+    if not os.path.isdir(above):
+        _make_directories(above)
+    with suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    _sync_directory(above)
 
 
 class LocalSession(DriverSession):
@@ -87,9 +216,8 @@ class LocalSession(DriverSession):
 
     def stat(self, key: str) -> ObjectInfo:
         """What the disk keeps of an object, in the form of its user metadata."""
-        path = self.driver._place(self._container, key)
         try:
-            with Source(str(path)) as stored:
+            with Source(self.driver.place(self._container, key)) as stored:
                 return ObjectInfo(stored.size, dict(stored.metadata()), "")
         except Failure:
             raise NotFound(f"no object {key}") from None
@@ -114,10 +242,12 @@ class LocalCloud(Cloud):
         self._base = os.path.abspath(settings.endpoint_url)
         if "/" in settings.bucket or settings.bucket in ("", ".", ".."):
             raise Fatal(f"{settings.bucket!r} is no name for a bucket")
+        self._writer = Writer(Disk())
 
     def open(self) -> LocalSession:
         """A driver on the directory."""
-        return LocalSession(calling(lambda: LocalDriver(self._base)), self.settings.bucket)
+        driver = calling(lambda: LocalDriver(self._base, self._writer))
+        return LocalSession(driver, self.settings.bucket)
 
     def destination(self) -> str:
         """The bucket's directory, free of links."""
@@ -125,13 +255,13 @@ class LocalCloud(Cloud):
 
     def prepare(self, create: bool) -> Prepared:
         """Makes the directory of the buckets, too, when it may create."""
-        bucket = Path(self._base, self.settings.bucket)
-        if bucket.is_dir():
+        bucket = os.path.join(self._base, self.settings.bucket)
+        if os.path.isdir(bucket):
             return Prepared(False, "")
         if not create:
             raise Fatal(f"bucket {self.settings.bucket} does not exist in {self._base}")
         try:
-            bucket.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_directories(bucket)
         except OSError as error:
             raise Fatal(f"cannot create {bucket}: {error.strerror}") from None
         return Prepared(True, f"created bucket {self.settings.bucket} in {self._base}")
