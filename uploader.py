@@ -8,7 +8,7 @@ from uploader import *
 if __name__ == "__main__":
     import sys
 
-    from _uploader.cli import main
+    from _uploader.start import main
 
     sys.exit(main())
 else:
@@ -16,5 +16,9 @@ else:
 
     monkey.patch_all()
 
-    from _uploader.dropin import *  # noqa: F403
-    from _uploader.dropin import __all__  # noqa: F401
+    from _uploader.apart import our_modules
+
+    with our_modules():
+        from _uploader.dropin import *  # noqa: F403
+        from _uploader.dropin import __all__  # noqa: F401
+    del our_modules

@@ -7,21 +7,36 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from . import __version__
 from .config import OPTIONS, Settings, from_environment
 from .errors import EXIT_STOPPED, RunError, UsageError
 from .nursery import Nursery
+from .outlet import Outlet, printable
 
 DESCRIPTION = "Uploads every file below a directory to a private bucket, in parallel."
 EPILOG = """\
 Credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN;
 UPLOADER_KEY and UPLOADER_SECRET for providers other than s3) or from ~/.aws, never from the command
-line.  Exit codes: 0 every file is in the bucket; 1 some are not; 2 wrong usage; 3 the run could not
-start or go on; 130 and 143 stopped by Ctrl-C and SIGTERM.
+line.  Switches that a variable turns on are turned off by their second name.  Exit codes: 0 every
+file is in the bucket; 1 some are not; 2 wrong usage; 3 the run could not start or go on; 130 and
+143 stopped by Ctrl-C and SIGTERM.
 """
+
+
+class _Switch(argparse.Action):
+    """Two flags for one setting: the first turns it on, the second off."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        setattr(namespace, self.dest, option_string == self.option_strings[0])
 
 
 class _Parser(argparse.ArgumentParser):
@@ -47,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_STOPPED
     except Exception as error:
         if debug:
-            traceback.print_exc()
+            _print_error(*traceback.format_exc().splitlines())
         _complain(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
         return EXIT_STOPPED
 
@@ -59,13 +74,13 @@ def parser() -> argparse.ArgumentParser:
         details = row.metadata
         names = f" [{', '.join(details['env'])}]" if details["env"] else ""
         text = f"{details['help']}{names} (default: {_default(row)})".replace("%", "%%")
+        flags = [details["flag"]]
         action: dict[str, Any] = {"metavar": details["metavar"]}
-        if row.default is False:
-            action = {"action": "store_true"}
+        if details["opposite"]:
+            flags.append(details["opposite"])
+            action = {"action": _Switch, "nargs": 0}
             text = f"{details['help']}{names}".replace("%", "%%")
-        result.add_argument(
-            details["flag"], dest=row.name, default=argparse.SUPPRESS, help=text, **action
-        )
+        result.add_argument(*flags, dest=row.name, default=argparse.SUPPRESS, help=text, **action)
     result.add_argument("--version", action="version", version=f"uploader {__version__}")
     return result
 
@@ -82,6 +97,8 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
                 given[row.name] = row.metadata["parse"](given[row.name])
             except UsageError as error:
                 raise UsageError(f"{row.metadata['flag']}: {error}") from None
+    if "journal" in given:
+        given.setdefault("no_journal", False)
     settings = Settings(**{**from_environment(), **given})
     for name in ("src", "bucket"):
         if not getattr(settings, name):
@@ -117,12 +134,20 @@ def _execute(settings: Settings, nursery: Nursery) -> int:
     from .progress import choose
     from .run import Interrupts, Run
 
-    display = choose(settings, sys.stdout, sys.stderr)
     with Interrupts() as interrupts:
-        run = Run(settings, display, interrupts, nursery=nursery)
-        outcome = run.preview() if settings.dry_run else run.execute()
-    if outcome.error:
-        _complain(str(outcome.error))
+        allowed = 0 if settings.dry_run else 1
+
+        def hurried() -> bool:
+            return interrupts.count > allowed
+
+        display = choose(settings, sys.stdout, sys.stderr, hurried=hurried)
+        try:
+            run = Run(settings, display, interrupts, nursery=nursery)
+            outcome = run.preview() if settings.dry_run else run.execute()
+        finally:
+            display.close()
+        if outcome.error:
+            _complain(str(outcome.error), hurried)
     return outcome.exit_code
 
 
@@ -140,5 +165,12 @@ def _default(row: Any) -> str:
     return str(row.metadata["shown"])
 
 
-def _complain(text: str) -> None:
-    print(f"uploader: {text}", file=sys.stderr)
+def _complain(text: str, hurried: Callable[[], bool] = lambda: False) -> None:
+    _print_error(f"uploader: {text}", hurried=hurried)
+
+
+def _print_error(*lines: str, hurried: Callable[[], bool] = lambda: False) -> None:
+    outlet = Outlet(sys.stderr, hurried=hurried)
+    for line in lines:
+        outlet.line(printable(line), keep=True)
+    outlet.close()

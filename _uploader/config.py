@@ -14,6 +14,9 @@ from providers.base import CloudSettings
 
 from .errors import UsageError
 
+MOST_SECONDS = 1_000_000
+"""Twelve days: poll(2) can wait for 24 at most."""
+
 Parser = Callable[[str], Any]
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _TRUE = {"1", "true", "yes", "on"}
@@ -41,8 +44,8 @@ def seconds(text: str) -> float:
         number = float(text)
     except ValueError:
         raise UsageError(f"{text!r} is not a number of seconds") from None
-    if not 0 < number < float("inf"):
-        raise UsageError(f"{text} seconds make no sense: give more than 0")
+    if not 0 < number <= MOST_SECONDS:
+        raise UsageError(f"{text} seconds make no sense: give more than 0, {MOST_SECONDS} at most")
     return number
 
 
@@ -98,12 +101,17 @@ def option(
     parse: Parser = str,
     metavar: str = "",
     shown: str = "",
+    opposite: str = "",
 ) -> Any:
     """One row of the table: a dataclass field with its flag, environment, parser and help.
 
-    ``shown`` is how the default reads in the help when it is worked out at run time.
+    ``shown`` is how the default reads in the help when it is worked out at run time.  ``opposite``
+    is the flag that turns a switch off again, by default ``--no-`` and its name.
     """
     row = {"flag": flag, "env": env, "parse": parse, "metavar": metavar, "help": help}
+    if default is False:
+        opposite = opposite or f"--no-{flag[2:]}"
+    row["opposite"] = opposite
     return field(default=default, metadata={**row, "shown": shown or str(default)})
 
 
@@ -212,7 +220,7 @@ class Settings:
     )
     timeout: float = option(
         60.0,
-        "seconds that a connection may go without progress",
+        "seconds that a connection may go without a byte moved, while the answer is awaited, too",
         flag="--timeout",
         env=("UPLOADER_TIMEOUT",),
         parse=seconds,
@@ -254,6 +262,7 @@ class Settings:
         False,
         "fail when the bucket is missing instead of creating it",
         flag="--no-create",
+        opposite="--create",
         env=("UPLOADER_NO_CREATE",),
         parse=switch,
     )
@@ -269,6 +278,7 @@ class Settings:
         False,
         "record nothing: an interrupted run begins anew",
         flag="--no-journal",
+        opposite="--keep-journal",
         env=("UPLOADER_NO_JOURNAL",),
         parse=switch,
     )
@@ -288,7 +298,8 @@ class Settings:
     )
     give_up_after: float = option(
         120.0,
-        "seconds without a single success, in spite of retries, after which the run stops",
+        "seconds after which the run stops when nothing moves in spite of retries, or when the "
+        "service is unreachable",
         flag="--give-up-after",
         env=("UPLOADER_GIVE_UP_AFTER",),
         parse=seconds,
@@ -296,7 +307,8 @@ class Settings:
     )
     dry_run: bool = option(
         False,
-        "print what would be uploaded; connect to nothing",
+        "print what would be uploaded if nothing were done yet: connect to nothing and read no "
+        "journal",
         flag="--dry-run",
         env=("UPLOADER_DRY_RUN",),
         parse=switch,

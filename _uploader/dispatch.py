@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from .model import Job
+
+T = TypeVar("T")
 
 LOOKAHEAD = 16384
 """Jobs known but not handed out, some 5 MB: what is scanned while the workers start, and what feeds
@@ -29,6 +32,8 @@ UNREPORTED = 128
 """Files that a worker may have ended without having said so."""
 LARGE = 16 * 2**20
 """Files of this size go before smaller ones that are known, so that none of them is last."""
+MOST_TO_TRY_AGAIN = 10_000
+"""Failed files that are remembered for one more round at the end."""
 MOST_STRIKES = 2
 """A file that was alone in a worker, or suspected, when it died this often is given up."""
 
@@ -50,6 +55,38 @@ class _Worker:
         return self.held_bytes < WINDOW_BYTES or len(self.held) < self.least
 
 
+class ReadAhead(Iterator[T]):
+    """An iterator whose next values can be fetched before anybody wants them."""
+
+    def __init__(self, values: Iterable[T]) -> None:
+        self._values = iter(values)
+        self._fetched: deque[T] = deque()
+        self.exhausted = False
+        """Nothing is left to fetch."""
+
+    def fetch(self, most: int) -> None:
+        """Fetches up to ``most`` values."""
+        while most > 0 and not self.exhausted:
+            most -= 1
+            try:
+                self._fetched.append(next(self._values))
+            except StopIteration:
+                self.exhausted = True
+
+    @property
+    def wants_more(self) -> bool:
+        """There may be more, and there is room for it."""
+        return not self.exhausted and len(self._fetched) < LOOKAHEAD
+
+    @property
+    def fetched(self) -> int:
+        """Values that wait to be taken."""
+        return len(self._fetched)
+
+    def __next__(self) -> T:
+        return self._fetched.popleft() if self._fetched else next(self._values)
+
+
 class Dispatcher:
     """Jobs in, batches out.  Workers are named by any hashable value."""
 
@@ -60,6 +97,8 @@ class Dispatcher:
         self._large: deque[Job] = deque()
         self._suspects: deque[Job] = deque()
         self._strikes: dict[int, int] = {}
+        self._again: deque[Job] = deque()
+        self._tried_again: set[int] = set()
         self._workers: dict[object, _Worker] = {}
         self.exhausted = False
         """The scan has ended (or was stopped): no new jobs will come."""
@@ -92,6 +131,9 @@ class Dispatcher:
 
     def next_batches(self) -> Iterator[tuple[object, list[Job]]]:
         """Batches to send now: (worker, jobs), the worker with the fewest bytes to go first."""
+        if self._again and self._only_again_is_left():
+            self._small.extend(self._again)
+            self._again.clear()
         for name, worker in sorted(self._workers.items(), key=lambda item: item[1].held_bytes):
             if worker.has_room() and (batch := self._batch_for(worker)):
                 yield name, batch
@@ -113,6 +155,15 @@ class Dispatcher:
             worker.alone = False
             self._strikes.pop(number, None)
         return job
+
+    def try_again(self, job: Job) -> bool:
+        """A job that has failed for a passing reason goes once more when all others have ended;
+        False when that is not possible."""
+        if job.number in self._tried_again or len(self._tried_again) >= MOST_TO_TRY_AGAIN:
+            return False
+        self._tried_again.add(job.number)
+        self._again.append(job)
+        return True
 
     def lost(self, name: object) -> list[Job]:
         """A worker has died: its files are sent again, those that it may have begun one at a time
@@ -137,8 +188,9 @@ class Dispatcher:
     def stop(self) -> list[Job]:
         """Hands out nothing more and ends the scan; returns the jobs that no worker has."""
         self.exhausted = True
-        waiting = [*self._large, *self._small, *self._suspects]
-        for queue in (self._large, self._small, self._suspects):
+        queues = (self._large, self._small, self._suspects, self._again)
+        waiting = [job for queue in queues for job in queue]
+        for queue in queues:
             queue.clear()
         return waiting
 
@@ -147,13 +199,21 @@ class Dispatcher:
         worker = self._workers.get(name)
         return list(worker.held.values()) if worker else []
 
+    def is_busy(self, name: object) -> bool:
+        """A worker has jobs that it has not answered for."""
+        worker = self._workers.get(name)
+        return worker is not None and bool(worker.held)
+
     @property
     def finished(self) -> bool:
         """Nothing is left to hand out or to wait for."""
         return self.exhausted and not self._known() and not self._held()
 
     def _known(self) -> int:
-        return len(self._small) + len(self._large) + len(self._suspects)
+        return len(self._small) + len(self._large) + len(self._suspects) + len(self._again)
+
+    def _only_again_is_left(self) -> bool:
+        return self.exhausted and self._known() == len(self._again) and not self._held()
 
     def _held(self) -> bool:
         return any(worker.held for worker in self._workers.values())

@@ -45,10 +45,11 @@ from providers.source import Source, guess_content_type
 from .config import Settings
 from .model import INTERRUPTED, Job, Summary
 from .nursery import Nursery
-from .pool import UploadPool
-from .progress import Counters, Display, printable
+from .outlet import printable
+from .progress import Counters, Display
 from .run import Run
 from .transfer.concurrency import ConcurrencyLimiter
+from .transfer.engine import Engine
 from .transfer.retry import RetryPolicy
 
 __all__ = [
@@ -379,24 +380,25 @@ class ParallelUpload(BaseUpload):
                 failures.add(job.path, reason)
 
         def stop(reason: str) -> None:
-            for number in pool.drain():
+            for number in engine.drain():
                 settle(number, reason)
 
-        pool = UploadPool(
+        engine = Engine(
             _S3Drivers(self) if isinstance(self.driver, S3Driver) else _Drivers(self),
             source_root="",
             key_prefix="",
             policy=_POLICY,
-            knee=ConcurrencyLimiter(in_flight, first=in_flight),
+            limiter=ConcurrencyLimiter(in_flight, first=in_flight),
             report=lambda result: settle(result.number, result.failure),
             stop_run=stop,
             extra_metadata=_now(),
+            give_up_after=Settings.give_up_after,
         )
-        pool.submit(list(unsettled.values()))
+        engine.submit(list(unsettled.values()))
         try:
-            pool.close()
+            engine.close()
         except BaseException:
-            pool.drain()
+            engine.drain()
             raise
         for job in unsettled.values():
             failures.add(job.path, INTERRUPTED)

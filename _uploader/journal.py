@@ -7,51 +7,48 @@ rows that are there then.
 The schema, for the sqlite3 program:
 
     about(name, value)                                 what the run is: source, destination, started
-    done(id, path, size, mtime_ns)                     uploaded, content proven
+    done(id, path, size, mtime_ns, ctime_ns)           uploaded, content proven
     failed(id, path, reason)                           not uploaded in the latest run that tried
     uploads(id, path, size, mtime_ns, ctime_ns, upload_id)
                                                        multipart uploads begun; the last one counts
+
+Times are nanoseconds since the epoch, modulo 2**64: SQLite holds them to the year 2262, filesystems
+know later ones.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from .errors import RunError
 from .model import Job
 
-VERSION = 1
+VERSION = 2
 APPLICATION_ID = 0x75706C64
 """``upld``: tells our files from other SQLite databases."""
 _SCHEMA = f"""
-BEGIN;
 CREATE TABLE about(name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE done(id INTEGER PRIMARY KEY, path TEXT NOT NULL, size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL);
+    mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL);
 CREATE TABLE failed(id INTEGER PRIMARY KEY, path TEXT NOT NULL, reason TEXT NOT NULL);
 CREATE TABLE uploads(id INTEGER PRIMARY KEY, path TEXT NOT NULL, size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, upload_id TEXT NOT NULL);
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 """
-"""Begins a transaction that ends when the journal also says whose it is."""
+_CLEARED = "".join(
+    f"DROP TABLE IF EXISTS {table};" for table in ("about", "done", "failed", "uploads")
+)
 MILLISECONDS_TO_WAIT = 5000
 """For somebody who reads the journal with another program."""
-
-
-class Begun(NamedTuple):
-    """A multipart upload that an earlier run began."""
-
-    upload_id: str
-    ctime_ns: int
 
 
 class Journal:
@@ -60,17 +57,18 @@ class Journal:
     def __init__(self, path: Path, source: str, destination: str, *, restart: bool = False) -> None:
         """Opens or creates the file; ``restart`` forgets what it holds.
 
-        Raises ``RunError`` when it is in use, damaged, of a newer version, or no journal of this
-        source and destination.
+        ``destination`` names one place, as it was resolved.  Raises ``RunError`` when the file is
+        in use, damaged, of another version, or no journal of this source and destination; a
+        ``restart`` begins one of an older version anew.
         """
         self.path = path
         self._lock = _locked(path)
         with ExitStack() as undo:
-            undo.callback(os.close, self._lock)
+            undo.callback(_unlock, path, self._lock)
             with self._telling():
                 self._database = _connect(path)
                 undo.callback(self._database.close)
-                self.since = self._check(source, destination)
+                self.since = self._check(source, destination, restart)
                 """When the first of the unfinished runs began, in seconds since the epoch; None
                 for a new journal.  What they left unrecorded is not older."""
                 self._make_appending_cheap()
@@ -81,42 +79,54 @@ class Journal:
             undo.pop_all()
 
     def is_done(self, job: Job) -> bool:
-        """An earlier run has uploaded the file as it is now."""
+        """An earlier run has uploaded the file as it is now: content and attributes."""
         if not self.recorded:
             return False
         with self._telling():
             row = self._database.execute(self._lookup, (job.path,)).fetchone()
-        return row is not None and tuple(row) == (job.size, job.mtime_ns)
+        return row is not None and tuple(row) == _version(job)
 
-    def begun(self, job: Job) -> Begun | None:
-        """The multipart upload of the file, as it is now, that an earlier run began last."""
+    def begun(self, job: Job) -> str:
+        """Id of the multipart upload of the file, as it is now, that an earlier run began last;
+        empty when there is none."""
         if not self.resumed:
-            return None
+            return ""
         with self._telling():
             row = self._database.execute(
-                "SELECT size, mtime_ns, upload_id, ctime_ns FROM uploads WHERE path = ? "
+                "SELECT upload_id, size, mtime_ns, ctime_ns FROM uploads WHERE path = ? "
                 "ORDER BY id DESC LIMIT 1",
                 (job.path,),
             ).fetchone()
-        if row is None or tuple(row[:2]) != (job.size, job.mtime_ns):
-            return None
-        return Begun(row[2], row[3])
+        return str(row[0]) if row is not None and tuple(row[1:]) == _version(job) else ""
 
-    def add_done(self, rows: list[tuple[str, int, int]]) -> None:
-        """Records uploaded files: (path, size, mtime_ns) each.  Not safe before ``commit``."""
+    def add_done(self, rows: Iterable[tuple[str, int, int, int]]) -> None:
+        """Records uploaded files: (path, size, mtime_ns, ctime_ns) each.  Not safe before
+        ``commit``."""
+        fitting = ((path, size, _int64(mtime), _int64(ctime)) for path, size, mtime, ctime in rows)
         with self._telling():
-            self._database.executemany("INSERT INTO done VALUES (NULL, ?, ?, ?)", rows)
+            self._database.executemany("INSERT INTO done VALUES (NULL, ?, ?, ?, ?)", fitting)
 
     def add_failed(self, path: str, reason: str) -> None:
         """Records a file that could not be uploaded."""
         with self._telling():
             self._database.execute("INSERT INTO failed VALUES (NULL, ?, ?)", (path, reason))
 
-    def add_upload(self, job: Job, begun: Begun) -> None:
-        """Records a multipart upload that has begun."""
-        row = (job.path, job.size, job.mtime_ns, begun.ctime_ns, begun.upload_id)
+    def add_upload(self, job: Job) -> None:
+        """Records that the multipart upload ``job.upload_id`` of the file has begun."""
+        row = (job.path, *_version(job), job.upload_id)
         with self._telling():
             self._database.execute("INSERT INTO uploads VALUES (NULL, ?, ?, ?, ?, ?)", row)
+
+    def void(self) -> None:
+        """Forgets what earlier runs have stored: this run has created the bucket, so nothing of it
+        is there.  Outlives a power cut from now on."""
+        with self._telling():
+            self._database.execute("DELETE FROM done")
+            self._database.execute("DELETE FROM uploads")
+            self._database.execute("DROP INDEX IF EXISTS done_before")
+            self._database.commit()
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.recorded, self.resumed = 0, False
 
     def commit(self) -> None:
         """What was added outlives this process from now on (and the machine, but for the last
@@ -129,7 +139,8 @@ class Journal:
             raise RunError(f"the journal {self.path} was removed while it was in use")
 
     def close(self, *, complete: bool) -> None:
-        """Ends the run; ``complete`` means that everything was uploaded: nothing to go on with."""
+        """Ends the run; ``complete`` means that everything was uploaded: nothing to go on with, so
+        the journal is removed."""
         try:
             with self._telling(), closing(self._database):
                 self._database.commit()
@@ -137,7 +148,7 @@ class Journal:
                 with self._telling():
                     self.path.unlink()
         finally:
-            os.close(self._lock)
+            _unlock(self.path, self._lock)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -147,9 +158,10 @@ class Journal:
             # What is wrong with the file itself (no database, malformed) comes as this very class.
             damaged = type(error) is sqlite3.DatabaseError
             hint = " (damaged: without the file the next run begins anew)" if damaged else ""
-            raise RunError(f"the journal {self.path} cannot be used: {error}{hint}") from None
+            text = getattr(error, "strerror", None) or error
+            raise RunError(f"the journal {self.path} cannot be used: {text}{hint}") from None
 
-    def _check(self, source: str, destination: str) -> float | None:
+    def _check(self, source: str, destination: str, restart: bool) -> float | None:
         """Whether the file is a journal of this run; returns when that began, None if new."""
         version = self._pragma("user_version")
         if version == 0 and not self._database.execute("SELECT 1 FROM sqlite_master").fetchone():
@@ -161,6 +173,14 @@ class Journal:
             raise RunError(
                 f"the journal {self.path} is of version {version}, this program knows {VERSION}"
             )
+        if version < VERSION:
+            if not restart:
+                raise RunError(
+                    f"the journal {self.path} is of an older version of this program: --restart "
+                    "begins it anew"
+                )
+            self._create(source, destination)
+            return None
         about = dict(self._database.execute("SELECT name, value FROM about"))
         try:
             theirs, started = (about["source"], about["destination"]), float(about["started"])
@@ -168,7 +188,7 @@ class Journal:
             raise RunError(
                 f"the journal {self.path} is damaged: it does not say what it is of"
             ) from None
-        if theirs != (source, destination):
+        if theirs != (_storable(source), _storable(destination)):
             raise RunError(f"the journal {self.path} belongs to {theirs[0]} -> {theirs[1]}")
         return started
 
@@ -181,8 +201,13 @@ class Journal:
         self._database.execute("PRAGMA synchronous = NORMAL")
 
     def _create(self, source: str, destination: str) -> None:
-        self._database.executescript(_SCHEMA)
-        about = [("source", source), ("destination", destination), ("started", repr(time.time()))]
+        """In one transaction, which ends when the journal also says whose it is."""
+        self._database.executescript(f"BEGIN;{_CLEARED}{_SCHEMA}")
+        about = [
+            ("source", _storable(source)),
+            ("destination", _storable(destination)),
+            ("started", repr(time.time())),
+        ]
         self._database.executemany("INSERT INTO about VALUES (?, ?)", about)
         self._database.commit()
 
@@ -217,7 +242,7 @@ class Journal:
         execute("CREATE INDEX IF NOT EXISTS uploads_by_path ON uploads(path)")
         self._database.commit()
         self._lookup = (
-            f"SELECT size, mtime_ns FROM done WHERE path = ? AND id <= {last} "
+            f"SELECT size, mtime_ns, ctime_ns FROM done WHERE path = ? AND id <= {last} "
             "ORDER BY id DESC LIMIT 1"
         )
 
@@ -234,8 +259,42 @@ class Journal:
 
 def default_path(directory: Path, source: str, destination: str) -> Path:
     """Where the journal of this source and destination is kept, below the state directory."""
-    name = hashlib.sha256(f"{source}\n{destination}".encode()).hexdigest()[:20]
+    name = hashlib.sha256(os.fsencode(f"{source}\n{destination}")).hexdigest()[:20]
     return directory / "journals" / f"{name}.sqlite"
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """All files that a journal at ``path`` may consist of."""
+    return (
+        path,
+        Path(f"{path}-wal"),
+        Path(f"{path}-shm"),
+        Path(f"{path}-journal"),
+        _lock_path(path),
+    )
+
+
+def _version(job: Job) -> tuple[int, int, int]:
+    """What tells the file, as it is now, from any other version of it."""
+    return job.size, _int64(job.mtime_ns), _int64(job.ctime_ns)
+
+
+def _int64(number: int) -> int:
+    """``number`` modulo 2**64, as SQLite can hold it."""
+    return (number + 2**63) % 2**64 - 2**63
+
+
+def _storable(text: str) -> str | bytes:
+    """SQLite takes no text that is not UTF-8, as names of directories may be."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(text)
+    return text
+
+
+def _lock_path(path: Path) -> Path:
+    return Path(f"{path}.lock")
 
 
 def _locked(path: Path) -> int:
@@ -244,18 +303,38 @@ def _locked(path: Path) -> int:
     The lock is on a file of its own: closing another descriptor of the database would drop the
     locks that SQLite itself holds on it (fcntl(2)).
     """
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        reason = f"the journal {path} cannot be opened: {error.strerror}"
-        raise RunError(f"{reason} (--no-journal does without)") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    while True:
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _no_place(path, "opened", error) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A run that has just ended may have removed the file: then it is no lock any more.
+            if os.path.samestat(os.fstat(lock), os.stat(_lock_path(path))):
+                return lock
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            os.close(lock)
+            if error.errno == errno.EWOULDBLOCK:
+                raise RunError(f"another run is using the journal {path}") from None
+            raise _no_place(path, "locked", error) from None
         os.close(lock)
-        raise RunError(f"another run is using the journal {path}") from None
-    return lock
+
+
+def _unlock(path: Path, lock: int) -> None:
+    """Removes the lock file before anybody else can lock it."""
+    with suppress(OSError):
+        os.unlink(_lock_path(path))
+    os.close(lock)
+
+
+def _no_place(path: Path, action: str, error: OSError) -> RunError:
+    return RunError(
+        f"the journal {path} cannot be {action}: {error.strerror} (--no-journal does without)"
+    )
 
 
 def _connect(path: Path) -> sqlite3.Connection:

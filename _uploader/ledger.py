@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 
 from .errors import RunError
-from .journal import Begun, Journal
+from .journal import Journal
 from .model import Failed, Job, Result, Skipped, Summary
 from .progress import Counters, Display
 from .report import FailureList
@@ -34,6 +34,10 @@ class Ledger:
         self._journal_error: RunError | None = None
         self._unrecorded: list[tuple[Job, Result]] = []
         self.counters = Counters()
+
+    def use(self, journal: Journal) -> None:
+        """Records in ``journal`` from now on; comes before the first of the ``jobs``."""
+        self._journal = journal
 
     def jobs(self, entries: Iterable[Job | Skipped | Failed]) -> Iterator[Job | None]:
         """The files to upload among the entries of a scan; None for each that ends here."""
@@ -62,7 +66,7 @@ class Ledger:
         """A multipart upload has begun: recorded at once, so that a crash leaves no stray parts."""
         if self._journal:
             try:
-                self._journal.add_upload(job, Begun(job.upload_id, job.ctime_ns))
+                self._journal.add_upload(job)
                 self._journal.commit()
             except RunError as error:
                 self._lose_journal(error)
@@ -74,8 +78,10 @@ class Ledger:
         ended, self._unrecorded = self._unrecorded, []
         if self._journal:
             try:
-                rows = [(job.path, result.size, result.mtime_ns) for job, result in ended]
-                self._journal.add_done(rows)
+                self._journal.add_done(
+                    (job.path, result.size, result.mtime_ns, result.ctime_ns)
+                    for job, result in ended
+                )
                 self._journal.commit()
             except RunError as error:
                 self._lose_journal(error)
@@ -139,12 +145,11 @@ class Ledger:
             if journal.is_done(job):
                 self._skip(job.path, DONE_BEFORE, job.size)
                 return None
-            begun = journal.begun(job)
+            return job._replace(upload_id=journal.begun(job))
         except RunError as error:
             self._lose_journal(error)
             self.fail(job.path, NOT_LOOKED_UP, job.size)
             raise
-        return job._replace(upload_id=begun.upload_id, ctime_ns=begun.ctime_ns) if begun else job
 
     def _lose_journal(self, error: RunError) -> None:
         """The journal has failed: nothing more is asked of it, and nothing more is called done."""

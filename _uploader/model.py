@@ -19,10 +19,10 @@ class Job(NamedTuple):
     """Bytes."""
     mtime_ns: int
     """Nanoseconds since the epoch."""
-    upload_id: str = ""
-    """A multipart upload of this file that was begun before and may be gone on with."""
     ctime_ns: int = 0
-    """Change time that the file had when that upload was begun: its metadata is of then."""
+    """Change time: of content or attributes, in nanoseconds since the epoch."""
+    upload_id: str = ""
+    """A multipart upload of this very file that was begun before and may be gone on with."""
     orphaned: bool = False
     """A worker died that may have begun it: there may be an upload that nobody was told of."""
 
@@ -49,8 +49,14 @@ class Result(NamedTuple):
     """Bytes of the object stored; not the job's when the file changed after the scan."""
     mtime_ns: int
     """Modification time of what was stored."""
-    failure: str
+    ctime_ns: int
+    """Its change time."""
+    failure: str = ""
     """Why the file is not in the bucket; empty when it is there, with its content proven."""
+    passing: bool = False
+    """The reason may have passed by the end of the run."""
+    denied: bool = False
+    """The service refused permission."""
 
 
 class Summary(NamedTuple):

@@ -36,13 +36,9 @@ other number asks for the end of that worker, counted from 0, and is answered by
 
 _NUMBER = struct.Struct("!i")
 _HOME = str(Path(__file__).resolve().parent.parent)
-_BOOT = f"""
-import runpy, sys
-sys.path[:] = [{_HOME!r}, *filter(None, sys.path)]
-runpy.run_module("_uploader", run_name="__main__")
-"""
-"""``python -m _uploader``, but for the working directory: modules that lie there must not be
-imported in place of ours or of the library's."""
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The supervisor's to handle, whoever gets them: systemd and some terminals send them to every
+process of a run, and what is in flight should end."""
 
 
 class End(NamedTuple):
@@ -108,7 +104,7 @@ class _Process:
     """One process and the conversation with it."""
 
     def __init__(self, provider: str, environment: dict[str, str]) -> None:
-        """In a session of its own: Ctrl-C is the supervisor's to handle."""
+        """In a session of its own, and without the signals that are the supervisor's."""
         self._forks = 0
         self._closed = False
         self._said = b""
@@ -116,9 +112,10 @@ class _Process:
         self._control.settimeout(ANSWER_TIMEOUT)
         self._words, words = os.pipe()
         os.set_blocking(self._words, False)
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # inherited until ``serve``
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, str(theirs.fileno()), provider],
+                [sys.executable, "-c", _boot(), str(theirs.fileno()), provider],
                 env=environment,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -131,6 +128,7 @@ class _Process:
             os.close(self._words)
             raise
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             theirs.close()
             os.close(words)
         self.pid = self._process.pid
@@ -183,6 +181,9 @@ def serve(descriptor: int, work: Callable[[int], NoReturn]) -> NoReturn:
     """The nursery itself: serves the supervisor at the other end of the socket ``descriptor``, and
     kills all workers when it is gone.  ``work`` is a worker's life on its connection's descriptor.
     """
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     control = _socket.socket(fileno=descriptor)
     gc.freeze()  # what the collector never looks at stays shared with the forks
     pids: list[int] = []
@@ -201,6 +202,18 @@ def serve(descriptor: int, work: Callable[[int], NoReturn]) -> NoReturn:
     for pid in filter(None, pids):
         _waitpid(pid, 0)
     os._exit(0)
+
+
+def _boot() -> str:
+    """``python -m _uploader``, but that modules are found where this process would find them, our
+    own first, and never in the working directory: what lies there must not be imported in place of
+    ours or of the library's."""
+    path = [_HOME, *(os.path.abspath(p) for p in sys.path if isinstance(p, str) and p)]
+    return f"""
+import runpy, sys
+sys.path[:] = {path!r}
+runpy.run_module("_uploader", run_name="__main__")
+"""
 
 
 def _start(control: _socket.socket, work: Callable[[int], NoReturn], mine: int, words: int) -> int:

@@ -1,7 +1,7 @@
 """Counters become what one sees: a bar, plain lines, JSON lines, or nothing.
 
 ``Counters``, ``Rate`` and the texts are pure: the clock is an argument.  A display never stops a
-run: when nobody can read it any more, it goes quiet.
+run or holds it up: when nobody reads it, it goes quiet.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TextIO
 
 from .config import Settings
 from .model import Summary
+from .outlet import Outlet, dropped_text, printable
 
 REASONS = 50
 """Distinct reasons counted by name; a service may put something unique into each."""
@@ -65,6 +66,8 @@ class Counters:
     left_out_bytes: int = 0
     """Bytes of the files found that were skipped or failed."""
     retries: int = 0
+    outage: tuple[float, float] | None = None
+    """The service is unreachable: for how many seconds, and how many until the next attempt."""
     skipped_reasons: Reasons = field(default_factory=Reasons)
     failed_reasons: Reasons = field(default_factory=Reasons)
 
@@ -190,15 +193,6 @@ class Pace:
         return None if files is None or size is None else max(files, size)
 
 
-def printable(text: str) -> str:
-    """``text`` fit for a terminal: control characters and the like as backslash escapes."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
-
-
 def bytes_text(count: float) -> str:
     """Decimal units, three digits or less before the point: ``999 B``, ``5.6 GB``, ``455 MB``."""
     step = 0
@@ -223,6 +217,11 @@ def files_text(count: int) -> str:
     return f"{count:,} file" if count == 1 else f"{count:,} files"
 
 
+def outage_text(seconds: float, until_next: float) -> str:
+    again = f"in {seconds_text(until_next, 0)}" if until_next >= 0.5 else "now"
+    return f"service unreachable for {seconds_text(seconds, 0)}, trying again {again}"
+
+
 def status(counters: Counters, pace: Pace) -> str:
     """The run in one line; what matters most comes first, as narrow terminals cut the end."""
     if counters.scanned:
@@ -231,6 +230,8 @@ def status(counters: Counters, pace: Pace) -> str:
         parts = [f"scanning  {counters.settled:,} of {files_text(counters.files)} so far"]
     if counters.failed:
         parts.append(f"{counters.failed:,} failed")
+    if counters.outage:
+        return "  ".join([*parts, outage_text(*counters.outage)])
     left = pace.seconds_left(counters)
     if left is not None:
         parts.append(f"{seconds_text(left, 0)} left")
@@ -291,56 +292,9 @@ def _reason_lines(reasons: dict[str, int]) -> Iterator[str]:
         yield f"{count:>{width}} {reason}"
 
 
-class Outlet:
-    """A stream that may break (a closed pipe, a lost terminal, a full disk): then it goes quiet."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self.encoding = getattr(stream, "encoding", None) or "utf-8"
-        self.broken = False
-
-    def line(self, text: str) -> None:
-        self.write(text + "\n")
-        self.flush()
-
-    def write(self, text: str) -> None:
-        """What the stream's encoding lacks becomes a backslash escape."""
-        if self.broken:
-            return
-        try:
-            self._stream.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
-        except OSError:
-            self._break()
-
-    def flush(self) -> None:
-        if self.broken:
-            return
-        try:
-            self._stream.flush()
-        except OSError:
-            self._break()
-
-    def columns(self) -> int:
-        """Width of the terminal; 80 where it is not known, as on a serial line."""
-        try:
-            return os.get_terminal_size(self._stream.fileno()).columns or 80
-        except (OSError, ValueError):
-            return 80
-
-    def _break(self) -> None:
-        """Sends what is still buffered nowhere: Python would fail on it when it exits."""
-        self.broken = True
-        try:
-            descriptor = self._stream.fileno()
-        except (OSError, ValueError):  # no file behind it
-            return
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, descriptor)
-        os.close(nowhere)
-
-
 class Display(ABC):
-    """What a run tells.  No method raises because of the stream it writes to."""
+    """What a run tells.  No method raises because of the stream it writes to, and none waits for
+    it but ``close``, for a bounded time."""
 
     interval: ClassVar[float] = 0.1
     """Seconds from one showing of the progress to the next, at least."""
@@ -353,6 +307,9 @@ class Display(ABC):
 
     def start(self) -> None:  # noqa: B027  (not every display has something to open)
         """The run begins; comes before everything else."""
+
+    def echo(self, text: str) -> None:  # noqa: B027  (not every display has a place for it)
+        """A piece of what the workers write, lines or parts of them (``--debug``)."""
 
     def update(self, counters: Counters, now: float) -> None:
         """To be called as often as one likes, by a clock that never goes back."""
@@ -379,20 +336,26 @@ class Display(ABC):
 
     @abstractmethod
     def finish(self, summary: Summary) -> None:
-        """The run is over; nothing is called after it."""
+        """The run is over; only ``close`` comes after it."""
+
+    def close(self) -> None:  # noqa: B027  (not every display has something to close)
+        """Waits until all is told, unless nobody takes it."""
 
 
 class _People(Display):
     """What displays for people share: progress on one stream, files and summary on the other."""
 
-    def __init__(self, stdout: TextIO, stderr: TextIO, *, verbose: bool) -> None:
+    def __init__(self, out: Outlet, err: Outlet, *, verbose: bool) -> None:
         super().__init__()
-        self._out = Outlet(stdout)
-        self._err = Outlet(stderr)
+        self._out = out
+        self._err = err
         self._verbose = verbose
 
     def note(self, text: str) -> None:
         self._print(self._err, printable(text))
+
+    def echo(self, text: str) -> None:
+        self._err.write(_printable_lines(text))
 
     def file_event(self, kind: str, path: str, detail: str = "") -> None:
         """Told only when ``verbose``."""
@@ -402,7 +365,11 @@ class _People(Display):
 
     def finish(self, summary: Summary) -> None:
         for line in summary_lines(summary):
-            self._print(self._out, line)
+            self._out.line(line, keep=True)
+
+    def close(self) -> None:
+        self._out.close()
+        self._err.close()
 
     def _print(self, outlet: Outlet, line: str) -> None:
         outlet.line(line)
@@ -410,6 +377,8 @@ class _People(Display):
 
 class Terminal(_People):
     """A bar that stays at the bottom of the terminal."""
+
+    _unended = ""
 
     def start(self) -> None:
         from tqdm import tqdm  # type: ignore[import-untyped, unused-ignore]
@@ -424,7 +393,16 @@ class Terminal(_People):
             leave=False,
         )
 
+    def echo(self, text: str) -> None:
+        """Whole lines: the bar would wipe out the beginning of one."""
+        *lines, self._unended = (self._unended + text).split("\n")
+        for line in lines:
+            self._print(self._err, printable(line))
+
     def _show(self, counters: Counters) -> None:
+        """Nothing while an older bar still waits: only the last one is worth seeing."""
+        if self._err.behind:
+            return
         if counters.scanned:
             self._bar.bar_format = "{percentage:3.0f}% {bar} {desc}"
         self._bar.ncols = self._err.columns() - 1  # a full line would wrap
@@ -453,9 +431,9 @@ class Lines(_People):
 class Quiet(Display):
     """Nothing, unless files failed."""
 
-    def __init__(self, stderr: TextIO) -> None:
+    def __init__(self, err: Outlet) -> None:
         super().__init__()
-        self._err = Outlet(stderr)
+        self._err = err
 
     def update(self, counters: Counters, now: float) -> None:
         pass
@@ -466,13 +444,19 @@ class Quiet(Display):
     def note(self, text: str) -> None:
         pass
 
+    def echo(self, text: str) -> None:
+        self._err.write(_printable_lines(text))
+
     def file_event(self, kind: str, path: str, detail: str = "") -> None:
         pass
 
     def finish(self, summary: Summary) -> None:
         if summary.failed:
             for line in summary_lines(summary):
-                self._err.line(line)
+                self._err.line(line, keep=True)
+
+    def close(self) -> None:
+        self._err.close()
 
 
 class JsonLines(Display):
@@ -480,12 +464,18 @@ class JsonLines(Display):
 
     interval = 1.0
 
-    def __init__(self, stdout: TextIO) -> None:
+    def __init__(self, out: Outlet, err: Outlet) -> None:
+        """``out`` should have ``dropped_event`` for its gaps."""
         super().__init__()
-        self._out = Outlet(stdout)
+        self._out = out
+        self._err = err
 
     def note(self, text: str) -> None:
         self._event("note", text=text)
+
+    def echo(self, text: str) -> None:
+        """No event: it goes to stderr."""
+        self._err.write(_printable_lines(text))
 
     def file_event(self, kind: str, path: str, detail: str = "") -> None:
         """``reason`` is there for files that have one."""
@@ -496,7 +486,12 @@ class JsonLines(Display):
 
     def finish(self, summary: Summary) -> None:
         files, size = _rates(summary)
-        self._event("summary", **summary._asdict(), files_per_second=files, bytes_per_second=size)
+        fields = {**summary._asdict(), "files_per_second": files, "bytes_per_second": size}
+        self._out.line(_event_text("summary", fields), keep=True)
+
+    def close(self) -> None:
+        self._out.close()
+        self._err.close()
 
     def _show(self, counters: Counters) -> None:
         self._event(
@@ -513,19 +508,47 @@ class JsonLines(Display):
             files_per_second=self._pace.files.per_second(),
             bytes_per_second=self._pace.bytes.per_second(),
             seconds_left=self._pace.seconds_left(counters),
+            unreachable_seconds=counters.outage[0] if counters.outage else None,
         )
 
     def _event(self, kind: str, **fields: object) -> None:
-        self._out.line(json.dumps({"event": kind, **fields}))
+        self._out.line(_event_text(kind, fields))
 
 
-def choose(settings: Settings, stdout: TextIO, stderr: TextIO) -> Display:
-    """The display that the settings and the streams ask for; ``json`` wins over ``quiet``."""
+def dropped_event(lines: int) -> str:
+    """Stands for so many events that nobody took in time."""
+    return _event_text("dropped", {"lines": lines})
+
+
+def choose(
+    settings: Settings,
+    stdout: TextIO,
+    stderr: TextIO,
+    *,
+    hurried: Callable[[], bool] = lambda: False,
+) -> Display:
+    """The display that the settings and the streams ask for; ``json`` wins over ``quiet``.
+
+    ``hurried`` says that no stream may be waited for any more.  A dry run has nothing to do but to
+    tell: it waits for who reads it.
+    """
+    lossless = settings.dry_run
+    gap = dropped_event if settings.json else dropped_text
+    out = Outlet(stdout, gap=gap, lossless=lossless, hurried=hurried)
+    err = Outlet(stderr, lossless=lossless, hurried=hurried, beside=out)
     if settings.json:
-        return JsonLines(stdout)
+        return JsonLines(out, err)
     if settings.quiet:
-        return Quiet(stderr)
+        return Quiet(err)
     verbose = settings.verbose or settings.dry_run
     if stderr.isatty() and os.environ.get("TERM") != "dumb":
-        return Terminal(stdout, stderr, verbose=verbose)
-    return Lines(stdout, stderr, verbose=verbose)
+        return Terminal(out, err, verbose=verbose)
+    return Lines(out, err, verbose=verbose)
+
+
+def _event_text(kind: str, fields: Mapping[str, object]) -> str:
+    return json.dumps({"event": kind, **fields})
+
+
+def _printable_lines(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
+
+LISTS_KEPT = 10
+"""Lists in one directory, those of earlier runs included: the oldest go."""
 
 
 def state_directory(environment: Mapping[str, str] = os.environ) -> Path:
@@ -22,7 +26,8 @@ def state_directory(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 class FailureList:
-    """Appends each failed file to a file of JSON lines, made when the first one fails.
+    """Appends each failed file to a file of JSON lines, made when the first one fails.  Of the
+    lists that earlier runs have left only the newest stay.
 
     A list that cannot be written is no reason to stop a run: ``problem`` then says why in one line,
     and what follows is not written.
@@ -76,4 +81,13 @@ class FailureList:
                 attempt += 1
                 continue
             self.path = str(path)
+            _remove_oldest(directory)
             return os.fdopen(descriptor, "w", encoding="ascii")
+
+
+def _remove_oldest(directory: Path) -> None:
+    """One that cannot be removed stays."""
+    with contextlib.suppress(OSError):
+        lists = sorted(directory.glob("failed-*.jsonl"), key=os.path.getmtime)
+        for path in lists[:-LISTS_KEPT]:
+            path.unlink()

@@ -10,26 +10,29 @@ import dataclasses
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
 from . import wire
 from .config import Settings, memory_limit
-from .dispatch import Dispatcher
+from .dispatch import Dispatcher, ReadAhead
 from .errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_SIGNAL, RunError, UsageError
-from .journal import Journal, default_path
+from .journal import Journal, default_path, files_of
 from .ledger import Ledger
 from .machine import MemoryWatch, memory_total, usable_cpus
-from .model import INTERRUPTED, Failed, Job, Skipped, Summary
+from .model import INTERRUPTED, Failed, Job, Result, Skipped, Summary
 from .nursery import Nursery
-from .progress import Counters, Display, files_text
+from .progress import Display, files_text, seconds_text
 from .report import FailureList, state_directory
 from .scan import scan
-from .supervisor import SCAN_SLICE, Begun, Ended, Event, Supervisor
+from .stopping import RefusalJudge, StallDetector
+from .supervisor import Begun, Destined, Ended, Event, Note, Prepared, Supervisor
 from .throttle import BASE_MEMORY, MemoryThrottle, body_budget, processes_within
 
+SCAN_SLICE = 256
+"""Entries of the scan between two looks at the workers."""
 TICK = 0.1
 """Longest time in seconds between two looks at signals and the display."""
 MEMORY_INTERVAL = 0.5
@@ -37,6 +40,8 @@ MEMORY_INTERVAL = 0.5
 MOST_IN_FLIGHT = 2048
 """Requests in flight in all workers together that are tried without being told to: more than two
 processors can make use of, and no flood where there are many."""
+OUTAGE_TOLD = 1.0
+"""Seconds that the service may be away before the display says so."""
 GRACE = 5.0
 """Seconds that uploads in flight have to end after the first Ctrl-C."""
 
@@ -124,36 +129,38 @@ class Run:
             entries = jobs
         else:
             follow = settings.follow_symlinks
-            entries = scan(settings.src, follow_symlinks=follow, prefix=settings.prefix)
-        recording = jobs is None and not settings.no_journal and not settings.dry_run
-        self._journal = _journal(settings) if recording else None
-        self._ledger = Ledger(display, FailureList(time.time()), self._journal)
-        self._jobs = self._ledger.jobs(entries)
+            own = _own_files(settings)
+            entries = scan(settings.src, follow_symlinks=follow, prefix=settings.prefix, own=own)
+        self._entries = ReadAhead(entries)
+        self._records = jobs is None and not settings.no_journal
+        self._journal: Journal | None = None
+        self._ledger = Ledger(display, FailureList(time.time()))
+        self._jobs = self._ledger.jobs(self._entries)
         self._dispatcher = Dispatcher(self._jobs)
+        self._prepared = False
+        self._refusals = RefusalJudge()
+        self._stall = StallDetector(settings.give_up_after)
 
     def execute(self) -> Outcome:
         """Uploads everything and returns how it ended; raises nothing for what a run can meet."""
         self._display.start()
-        if self._journal and self._journal.resumed:
-            self._display.note(
-                f"going on with the unfinished run of {_moment(self._journal.started)}: "
-                f"{files_text(self._journal.recorded)} done; --restart begins anew"
-            )
         error: RunError | None = None
         supervisor: Supervisor | None = None
         watch = MemoryWatch(lambda: supervisor.pids() if supervisor else [])
         try:
-            self._dispatcher.look_ahead(SCAN_SLICE)
+            self._entries.fetch(SCAN_SLICE)
             supervisor = self._supervisor()
             supervisor.start()
             self._serve(supervisor, watch)
             self._ledger.settle()
+            if reason := self._refusals.final_verdict:
+                raise RunError(reason)
         except RunError as failure:
             error = failure
             with contextlib.suppress(RunError):
                 self._ledger.settle()  # what had ended before
         finally:
-            unfinished = self._dispatcher.stop()
+            unfinished = [*self._fetched_jobs(), *self._dispatcher.stop()]
             if supervisor:
                 self._ledger.counters.retries = supervisor.retries
                 unfinished += supervisor.stop()
@@ -188,28 +195,29 @@ class Run:
 
     def _supervisor(self) -> Supervisor:
         """As many workers as the files need: a short list is known at once."""
-        count = self._processes
-        if self._dispatcher.exhausted:
-            count = max(1, min(count, self._ledger.counters.files))
-        share = -(-self._settings.concurrency // count) if self._settings.concurrency else None
-        resumed = self._journal.since if self._journal else None
-        told = dataclasses.asdict(self._settings)
+        settings, count = self._settings, self._processes
+        if self._entries.exhausted:
+            count = max(1, min(count, self._entries.fetched))
+        share = -(-settings.concurrency // count) if settings.concurrency else None
+        start = wire.Start(
+            dataclasses.asdict(settings), share, MOST_IN_FLIGHT // count, self._body_budget, False
+        )
         return Supervisor(
             self._dispatcher,
             count=count,
-            start=(wire.START, told, share, MOST_IN_FLIGHT // count, self._body_budget, resumed),
+            start=start,
             nursery=self._nursery,
-            debug=self._settings.debug,
+            echo=self._display.echo if settings.debug else None,
         )
 
     def _serve(self, supervisor: Supervisor, watch: MemoryWatch) -> None:
         """Until every job has ended, or a signal or the lack of any success has ended the run."""
         next_tick = next_sample = 0.0
         patience: float | None = None
-        hope = Hope(self._settings.give_up_after)
         while not supervisor.finished:
-            for event in supervisor.step(TICK):
-                self._take(event)
+            scanning = patience is None and self._scan_on()
+            for event in supervisor.step(0.0 if scanning else TICK):
+                self._take(event, supervisor)
             now = time.monotonic()
             if self._interrupts.count and patience is None:
                 patience = now + GRACE
@@ -221,54 +229,107 @@ class Run:
                 next_tick = now + TICK
                 self._ledger.settle()
                 self._tell(supervisor, now)
-                if hope.is_lost(now, self._ledger.counters):
-                    raise RunError(f"nothing succeeds any more: {supervisor.trouble}")
+                self._check_progress(supervisor, now)
             if now >= next_sample:
                 next_sample = now + MEMORY_INTERVAL
                 if self._throttle.sample(watch.sample()):
                     supervisor.set_share(self._throttle.share)
 
+    def _scan_on(self) -> bool:
+        """Scans a little; returns whether there may be more to scan now.  Before the journal is
+        open nobody can say which of the files are to be uploaded."""
+        if self._prepared:
+            self._dispatcher.look_ahead(SCAN_SLICE)
+            return self._dispatcher.wants_jobs()
+        if self._entries.wants_more:
+            self._entries.fetch(SCAN_SLICE)
+        return self._entries.wants_more
+
+    def _fetched_jobs(self) -> Iterator[Job]:
+        """What was scanned before the bucket was there, and never handed out."""
+        with contextlib.suppress(RunError):
+            while self._entries.fetched:
+                if job := next(self._jobs):
+                    yield job
+            if self._entries.exhausted:
+                yield from filter(None, self._jobs)  # nothing is left: the scan is counted as ended
+
     def _tell(self, supervisor: Supervisor, now: float) -> None:
         counters = self._ledger.counters
         counters.sent_bytes = supervisor.sent
         counters.retries = supervisor.retries
+        outage = supervisor.outage
+        counters.outage = outage if outage and outage[0] >= OUTAGE_TOLD else None
         self._display.update(counters, now)
 
-    def _take(self, event: Event) -> None:
+    def _check_progress(self, supervisor: Supervisor, now: float) -> None:
+        """Raises ``RunError`` when the run cannot get any further."""
+        counters, outage = self._ledger.counters, supervisor.outage
+        moved = supervisor.moved if outage is None else None
+        stalled = self._stall.is_stalled(
+            now,
+            life=(counters.files, counters.uploaded, counters.skipped, moved),
+            trouble=supervisor.retries,
+            outage=outage is not None,
+        )
+        if stalled:
+            patience = seconds_text(self._settings.give_up_after, 0)
+            raise RunError(f"nothing has succeeded for {patience}: {supervisor.trouble}")
+        if reason := self._refusals.verdict:
+            raise RunError(reason)
+
+    def _take(self, event: Event, supervisor: Supervisor) -> None:
         if isinstance(event, Ended):
-            self._ledger.take(event.job, event.result)
+            self._take_end(event.job, event.result)
         elif isinstance(event, Begun):
             self._ledger.begun(event.job)
-        else:
+        elif isinstance(event, Destined):
+            self._open_journal(event.text, supervisor)
+        elif isinstance(event, Prepared):
+            self._prepared = True
+            if event.created and self._journal:
+                self._journal.void()
+        elif isinstance(event, Note):
             self._display.note(event.text)
 
+    def _take_end(self, job: Job, result: Result) -> None:
+        if not result.failure:
+            self._refusals.stored = True
+        elif result.denied:
+            self._refusals.denied(job.path, result.failure)
+        elif result.passing and not self._interrupts.count and self._dispatcher.try_again(job):
+            return
+        else:
+            self._refusals.failed()
+        self._ledger.take(job, result)
 
-class Hope:
-    """Whether a run can be expected to get any further.  Pure: the clock is an argument."""
-
-    def __init__(self, patience: float) -> None:
-        """``patience``: seconds of failures without a success that are borne."""
-        self._patience = patience
-        self._good = (0, 0)
-        self._bad = 0
-        self._since: float | None = None
-
-    def is_lost(self, now: float, counters: Counters) -> bool:
-        """To be asked from time to time.  Slowness alone is borne for ever: only attempts that
-        fail start the clock, and any success stops it."""
-        good = (counters.uploaded, counters.sent_bytes)
-        bad = counters.retries + counters.failed
-        if good != self._good:
-            self._good, self._bad, self._since = good, bad, None
-        elif bad != self._bad and self._since is None:
-            self._since = now
-        return self._since is not None and now - self._since > self._patience
+    def _open_journal(self, destination: str, supervisor: Supervisor) -> None:
+        """Raises ``RunError`` when the journal cannot be used."""
+        if not self._records or self._journal:
+            return
+        journal = self._journal = _journal(self._settings, destination)
+        self._ledger.use(journal)
+        self._refusals.stored = journal.recorded > 0
+        if journal.since is not None:
+            supervisor.resume(journal.since)
+        if journal.resumed:
+            self._display.note(
+                f"going on with the unfinished run of {_moment(journal.started)}: "
+                f"{files_text(journal.recorded)} done; --restart begins anew"
+            )
 
 
-def _journal(settings: Settings) -> Journal:
+def _own_files(settings: Settings) -> list[Path]:
+    """What a run writes itself, now or later."""
+    own = list(files_of(Path(settings.journal))) if settings.journal else []
+    with contextlib.suppress(RuntimeError):  # no home
+        own.append(state_directory())
+    return own
+
+
+def _journal(settings: Settings, destination: str) -> Journal:
     source = os.path.realpath(settings.src)
-    where = settings.endpoint_url or settings.profile or "default"
-    destination = f"{settings.provider} {where} {settings.bucket}/{settings.prefix}"
+    destination = f"{destination}/{settings.prefix}"
     if settings.journal:
         path = Path(settings.journal).absolute()
     else:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from .errors import UsageError
@@ -18,6 +19,7 @@ from .model import Failed, Job, Skipped
 
 OPEN_DIRECTORIES = 64
 """Levels of the tree that stay open while what is below them is walked."""
+OWN = "belongs to this run"
 
 Found = Job | Skipped | Failed
 
@@ -30,11 +32,17 @@ _SPECIAL = {
 
 
 def scan(
-    root: str, *, follow_symlinks: bool, max_key_bytes: int = 1024, prefix: str = ""
+    root: str,
+    *,
+    follow_symlinks: bool,
+    max_key_bytes: int = 1024,
+    prefix: str = "",
+    own: Collection[Path] = (),
 ) -> Iterator[Found]:
     """Every entry below ``root`` that is no directory, as a Job, Skipped or Failed.
 
-    Links to files are followed; links to directories only with ``follow_symlinks``.  What cannot
+    Links to files are followed; links to directories only with ``follow_symlinks``.  ``own`` are
+    files and directories that the run itself writes, now or later: they are skipped.  What cannot
     be read is the failure of that entry alone.  Paths of Skipped and Failed are fit for JSON: bytes
     that are not UTF-8 stand there as backslash escapes.  Raises ``UsageError`` at once, not at the
     first ``next``, when ``root`` is no readable directory.
@@ -44,7 +52,27 @@ def scan(
         room = max_key_bytes - len(prefix.encode())
     except UnicodeEncodeError:
         raise UsageError(f"the prefix {prefix!r} is not valid UTF-8") from None
-    return _walk(_Rules(root, follow_symlinks, room, max_key_bytes))
+    return _walk(_Rules(root, follow_symlinks, room, max_key_bytes, _Own(own)))
+
+
+class _Own:
+    """Files and directories of the run: known by device and inode, as several paths may lead to
+    them, and looked at anew each time, as they come and go."""
+
+    def __init__(self, paths: Collection[Path]) -> None:
+        self._paths = tuple(paths)
+        self.names = frozenset(path.name for path in paths)
+        """Files of other names need no look."""
+
+    def holds(self, status: os.stat_result) -> bool:
+        return any(_is(path, status) for path in self._paths)
+
+
+def _is(path: Path, status: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(status, os.stat(path))
+    except OSError:
+        return False
 
 
 class _Rules(NamedTuple):
@@ -53,6 +81,7 @@ class _Rules(NamedTuple):
     room: int
     """Bytes of a key that the prefix leaves for the path."""
     max_key_bytes: int
+    own: _Own
 
 
 class _Entries(Protocol):
@@ -105,6 +134,7 @@ def _files_first(entries: _Entries) -> Generator[os.DirEntry[str], None, None]:
 def _walk(rules: _Rules) -> Iterator[Found]:
     """The loop: all that a plain file needs is inline, since it runs for each of them."""
     room = rules.room
+    own_names = rules.own.names
     number = 0
     levels = [_open_root(rules.root)]
     try:
@@ -125,8 +155,12 @@ def _walk(rules: _Rules) -> Iterator[Found]:
                             levels.append(other)
                             break
                         yield other
+                    elif entry.name in own_names and rules.own.holds(status):
+                        yield Skipped(_shown(path), OWN)
                     elif (path.isascii() and len(path) <= room) or _fits(path, room):
-                        yield Job(number, path, status.st_size, status.st_mtime_ns)
+                        yield Job(
+                            number, path, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+                        )
                         number += 1
                     else:
                         yield Failed(_shown(path), _key_problem(path, rules))
@@ -148,7 +182,7 @@ def _other(
     rules: _Rules,
 ) -> _Level | Skipped | Failed:
     """What an entry that is no regular file stands for: a directory is opened."""
-    skip = _skip_reason(entry, status, levels, rules.follow_symlinks)
+    skip = _skip_reason(entry, status, levels, rules)
     if skip:
         return Skipped(_shown(path), skip)
     try:
@@ -158,14 +192,18 @@ def _other(
 
 
 def _skip_reason(
-    entry: os.DirEntry[str], status: os.stat_result, above: list[_Level], follow: bool
+    entry: os.DirEntry[str], status: os.stat_result, above: list[_Level], rules: _Rules
 ) -> str:
     """Why something that is no regular file is left out; empty for a directory to be walked."""
     kind = stat.S_IFMT(status.st_mode)
     if kind != stat.S_IFDIR:
         return _SPECIAL.get(kind, "is no regular file")
-    if not follow:
-        return "links to a directory" if entry.is_symlink() else ""
+    if not rules.follow_symlinks and entry.is_symlink():
+        return "links to a directory"
+    if rules.own.holds(status):
+        return OWN
+    if not rules.follow_symlinks:
+        return ""
     identity = (status.st_dev, status.st_ino)
     if any(level.identity == identity for level in above):
         return "links to a directory above itself"

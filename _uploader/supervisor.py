@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 import selectors
 import socket
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from . import wire
@@ -19,8 +18,6 @@ from .errors import RunError
 from .model import INTERRUPTED, Job, Result
 from .nursery import End, Nursery
 
-SCAN_SLICE = 256
-"""Entries of the scan between two looks at the workers."""
 SILENCE_ALLOWED = 120.0
 """Seconds without a heartbeat after which a worker is taken for dead; well above the longest time
 that a slow disk holds up a read."""
@@ -49,7 +46,20 @@ class Note(NamedTuple):
     text: str
 
 
-Event = Ended | Begun | Note
+class Destined(NamedTuple):
+    """It is known where the objects go; comes before ``Prepared``."""
+
+    text: str
+
+
+class Prepared(NamedTuple):
+    """The bucket is there: jobs can be handed out."""
+
+    created: bool
+    """This run has made it, so it holds nothing."""
+
+
+Event = Ended | Begun | Note | Destined | Prepared
 
 
 class _Worker:
@@ -76,7 +86,9 @@ class _Worker:
         """0 until it is ready."""
         self.heard = time.monotonic()
         self.sent = 0
+        self.moved = 0
         self.retries = 0
+        self.outage: tuple[float, float] | None = None
         self.errors = b""
 
     def __str__(self) -> str:
@@ -103,23 +115,25 @@ class Supervisor:
         dispatcher: Dispatcher,
         *,
         count: int,
-        start: wire.Message,
+        start: wire.Start,
         nursery: Nursery,
-        debug: bool = False,
+        echo: Callable[[str], None] | None = None,
     ) -> None:
-        """``start`` is the START message but for its last field, added here: the first worker
-        prepares the bucket.  ``nursery`` is where the workers come from."""
+        """``start`` is what each worker is told; the first one to prepare the bucket as well.
+        ``nursery`` is where the workers come from.  ``echo`` gets what they write to stderr."""
         self._dispatcher = dispatcher
         self._count = count
-        self._start_message = start
+        self._start = start
+        self._resume: wire.Resume | None = None
         self._nursery = nursery
-        self._debug = debug
+        self._echo = echo
         self._selector = selectors.DefaultSelector()
         self._workers: list[_Worker] = []
         self._prepared = False
         self._draining = False
         self._deaths = 0
         self._gone_sent = 0
+        self._gone_moved = 0
         self._gone_retries = 0
         self.trouble = ""
         """What last went wrong with a request."""
@@ -135,9 +149,7 @@ class Supervisor:
         Raises ``RunError`` when a worker says that no file can succeed, or workers keep dying.
         """
         self._feed()
-        self._echo(self._nursery.listen())
-        if self._dispatcher.wants_jobs() and not self._draining:
-            timeout = 0.0
+        self._pass_on(self._nursery.listen())
         for key, mask in self._selector.select(timeout):
             worker, is_error_stream = key.data
             if worker not in self._workers:
@@ -150,8 +162,6 @@ class Supervisor:
                 if mask & selectors.EVENT_READ:
                     yield from self._read(worker)
         yield from self._bury_silent()
-        if not self._draining:
-            self._dispatcher.look_ahead(SCAN_SLICE)
 
     @property
     def finished(self) -> bool:
@@ -160,8 +170,23 @@ class Supervisor:
 
     @property
     def sent(self) -> int:
-        """Bytes that the service has accepted so far."""
+        """Bytes of bodies given to the network so far."""
         return self._gone_sent + sum(worker.sent for worker in self._workers)
+
+    @property
+    def moved(self) -> int:
+        """Those of them that have left this machine; never less than before."""
+        return self._gone_moved + sum(worker.moved for worker in self._workers)
+
+    @property
+    def outage(self) -> tuple[float, float] | None:
+        """Seconds for which the service has answered no worker that asked it, and until the next
+        try; None while it works."""
+        busy = [worker for worker in self._workers if self._dispatcher.is_busy(worker)]
+        outages = [worker.outage for worker in busy if worker.outage]
+        if not outages or len(outages) < len(busy):
+            return None
+        return min(seconds for seconds, _ in outages), min(left for _, left in outages)
 
     @property
     def retries(self) -> int:
@@ -175,7 +200,14 @@ class Supervisor:
     def set_share(self, share: float) -> None:
         """Tells the workers how much of their concurrency they may use."""
         for worker in self._workers:
-            self._send(worker, (wire.SHARE, share))
+            self._send(worker, wire.Share(share))
+
+    def resume(self, since: float) -> None:
+        """Tells the workers that this run goes on with earlier ones, the first of which began at
+        ``since``, in seconds since the epoch.  To be called before ``Prepared``."""
+        self._resume = wire.Resume(since)
+        for worker in self._workers:
+            self._send(worker, self._resume)
 
     def drain(self) -> list[Job]:
         """Hands out nothing more and asks the workers to give back what they have not begun.
@@ -184,7 +216,7 @@ class Supervisor:
         """
         self._draining = True
         for worker in self._workers:
-            self._send(worker, (wire.DRAIN,))
+            self._send(worker, wire.Drain())
         return self._dispatcher.stop()
 
     def stop(self) -> list[Job]:
@@ -206,14 +238,16 @@ class Supervisor:
         self._workers.append(worker)
         self._selector.register(worker.connection, selectors.EVENT_READ, (worker, False))
         self._selector.register(worker.error_stream, selectors.EVENT_READ, (worker, True))
-        self._send(worker, (*self._start_message, worker.prepares))
+        self._send(worker, self._start._replace(prepare=worker.prepares))
+        if self._resume:
+            self._send(worker, self._resume)
 
     def _feed(self) -> None:
         if not self._prepared or self._draining:
             return
         for worker, jobs in self._dispatcher.next_batches():
             assert isinstance(worker, _Worker)
-            self._send(worker, (wire.JOBS, [tuple(job) for job in jobs]))
+            self._send(worker, wire.Jobs([tuple(job) for job in jobs]))
 
     def _send(self, worker: _Worker, message: wire.Message) -> None:
         worker.outbox += wire.encode(message)
@@ -245,29 +279,36 @@ class Supervisor:
             yield from self._handle(worker, message)
 
     def _handle(self, worker: _Worker, message: wire.Message) -> Iterator[Event]:
-        kind = message[0]
-        if kind == wire.RESULTS:
-            worker.sent, worker.retries, in_flight, trouble = message[2:]
-            self.trouble = trouble or self.trouble
-            self._dispatcher.widen(worker, in_flight)
-            for result in map(Result._make, message[1]):
-                if job := self._dispatcher.done(worker, result.number):
-                    yield Ended(job, result)
-        elif kind == wire.BEGUN:
-            if job := self._dispatcher.begun(worker, *message[1:]):
+        if isinstance(message, wire.Results):
+            yield from self._take(worker, message)
+        elif isinstance(message, wire.Begun):
+            if job := self._dispatcher.begun(worker, *message):
                 yield Begun(job)
-        elif kind == wire.READY:
-            worker.pid = message[1]
-            self._dispatcher.add_worker(worker, message[2])
-            self._prepared = self._prepared or worker.prepares
-        elif kind == wire.RETURNED:
-            for number in message[1]:
+        elif isinstance(message, wire.Destination):
+            yield Destined(message.text)
+        elif isinstance(message, wire.Ready):
+            worker.pid = message.pid
+            self._dispatcher.add_worker(worker, message.least)
+            if worker.prepares and not self._prepared:
+                self._prepared = True
+                yield Prepared(message.created)
+        elif isinstance(message, wire.Returned):
+            for number in message.numbers:
                 if job := self._dispatcher.done(worker, number):
-                    yield Ended(job, _interrupted(job))
-        elif kind == wire.NOTE:
-            yield Note(message[1])
-        elif kind == wire.FATAL:
-            raise RunError(message[1])
+                    yield Ended(job, interrupted(job))
+        elif isinstance(message, wire.Note):
+            yield Note(message.text)
+        elif isinstance(message, wire.Fatal):
+            raise RunError(message.reason)
+
+    def _take(self, worker: _Worker, news: wire.Results) -> Iterator[Event]:
+        worker.sent, worker.moved = news.sent, max(worker.moved, news.moved)
+        worker.retries, worker.outage = news.retries, news.outage
+        self.trouble = news.trouble or self.trouble
+        self._dispatcher.widen(worker, news.limit)
+        for result in map(Result._make, news.results):
+            if job := self._dispatcher.done(worker, result.number):
+                yield Ended(job, result)
 
     def _read_errors(self, worker: _Worker) -> None:
         try:
@@ -278,16 +319,16 @@ class Supervisor:
             self._forget_errors(worker)
             return
         worker.errors = (worker.errors + data)[-STDERR_KEPT:]
-        self._echo(data)
+        self._pass_on(data)
 
     def _forget_errors(self, worker: _Worker) -> None:
         """Its end may come before that of the connection, and is then met again."""
         if worker.error_stream in self._selector.get_map():
             self._selector.unregister(worker.error_stream)
 
-    def _echo(self, data: bytes) -> None:
-        if self._debug:
-            sys.stderr.write(data.decode(errors="replace"))
+    def _pass_on(self, data: bytes) -> None:
+        if self._echo and data:
+            self._echo(data.decode(errors="replace"))
 
     def _bury_silent(self) -> Iterator[Event]:
         now = time.monotonic()
@@ -300,6 +341,7 @@ class Supervisor:
         """A worker is dead, or is taken for it: its files go to others."""
         end = self._remove(worker)
         self._gone_sent += worker.sent
+        self._gone_moved += worker.moved
         self._gone_retries += worker.retries
         words = worker.last_words(end)
         if not worker.pid and end.code >= 0:
@@ -308,10 +350,10 @@ class Supervisor:
         given_up = self._dispatcher.lost(worker)
         for job in given_up:
             reason = f"worker processes died of it: {words}"
-            yield Ended(job, Result(job.number, 0, job.mtime_ns, reason))
+            yield Ended(job, Result(job.number, 0, job.mtime_ns, job.ctime_ns, reason))
         if self._draining:
             for job in self._dispatcher.stop():
-                yield Ended(job, _interrupted(job))
+                yield Ended(job, interrupted(job))
             return
         self._deaths += 1
         if self._deaths > MOST_DEATHS:
@@ -330,5 +372,6 @@ class Supervisor:
         return end
 
 
-def _interrupted(job: Job) -> Result:
-    return Result(job.number, 0, job.mtime_ns, INTERRUPTED)
+def interrupted(job: Job) -> Result:
+    """The end of a job that the end of the run overtook."""
+    return Result(job.number, 0, job.mtime_ns, job.ctime_ns, INTERRUPTED)

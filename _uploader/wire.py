@@ -2,50 +2,136 @@
 
 marshal is the fastest coder of plain values, and one that cannot carry objects, so nothing runs
 when a message is read.  Both ends are the same interpreter, so its format always fits.
-
-The first element of a message is its kind.  From the supervisor: START, JOBS, SHARE, DRAIN.
-From a worker: READY, RESULTS, BEGUN, RETURNED, FATAL, NOTE.
 """
 
 from __future__ import annotations
 
 import marshal
 import struct
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
-Message = tuple[Any, ...]
 
-START = "start"
-"""What the run is, the first message of all: (START, settings as a dict, requests in flight or None
-to find them, how many to find at most, bytes for bodies in flight, when the earlier run began that
-this one goes on with or None, whether to prepare the bucket)."""
-JOBS = "jobs"
-"""(JOBS, list of Jobs as tuples): files to upload."""
-SHARE = "share"
-"""(SHARE, fraction): how much of its concurrency the worker may use, 0 to 1."""
-DRAIN = "drain"
-"""(DRAIN,): finish what is in flight, give back the rest, take nothing more."""
+class Start(NamedTuple):
+    """To a worker, the first message of all: what the run is."""
 
-READY = "ready"
-"""(READY, process id, least): settings understood; the fewest jobs that keep it busy."""
-RESULTS = "results"
-"""(RESULTS, list of Results as tuples, bytes sent so far, retries so far, requests that may be in
-flight now, what last went wrong); also the heartbeat."""
-BEGUN = "begun"
-"""(BEGUN, job number, upload id, the file's change time): a multipart upload was begun."""
-RETURNED = "returned"
-"""(RETURNED, list of job numbers): not begun, given back in answer to DRAIN."""
-FATAL = "fatal"
-"""(FATAL, reason): no file can succeed; the run should stop."""
-NOTE = "note"
-"""(NOTE, text): one line that the user should see."""
+    settings: dict[str, Any]
+    concurrency: int | None
+    """Requests in flight; None: to be found."""
+    most_in_flight: int
+    """How many are tried where they are to be found."""
+    body_budget: int
+    """Bytes that the bodies in flight may take in memory."""
+    prepare: bool
+    """This worker says where the objects go, and makes sure that the bucket is there."""
 
+
+class Resume(NamedTuple):
+    """To a worker, before its first jobs: this run goes on with earlier ones."""
+
+    since: float
+    """When the first of them began, in seconds since the epoch."""
+
+
+class Jobs(NamedTuple):
+    """To a worker: files to upload."""
+
+    jobs: list[tuple[Any, ...]]
+    """Jobs as plain tuples."""
+
+
+class Share(NamedTuple):
+    """To a worker: how much of its concurrency it may use, 0 to 1."""
+
+    share: float
+
+
+class Drain(NamedTuple):
+    """To a worker: finish what is in flight, give back the rest, take nothing more."""
+
+
+class Destination(NamedTuple):
+    """From the worker that prepares: where the objects go, as it was resolved."""
+
+    text: str
+
+
+class Ready(NamedTuple):
+    """From a worker: it waits for jobs."""
+
+    pid: int
+    least: int
+    """The fewest jobs that keep it busy, whatever their size."""
+    created: bool
+    """It has made the bucket."""
+
+
+class Results(NamedTuple):
+    """From a worker: what has ended, and how it stands; also the heartbeat."""
+
+    results: list[tuple[Any, ...]]
+    """Results as plain tuples."""
+    sent: int
+    """Bytes of bodies given to the network so far."""
+    moved: int
+    """Those of them that have left this machine."""
+    retries: int
+    limit: int
+    """Requests that may be in flight now."""
+    trouble: str
+    """What last went wrong with a request."""
+    outage: tuple[float, float] | None
+    """Seconds for which the service has not answered, and until it is asked again."""
+
+
+class Begun(NamedTuple):
+    """From a worker: a multipart upload was begun."""
+
+    number: int
+    upload_id: str
+    ctime_ns: int
+    """The file's change time."""
+
+
+class Returned(NamedTuple):
+    """From a worker, in answer to ``Drain``: the jobs that it has not begun."""
+
+    numbers: list[int]
+
+
+class Fatal(NamedTuple):
+    """From a worker: no file can succeed; the run should stop."""
+
+    reason: str
+
+
+class Note(NamedTuple):
+    """From a worker: one line that the user should see."""
+
+    text: str
+
+
+Message: TypeAlias = (
+    Start
+    | Resume
+    | Jobs
+    | Share
+    | Drain
+    | Destination
+    | Ready
+    | Results
+    | Begun
+    | Returned
+    | Fatal
+    | Note
+)
+_KINDS: tuple[Any, ...] = Message.__args__
+_NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 _LENGTH = struct.Struct("!I")
 
 
 def encode(message: Message) -> bytes:
     """The bytes of one message, its length before it."""
-    payload = marshal.dumps(message)
+    payload = marshal.dumps((_NUMBERS[type(message)], *message))
     return _LENGTH.pack(len(payload)) + payload
 
 
@@ -65,7 +151,8 @@ class Decoder:
             end = start + _LENGTH.size + _LENGTH.unpack_from(buffer, start)[0]
             if len(buffer) < end:
                 break
-            messages.append(marshal.loads(memoryview(buffer)[start + _LENGTH.size : end]))
+            kind, *values = marshal.loads(memoryview(buffer)[start + _LENGTH.size : end])
+            messages.append(_KINDS[kind]._make(values))
             start = end
         del buffer[:start]
         return messages

@@ -1,4 +1,4 @@
-"""A worker process: takes jobs from the supervisor, uploads them in a pool, sends back results.
+"""A worker process: takes jobs from the supervisor, uploads them, sends back results.
 
 The connection is the only tie between the two: its end is noticed whatever killed the other side.
 """
@@ -11,33 +11,38 @@ import resource
 import socket
 import traceback
 from functools import partial
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import gevent
 from gevent.event import Event
 from gevent.lock import Semaphore
 
 import providers
-from providers.base import Cloud
+from providers.base import Cloud, Prepared
 from providers.errors import Failure
 
 from . import wire
 from .config import Settings
 from .demand import demand_clock
 from .model import Job, Result
-from .pool import PART_WEIGHT, UploadPool
 from .transfer.concurrency import ConcurrencyLimiter
+from .transfer.engine import Engine
 from .transfer.retry import RetryPolicy
+from .transfer.strays import abort_uploads
 
 FLUSH_INTERVAL = 0.01
 """Seconds over which results are gathered into one message."""
-HEARTBEAT = 1.0
-"""Seconds after which a worker with nothing to report says so."""
+HEARTBEAT = 0.5
+"""Seconds after which a worker with nothing to report says how it stands."""
 RECEIVE_SIZE = 256 * 1024
 DESCRIPTORS_RESERVED = 32
 """For libraries, the resolver and the conversation with the supervisor."""
 NICENESS = 10
 """Others on the machine come first; where nobody else wants the CPU this costs nothing."""
+PART_WEIGHT = 8
+"""Requests that a part of a large file counts for where their number is found: it needs no others
+beside it to keep network and service busy.  8 in flight in each of two workers took 0.8 of the time
+that 64 took, most of all because the service needs memory for each."""
 
 
 class Worker:
@@ -48,11 +53,12 @@ class Worker:
         self._results: list[Result] = []
         self._wake = Event()
         self._sending = Semaphore()
-        self._pool: UploadPool | None = None
+        self._engine: Engine | None = None
+        self._resume_since: float | None = None
 
     def run(self) -> NoReturn:
-        """Serves the supervisor until it is gone, then exits the process at once: what it has not
-        been told about is sent again, and nobody is left to hear of it."""
+        """Serves the supervisor until it is gone, then exits the process at once: unreported files
+        are uploaded again, and nobody is left to hear of them."""
         decoder = wire.Decoder()
         try:
             while data := self._connection.recv(RECEIVE_SIZE):
@@ -63,49 +69,31 @@ class Worker:
         os._exit(0)
 
     def _handle(self, message: wire.Message) -> None:
-        kind = message[0]
-        if kind == wire.START:
-            gevent.spawn(self._start, *message[1:])
-        elif self._pool is None:
+        if isinstance(message, wire.Start):
+            gevent.spawn(self._start, message)
+        elif isinstance(message, wire.Resume):
+            self._resume_since = message.since
+        elif self._engine is None:
             return
-        elif kind == wire.JOBS:
-            self._pool.submit(map(Job._make, message[1]))
-        elif kind == wire.SHARE:
-            self._pool.set_share(message[1])
-        elif kind == wire.DRAIN:
-            self._send((wire.RETURNED, self._pool.drain()))
+        elif isinstance(message, wire.Jobs):
+            self._engine.submit(map(Job._make, message.jobs))
+        elif isinstance(message, wire.Share):
+            self._engine.set_share(message.share)
+        elif isinstance(message, wire.Drain):
+            self._send(wire.Returned(self._engine.drain()))
 
-    def _start(
-        self,
-        settings: dict[str, Any],
-        concurrency: int | None,
-        most: int,
-        body_budget: int,
-        resume_since: float | None,
-        prepare: bool,
-    ) -> None:
-        """Opens the cloud and says READY, or FATAL with the reason."""
-        told = Settings(**settings)
+    def _start(self, start: wire.Start) -> None:
+        """Opens the cloud and says that it is ready, or that no file can succeed."""
+        settings = Settings(**start.settings)
         try:
-            cloud = providers.load(told.cloud())
-            ceiling = min(body_budget // cloud.body_memory, _descriptors() // 2)
-            knee = _knee(concurrency, most, ceiling)
-            self._pool = UploadPool(
-                cloud,
-                source_root=os.path.join(told.src, ""),
-                key_prefix=told.prefix,
-                extra_metadata=told.extra_metadata,
-                policy=RetryPolicy(told.retries),
-                knee=knee,
-                part_weight=PART_WEIGHT if concurrency is None else 1,
-                report=self._report,
-                stop_run=self._stop_run,
-                begun=self._begun,
-                resume_since=resume_since,
-            )
-            gevent.spawn(self._send_results, self._pool)
-            if prepare:
-                self._prepare(told, cloud, self._pool)
+            cloud = providers.load(settings.cloud())
+            limiter = _limiter(start, cloud)
+            self._engine = engine = self._make_engine(settings, cloud, limiter)
+            gevent.spawn(self._send_results, engine)
+            prepared = Prepared(False, "")
+            if start.prepare:
+                self._send(wire.Destination(cloud.destination()))
+                prepared = self._prepare(settings, cloud, engine)
         except Failure as failure:
             self._stop_run(str(failure))
             return
@@ -113,36 +101,67 @@ class Worker:
             traceback.print_exc()
             self._stop_run(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
             return
-        self._send((wire.READY, os.getpid(), 2 if cloud.parts else knee.limit))
+        least = 2 if cloud.parts else limiter.limit
+        self._send(wire.Ready(os.getpid(), least, prepared.created))
 
-    def _prepare(self, told: Settings, cloud: Cloud, pool: UploadPool) -> None:
-        prepared = pool.persist(partial(cloud.prepare, not told.no_create))
+    def _make_engine(self, settings: Settings, cloud: Cloud, limiter: ConcurrencyLimiter) -> Engine:
+        resumable = not settings.no_journal
+        return Engine(
+            cloud,
+            source_root=os.path.join(settings.src, ""),
+            key_prefix=settings.prefix,
+            extra_metadata=settings.extra_metadata,
+            policy=RetryPolicy(settings.retries),
+            limiter=limiter,
+            part_weight=PART_WEIGHT if settings.concurrency is None else 1,
+            report=self._report,
+            stop_run=self._stop_run,
+            begun=self._begun if resumable else None,
+            resume_since=lambda: self._resume_since,
+        )
+
+    def _prepare(self, settings: Settings, cloud: Cloud, engine: Engine) -> Prepared:
+        attempts = engine.attempts
+        prepared = attempts.bounded(partial(cloud.prepare, not settings.no_create))
         if prepared.note:
-            self._send((wire.NOTE, prepared.note))
-        if told.abort_stale and cloud.parts:
+            self._send(wire.Note(prepared.note))
+        if settings.abort_stale and cloud.parts:
             session = cloud.open()
-            for key in pool.abort_uploads(told.prefix, session, lambda info: True):
-                self._send((wire.NOTE, f"aborted an unfinished upload of {key}"))
+            for key in abort_uploads(attempts, session, settings.prefix, lambda info: True):
+                self._send(wire.Note(f"aborted an unfinished upload of {key}"))
             session.close()
+        return prepared
 
     def _begun(self, number: int, upload_id: str, ctime_ns: int) -> None:
-        self._send((wire.BEGUN, number, upload_id, ctime_ns))
+        self._send(wire.Begun(number, upload_id, ctime_ns))
 
     def _report(self, result: Result) -> None:
         self._results.append(result)
         self._wake.set()
 
     def _stop_run(self, reason: str) -> None:
-        self._send((wire.FATAL, reason))
+        self._send(wire.Fatal(reason))
 
-    def _send_results(self, pool: UploadPool) -> None:
+    def _send_results(self, engine: Engine) -> None:
+        attempts = engine.attempts
         while True:
             if self._wake.wait(HEARTBEAT):
                 gevent.sleep(FLUSH_INTERVAL)
             self._wake.clear()
             results, self._results = self._results, []
-            rows = [tuple(result) for result in results]
-            self._send((wire.RESULTS, rows, pool.sent, pool.retries, pool.limit, pool.trouble))
+            sent = engine.sent
+            outage = attempts.outage()
+            self._send(
+                wire.Results(
+                    [tuple(result) for result in results],
+                    sent,
+                    sent if results else sent - engine.queued,
+                    attempts.retries,
+                    engine.limit,
+                    attempts.trouble,
+                    (outage.seconds, outage.next_try) if outage else None,
+                )
+            )
 
     def _send(self, message: wire.Message) -> None:
         try:
@@ -151,6 +170,14 @@ class Worker:
                 self._connection.sendall(wire.encode(message))
         except ConnectionError:
             os._exit(0)
+
+
+def _limiter(start: wire.Start, cloud: Cloud) -> ConcurrencyLimiter:
+    """The number in flight: as told, or found; never more than memory and descriptors allow."""
+    ceiling = min(start.body_budget // cloud.body_memory, _descriptors() // 2)
+    if start.concurrency is None:
+        return ConcurrencyLimiter(min(start.most_in_flight, ceiling), demand=demand_clock())
+    return ConcurrencyLimiter(min(start.concurrency, ceiling), first=start.concurrency)
 
 
 def _descriptors() -> int:
@@ -164,13 +191,6 @@ def _descriptors() -> int:
     if soft == resource.RLIM_INFINITY:
         soft = 2**20
     return max(2, soft - DESCRIPTORS_RESERVED)
-
-
-def _knee(concurrency: int | None, most: int, ceiling: int) -> ConcurrencyLimiter:
-    """The number in flight: as told, or found; never more than memory allows."""
-    if concurrency is None:
-        return ConcurrencyLimiter(min(most, ceiling), demand=demand_clock())
-    return ConcurrencyLimiter(min(concurrency, ceiling), first=concurrency)
 
 
 def main(descriptor: int) -> NoReturn:

@@ -27,6 +27,8 @@ class Task:
     """CA to trust in place of the system's."""
     value: int | None
     """Of the client's own parameter."""
+    program: Path = HOME
+    """The checkout of ours that is measured."""
 
     @property
     def files(self) -> list[str]:
@@ -51,7 +53,7 @@ class Client:
 
     def environment(self, task: Task) -> dict[str, str]:
         """What is added to the environment of its process."""
-        added = {"PYTHONPATH": str(HOME), "AWS_ENDPOINT_URL": task.endpoint}
+        added = {"PYTHONPATH": f"{task.program}:{HOME}", "AWS_ENDPOINT_URL": task.endpoint}
         if task.ca_file:
             added["SSL_CERT_FILE"] = task.ca_file
             # Not for s5cmd: its SDK would leave its own transport for another one.
@@ -72,15 +74,15 @@ def _python(*arguments: object) -> list[str]:
 
 def _ours(task: Task) -> list[str]:
     options = ["--src", task.source, "--bucket", task.bucket, "--endpoint-url", task.endpoint]
-    return _python(HOME / "uploader.py", *options)
+    return _python(task.program / "uploader.py", *options)
 
 
 def _ours_with(*options: str) -> Callable[[Task], list[str]]:
     return lambda task: [*_ours(task), *options]
 
 
-def _help(_: Task) -> list[str]:
-    return _python(HOME / "uploader.py", "--help")
+def _help(task: Task) -> list[str]:
+    return _python(task.program / "uploader.py", "--help")
 
 
 def _s5cmd(task: Task) -> list[str]:

@@ -34,6 +34,8 @@ class Tree:
     """Directories over which the files are spread; 0: all lie in the root."""
     largest: int = 0
     """Makes the sizes mixed: log-normal, and this the largest."""
+    last: int = 0
+    """Size of the last file, where it is another one."""
     grows: str = "count"
     """What ``--scale`` changes: the "count" of files, their "size", or "nothing"."""
 
@@ -46,10 +48,13 @@ class Tree:
             self,
             **{field: max(1, round(getattr(self, field) * factor))},
             largest=round(self.largest * factor),
+            last=round(self.last * factor),
         )
 
     def sizes(self) -> Iterable[int]:
         """The size of each file, the same at each call."""
+        if self.last:
+            return itertools.chain(itertools.repeat(self.size, self.count - 1), [self.last])
         if not self.largest:
             return itertools.repeat(self.size, self.count)
         normal = NormalDist(math.log(self.size), SPREAD)

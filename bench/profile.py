@@ -50,8 +50,12 @@ PHASES: Mapping[str, Mapping[str, str]] = {
     },
     "_uploader/demand.py": {"": "concurrency"},
     "_uploader/transfer/concurrency.py": {"": "concurrency"},
-    "_uploader/retry.py": {"": "pool"},
-    "_uploader/pool.py": {"": "pool", "stored": "result", "describe": "request"},
+    "_uploader/transfer/window.py": {"": "concurrency"},
+    "_uploader/transfer/outage.py": {"": "attempts"},
+    "_uploader/transfer/attempts.py": {"": "attempts"},
+    "_uploader/transfer/slots.py": {"": "slots"},
+    "_uploader/transfer/engine.py": {"": "upload"},
+    "_uploader/transfer/upload.py": {"": "upload", "stored": "result", "describe": "request"},
     "providers/source.py": {
         "": "open+read",
         "metadata": "request",
@@ -63,20 +67,13 @@ PHASES: Mapping[str, Mapping[str, str]] = {
     "providers/_s3_body.py": {"": "checksum", "send_to": "send", "_send": "send"},
     "providers/_s3_headers.py": {"": "request"},
     "providers/s3.py": {"": "request", "sign": "sign"},
-    "providers/_http.py": {
+    "providers/_http.py": {"": "send", "_receive": "receive"},
+    "providers/_response.py": {"": "receive"},
+    "providers/_stream.py": {
         "": "send",
-        "_receive": "receive",
         "receive": "receive",
         "receive_now": "receive",
         "_open": "receive",
-        "response": "receive",
-        "expect": "receive",
-        "feed": "receive",
-        "on_message_begin": "receive",
-        "on_header": "receive",
-        "on_headers_complete": "receive",
-        "on_body": "receive",
-        "on_message_complete": "receive",
     },
 }
 """Phase by file and function; the empty name stands for all others of the file."""
@@ -204,7 +201,7 @@ def profile(files: int, size: int, *, tls: bool = False, latency: float = 0.0) -
         (workspace / "site" / "sitecustomize.py").write_text(
             "from bench.profile import start\nstart()\n"
         )
-        with services.serving(ServerKind(tls, latency), None, 0, name) as service:
+        with services.serving(ServerKind(tls, latency), None, None, 0, name) as service:
             task = Task(workspace / "files", service.bucket, service.url, service.ca_file, None)
             ours = CLIENTS["ours"]
             environment = {

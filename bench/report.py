@@ -29,7 +29,10 @@ COLUMNS = (
     "server us/object",
 )
 ALL_METRICS = (*METRICS, "peak PSS MB")
-EXTRA_COLUMNS = ("first PUT s", "example s")
+EXTRA_COLUMNS = (
+    *("first PUT s", "example s"),
+    *("failed files", "exit code", "sent x", "link %", "busy %", "resets", "resumed s", "pause s"),
+)
 """Shown where somebody has a target for them."""
 
 
@@ -57,6 +60,8 @@ def number(value: float | None) -> str:
     """Three digits that matter."""
     if value is None:
         return "-"
+    if isinstance(value, int):
+        return f"{value:,}"
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -27,6 +27,22 @@ class Run:
     peak_pss: int
     problem: str = ""
     """Why it is no result."""
+    failed: int | None = None
+    """Files that the server does not have."""
+    code: int | None = None
+    """The exit code."""
+    sent: float | None = None
+    """Bytes on the link for each byte of the files."""
+    link: float | None = None
+    """Share of the link's rate that became objects, over the whole run."""
+    busy: float | None = None
+    """Share of the rate that was sent, from the first byte to the last one."""
+    resets: int | None = None
+    """Connections that the network reset."""
+    resumed: float | None = None
+    """Seconds from the end of an outage to the next answer."""
+    pause: float | None = None
+    """Longest time between two answers since then, in seconds."""
 
     @property
     def cpu(self) -> float:
@@ -57,7 +73,8 @@ class Outcome:
     def figures(self, metric: str) -> list[float]:
         """One for each round; none where there is nothing to know."""
         if metric == "peak PSS MB":
-            return [self.sampled.peak_pss / 1e6] if self.sampled else []
+            watched = [self.sampled] if self.sampled else self.rounds
+            return [run.peak_pss / 1e6 for run in watched if run.peak_pss]
         figures = [METRICS[metric](run) for run in self.rounds]
         return [figure for figure in figures if figure is not None]
 
@@ -80,8 +97,16 @@ METRICS: dict[str, Callable[[Run], float | None]] = {
     "first PUT s": lambda run: run.first_put,
     "example s": lambda run: run.example,
     "server us/object": lambda run: _per(run.server_cpu * 1e6, run.objects),
+    "failed files": lambda run: run.failed,
+    "exit code": lambda run: run.code,
+    "sent x": lambda run: run.sent,
+    "link %": lambda run: None if run.link is None else 100 * run.link,
+    "busy %": lambda run: None if run.busy is None else 100 * run.busy,
+    "resets": lambda run: run.resets,
+    "resumed s": lambda run: run.resumed,
+    "pause s": lambda run: run.pause,
 }
-"""Figures of one run by name; "peak PSS MB" comes from a run of its own."""
+"""Figures of one run by name; "peak PSS MB" comes from a run of its own, mostly."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +141,7 @@ def judge(scenario: Scenario, outcomes: dict[str, Outcome]) -> Iterator[Verdict]
 
 
 def _compare(target: Ratio | Limit, median: float, unit: str) -> tuple[bool | None, str]:
-    if isinstance(target, Ratio) and target.at_least is not None:
+    if target.at_least is not None:
         return median >= target.at_least, f"at least {target.at_least:g}{unit}"
     if target.at_most is not None:
         return median <= target.at_most, f"at most {target.at_most:g}{unit}"
@@ -127,8 +152,10 @@ def _ratios(target: Ratio, outcomes: dict[str, Outcome]) -> list[float]:
     pair = outcomes.get(target.label), outcomes.get(target.peer)
     if pair[0] is None or pair[1] is None or pair[0].problem or pair[1].problem:
         return []
-    rounds = zip(pair[0].figures(target.metric), pair[1].figures(target.metric), strict=True)
-    return [ours / theirs for ours, theirs in rounds if theirs]
+    figures = pair[0].figures(target.metric), pair[1].figures(target.metric)
+    if len(figures[0]) != len(figures[1]):
+        return []  # somebody stored nothing in one of the rounds
+    return [ours / theirs for ours, theirs in zip(*figures, strict=True) if theirs]
 
 
 def _own(target: Limit, outcomes: dict[str, Outcome]) -> list[float]:

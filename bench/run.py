@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import os
 import re
 import shutil
 import signal
@@ -23,16 +24,21 @@ from typing import Any, NoReturn
 from tests.servers.process import ServerError
 
 from . import chart, data, measure, report, services
-from .clients import CLIENTS, NAMES, Task
+from .clients import CLIENTS, HOME, NAMES, Client, Task
 from .data import Tree
 from .errors import BenchError
+from .network import Network
 from .results import Outcome, Run, Verdict, judge
 from .scenarios import SCENARIOS, Contender, Scenario
 from .services import Counted, Service
+from .slowdisk import SlowDisk
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 RUN_TIMEOUT = 900.0
 """Seconds that one run may take: some clients try for minutes what cannot succeed."""
+ON_DISK = Path("/var/tmp")
+"""Where files lie that are to be read from a disk: $TMPDIR may be in memory."""
+PAGE_CACHE = Path("/proc/sys/vm/drop_caches")
 _EXAMPLE_TIME = re.compile(r"^test_\w+: (\d+) ms$", re.MULTILINE)
 
 
@@ -70,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed = _parser().parse_args(arguments)
         if parsed.list:
             for scenario in SCENARIOS.values():
-                print(f"{scenario.name:14} {scenario.title}")
+                print(f"{scenario.name:18} {scenario.title}")
             return 0
         options = _options(parsed)
         _check(options)
@@ -113,11 +119,17 @@ class Bench:
     """One scenario at work: its files, its server, its contenders."""
 
     def __init__(
-        self, scenario: Scenario, service: Service, options: Options, workspace: Path
+        self,
+        scenario: Scenario,
+        service: Service,
+        options: Options,
+        workspace: Path,
+        sources: Mapping[str, Path],
     ) -> None:
         self._scenario = scenario
         self._service = service
         self._workspace = workspace
+        self._sources = sources
         self._rounds = min(options.runs, scenario.most_runs)
         self._contenders = options.contenders(scenario)
         self._trees = _trees(scenario, options)
@@ -133,13 +145,15 @@ class Bench:
 
     def run(self) -> None:
         """Warms up, lets the contenders take turns, and looks at their memory at the end."""
+        slow = self._scenario.slow
         for contender in self._contenders:
             self._warm_up(contender)
         for number in range(self._rounds):
             for contender in self._healthy():
                 self._note(contender, f"round {number + 1} of {self._rounds}")
-                self._keep(contender, self._once(contender, self._outcome(contender).value))
-        for contender in self._healthy():
+                value = self._outcome(contender).value
+                self._keep(contender, self._once(contender, value, sample=slow))
+        for contender in [] if slow else self._healthy():
             self._note(contender, "memory")
             outcome = self._outcome(contender)
             run = self._once(contender, outcome.value, sample=True)
@@ -153,6 +167,10 @@ class Bench:
     def _warm_up(self, contender: Contender) -> None:
         """One run that does not count, or one for each value of the parameter to find the best."""
         outcome = self._outcome(contender)
+        if self._scenario.slow:
+            # The first value is the only one, or the one to take.
+            outcome.value = contender.values[0] if contender.values else None
+            return
         if not contender.values:
             self._note(contender, "warm-up")
             outcome.problem = self._once(contender, None).problem
@@ -170,30 +188,25 @@ class Bench:
         """One run, checked against what the server counted."""
         client = CLIENTS[contender.client]
         service = self._service
-        source = self._workspace / contender.tree
-        task = Task(source, service.bucket, service.url, service.ca_file, value)
+        task = Task(
+            source=self._sources[contender.tree],
+            bucket="calm" if contender.undisturbed else service.bucket,
+            endpoint=service.url,
+            ca_file=service.ca_file,
+            value=value,
+            program=contender.program or HOME,
+        )
+        if self._scenario.disk.cold:
+            self._cool_down(client, task)
         service.reset()
         server_before = service.cpu()
-        with tempfile.TemporaryDirectory(prefix="run-", dir=self._workspace) as scratch:
-            output = Path(scratch) / "output"
-            usage = measure.run(
-                client.argv(task),
-                environment={
-                    **service.environment,
-                    **client.environment(task),
-                    # A journal of the run before would make the next one skip every file.
-                    "XDG_STATE_HOME": scratch,
-                },
-                directory=Path(scratch),
-                output=output,
-                timeout=RUN_TIMEOUT,
-                sample=sample,
-            )
-            words = output.read_text(errors="replace")
+        usage, words = self._command(client, task, sample=sample)
         server_cpu = service.cpu() - server_before
         counted = service.counted()
+        traffic = service.traffic()
         first = service.first_put()
         expected = self._expected[contender.tree] if client.uploads else Counted(0, 0)
+        link = self._scenario.link
         example = _EXAMPLE_TIME.search(words)
         return Run(
             wall=usage.wall,
@@ -205,8 +218,47 @@ class Bench:
             first_put=first - usage.began if first else None,
             example=int(example[1]) / 1000 if example else None,
             peak_pss=usage.peak_pss,
-            problem=_problem(usage, counted, expected, words),
+            problem=_problem(usage, counted, expected, words, rough=self._scenario.rough),
+            failed=expected.objects - counted.objects,
+            code=usage.code,
+            sent=traffic.sent / expected.bytes if traffic and expected.bytes else None,
+            link=counted.bytes / link.rate / usage.wall if link else None,
+            busy=traffic.sent / link.rate / traffic.seconds
+            if traffic and link and traffic.seconds
+            else None,
+            resets=traffic.resets if traffic else None,
+            resumed=traffic.resumed if traffic else None,
+            pause=traffic.pause if traffic and traffic.resumed is not None else None,
         )
+
+    def _command(
+        self, client: Client, task: Task, *, sample: bool = False
+    ) -> tuple[measure.Usage, str]:
+        """Runs a client; what it took, and what it printed."""
+        with tempfile.TemporaryDirectory(prefix="run-", dir=self._workspace) as scratch:
+            output = Path(scratch) / "output"
+            usage = measure.run(
+                client.argv(task),
+                environment={
+                    **self._service.environment,
+                    **client.environment(task),
+                    # A journal of the run before would make the next one skip every file.
+                    "XDG_STATE_HOME": scratch,
+                },
+                directory=Path(scratch),
+                output=output,
+                timeout=RUN_TIMEOUT,
+                sample=sample,
+            )
+            return usage, output.read_text(errors="replace")
+
+    def _cool_down(self, client: Client, task: Task) -> None:
+        """Empties the page cache of all but the client's own program."""
+        os.sync()
+        PAGE_CACHE.write_text("3\n")
+        with tempfile.TemporaryDirectory(prefix="other-", dir=self._workspace) as other:
+            (Path(other) / "file").write_bytes(b"content")
+            self._command(client, dataclasses.replace(task, source=Path(other)))
 
     def _keep(self, contender: Contender, run: Run) -> None:
         outcome = self._outcome(contender)
@@ -223,11 +275,15 @@ class Bench:
         print(f"{self._scenario.name}: {contender.label}: {text}", file=sys.stderr, flush=True)
 
 
-def _problem(usage: measure.Usage, counted: Counted, expected: Counted, words: str) -> str:
+def _problem(
+    usage: measure.Usage, counted: Counted, expected: Counted, words: str, *, rough: bool
+) -> str:
     """Why a run is no result; empty when it is one."""
     last = (words.strip().splitlines() or ["it said nothing"])[-1][:200]
     if usage.timed_out:
         return f"took longer than {RUN_TIMEOUT:g} s: {last}"
+    if rough and counted.objects:
+        return ""
     if usage.code:
         return f"exit code {usage.code}: {last}"
     if counted != expected:
@@ -254,6 +310,9 @@ def _run(options: Options) -> int:
     print(report.machine_line(results["machine"]), end="\n\n", flush=True)
     failed = False
     for scenario in options.scenarios:
+        if reason := _unavailable(scenario, options):
+            print(f"{scenario.name}: left out: {reason}", end="\n\n", flush=True)
+            continue
         bench = _measure(scenario, options)
         outcomes, verdicts = list(bench.outcomes.values()), bench.verdicts()
         failed = failed or any(outcome.problem for outcome in outcomes)
@@ -270,28 +329,50 @@ def _run(options: Options) -> int:
 def _measure(scenario: Scenario, options: Options) -> Bench:
     """Makes the files, starts the server, lets everybody run, and clears everything away."""
     with stoppable(), contextlib.ExitStack() as cleanup:
-        workspace = Path(tempfile.mkdtemp(prefix="bench-"))
+        workspace = Path(tempfile.mkdtemp(prefix="bench-", dir=_directory(scenario)))
         if options.keep:
             cleanup.callback(print, f"kept: {workspace}", file=sys.stderr)
         else:
             cleanup.callback(shutil.rmtree, workspace)
+        sources = {}
         for name in {each.tree for each in options.contenders(scenario)}:
-            data.make(_trees(scenario, options)[name], workspace / name)
+            sources[name] = workspace / name
+            data.make(_trees(scenario, options)[name], sources[name])
+            if delay := scenario.disk.delay:
+                disk = cleanup.enter_context(SlowDisk(sources[name], delay=delay))
+                sources[name] = disk.path
         (workspace / "home").mkdir()
         clients = [CLIENTS[each.client] for each in options.contenders(scenario)]
         kind = scenario.server
         if any(client.wants_md5 for client in clients):
             kind = dataclasses.replace(kind, etag="md5")
         serving = services.serving(
-            kind, options.endpoint_url, options.port, str(workspace / "home")
+            kind, scenario.link, options.endpoint_url, options.port, str(workspace / "home")
         )
-        bench = Bench(scenario, cleanup.enter_context(serving), options, workspace)
+        bench = Bench(scenario, cleanup.enter_context(serving), options, workspace, sources)
         bench.run()
         return bench
 
 
 def _trees(scenario: Scenario, options: Options) -> Mapping[str, Tree]:
     return {name: tree.scaled(options.scale) for name, tree in scenario.trees.items()}
+
+
+def _directory(scenario: Scenario) -> Path:
+    return ON_DISK if scenario.disk.cold else Path(tempfile.gettempdir())
+
+
+def _unavailable(scenario: Scenario, options: Options) -> str | None:
+    """Why this scenario cannot be had here; None when it can."""
+    if options.endpoint_url and (scenario.link or scenario.server.distinct):
+        return "it needs the sink, so no --endpoint-url"
+    if scenario.link and (reason := Network.missing()):
+        return reason
+    if scenario.disk.delay and (reason := SlowDisk.missing()):
+        return reason
+    if scenario.disk.cold and not os.access(PAGE_CACHE, os.W_OK):
+        return "only root on Linux can empty the page cache"
+    return None
 
 
 def _check(options: Options) -> None:
@@ -303,6 +384,8 @@ def _check(options: Options) -> None:
         if path and not path.absolute().parent.is_dir():
             raise BenchError(f"{path.parent} is no directory")
     for scenario in options.scenarios:
+        if _unavailable(scenario, options):
+            continue
         contenders = options.contenders(scenario)
         if not contenders:
             raise BenchError(f"{scenario.name}: none of these clients takes part in it")
@@ -311,16 +394,18 @@ def _check(options: Options) -> None:
                 raise BenchError(missing)
         trees = _trees(scenario, options)
         used = [trees[name] for name in {each.tree for each in contenders}]
-        data.check_disk(used, Path(tempfile.gettempdir()))
+        data.check_disk(used, _directory(scenario))
 
 
 def _options(parsed: argparse.Namespace) -> Options:
-    names = list(SCENARIOS) if parsed.scenario == ["all"] else parsed.scenario
-    if not names:
+    if not parsed.scenario:
         raise BenchError(f"name a scenario, or all: {', '.join(SCENARIOS)}")
-    for name in names:
-        if name not in SCENARIOS:
-            raise BenchError(f"unknown scenario {name!r}: there are {', '.join(SCENARIOS)}, all")
+    scenarios = [scenario for name in parsed.scenario for scenario in _named(name)]
+    if parsed.program:
+        program = parsed.program.resolve()
+        if not (program / "uploader.py").is_file():
+            raise BenchError(f"--program: {parsed.program} has no uploader.py")
+        scenarios = [scenario.beside(program) for scenario in scenarios]
     clients = frozenset(parsed.clients.split(",")) if parsed.clients else None
     for client in sorted(clients or ()):
         if client not in NAMES:
@@ -332,7 +417,7 @@ def _options(parsed: argparse.Namespace) -> Options:
     if parsed.port and not 1 <= parsed.port <= 65534:
         raise BenchError("--port: give 1 to 65534")
     return Options(
-        scenarios=[SCENARIOS[name] for name in names],
+        scenarios=scenarios,
         clients=clients,
         runs=parsed.runs,
         scale=parsed.scale,
@@ -344,14 +429,25 @@ def _options(parsed: argparse.Namespace) -> Options:
     )
 
 
+def _named(name: str) -> list[Scenario]:
+    """One scenario, a family of them by what their names begin with, or all."""
+    if name == "all":
+        return list(SCENARIOS.values())
+    found = [s for s in SCENARIOS.values() if s.name == name or s.name.startswith(f"{name}-")]
+    if not found:
+        raise BenchError(f"unknown scenario {name!r}: there are {', '.join(SCENARIOS)}, all")
+    return found
+
+
 def _parser() -> _Parser:
     parser = _Parser(prog="python -m bench.run", description=__doc__, allow_abbrev=False)
     add = parser.add_argument
-    add("scenario", nargs="*", help="names of scenarios (--list shows them), or all")
+    add("scenario", nargs="*", help="scenarios (--list shows them), families (outage), or all")
     add("--list", action="store_true", help="show the scenarios and exit")
     add("--runs", type=int, default=5, metavar="N", help="timed rounds (default: 5)")
     add("--scale", type=float, default=1.0, metavar="F", help="size of the work (default: 1.0)")
     add("--clients", metavar="A,B", help=f"who takes part, of {', '.join(NAMES)}")
+    add("--program", type=Path, metavar="DIR", help="another checkout of ours, beside this one")
     add("--endpoint-url", metavar="URL", help="your server instead of the sink")
     add("--port", type=int, default=0, metavar="N", help="the sink's, and N+1 (default: any)")
     add("--json", type=Path, metavar="FILE", help="write all figures")

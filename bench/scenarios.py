@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from .data import KIB, MIB, Tree
 
@@ -17,6 +18,48 @@ class ServerKind:
     """Seconds between a whole request and its answer."""
     etag: str = "fixed"
     """"md5" where a client insists on it (the bench looks); it costs the server an MD5."""
+    distinct: bool = False
+    """What is sent twice counts once."""
+    errors: float = 0.0
+    """Share of the requests that are answered by 500, nothing done."""
+    resets: float = 0.0
+    """Share of the requests whose connection is reset, nothing done."""
+
+
+@dataclass(frozen=True)
+class Outage:
+    """The server is out of reach for a while: "refuse" or "silence" (see ``bench.network``)."""
+
+    kind: str
+    seconds: float
+    after: float = 2.0
+    """Seconds from the first connection to its begin."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """The network on the way to the server."""
+
+    rate: float
+    """Bytes a second that all connections share."""
+    latency: float = 0.0
+    """Seconds of round trip."""
+    reset_share: float = 0.0
+    """Share of the connections that are reset."""
+    seed: int = 102486
+    """With 0.1 % of 1,000 connections the sixth is reset, after 50 kB, and no other: also clients
+    that make few connections meet it."""
+    outage: Outage | None = None
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Where the files lie."""
+
+    delay: float = 0.0
+    """Seconds that each open and each read takes (see ``bench.slowdisk``)."""
+    cold: bool = False
+    """On a disk, and not in the page cache when a run begins."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +74,10 @@ class Contender:
     """Of the client's own parameter: each is tried once, the best one takes part."""
     optional: bool = False
     """Takes part only when ``--clients`` names it."""
+    undisturbed: bool = False
+    """The server answers all its requests."""
+    program: Path | None = None
+    """Another checkout of ours, for our clients."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +98,7 @@ class Limit:
     metric: str
     label: str
     above: str = ""
+    at_least: float | None = None
     at_most: float | None = None
 
 
@@ -67,9 +115,35 @@ class Scenario:
     targets: tuple[Ratio | Limit, ...]
     shown: str
     server: ServerKind = ServerKind()
+    link: Link | None = None
+    disk: Disk = Disk()
+    rough: bool = False
+    """Files that fail are a figure here, and no end of the comparison."""
+    slow: bool = False
+    """The network takes the time: no warm-up, and the timed runs are watched for their memory."""
     most_runs: int = 1000
 
+    def beside(self, program: Path) -> Scenario:
+        """The same, each contender of ours followed by the one of another checkout."""
+        contenders: list[Contender] = []
+        targets = list(self.targets)
+        for each in self.contenders:
+            contenders.append(each)
+            if each.client in OUR_CLIENTS:
+                label = f"{each.label}, in {program.name}"
+                contenders.append(replace(each, label=label, program=program))
+                targets += [
+                    Ratio("wall s", each.label, label, at_most=1.03),
+                    # The same program twice differs by up to 2 %.
+                    Ratio("peak PSS MB", each.label, label, at_most=1.02),
+                ]
+        return replace(self, contenders=tuple(contenders), targets=tuple(targets))
 
+
+OUR_CLIENTS = {
+    *("ours", "unsigned", "no-journal", "help"),
+    *("dropin-linear", "dropin-parallel"),
+}
 OURS = Contender("ours", "ours")
 
 
@@ -117,6 +191,108 @@ def _memory(name: str, where: str, folders: int) -> Scenario:
     )
 
 
+def _slow_link(megabytes: float, tree: Tree) -> Scenario:
+    name = f"{megabytes:g}"
+    return Scenario(
+        f"slow-link-{name}",
+        f"{tree.count - 1} files of 250 kB and one of {tree.last // 1_000_000} MB, "
+        f"an uplink of {name} MB/s",
+        f"{tree.count - 1} × 250 kB and {tree.last // 1_000_000} MB, {name} MB/s",
+        {"files": tree},
+        (OURS, _s5cmd(256), _obstore(64)),
+        (
+            *_NONE_FAILED,
+            Limit("sent x", "ours", at_most=1.02),
+            Limit("link %", "ours", at_least=97.1),
+            Ratio("wall s", "ours", "s5cmd"),
+        ),
+        "link %",
+        ServerKind(distinct=True),
+        Link(megabytes * 1e6),
+        rough=True,
+        slow=True,
+        most_runs=1,
+    )
+
+
+def _outage(kind: str, seconds: int) -> Scenario:
+    word = {"refuse": "refuses connections", "silence": "is silent"}[kind]
+    return Scenario(
+        f"outage-{kind}-{seconds}",
+        f"20,000 files of 4 KiB, server {word} for {seconds} s",
+        f"20,000 × 4 KiB, {word} for {seconds} s",
+        {"files": _SMALL},
+        (OURS, _s5cmd(256), _obstore(64)),
+        (*_NONE_FAILED, Limit("resumed s", "ours", at_most=2), Limit("pause s", "ours", at_most=2)),
+        "wall s",
+        ServerKind(distinct=True),
+        # So that the work takes longer than the time before the outage.
+        Link(20e6, latency=0.02, outage=Outage(kind, seconds)),
+        rough=True,
+        slow=True,
+        most_runs=1,
+    )
+
+
+def _slow_disk(milliseconds: int) -> Scenario:
+    return Scenario(
+        f"slow-disk-{milliseconds}",
+        f"20,000 files of 4 KiB, {milliseconds} ms for each open and each read, HTTP",
+        f"20,000 × 4 KiB, disk takes {milliseconds} ms",
+        {"files": _SMALL},
+        (OURS, _s5cmd(64, 256, 1024), _obstore(64)),
+        (
+            Ratio("objects/s", "ours", "s5cmd", at_least=2.0),
+            Ratio("objects/s", "ours", "obstore"),
+        ),
+        "objects/s",
+        disk=Disk(delay=milliseconds / 1000),
+    )
+
+
+def _cold_disk(name: str, title: str, short: str, metric: str, tree: Tree) -> Scenario:
+    return Scenario(
+        f"cold-disk-{name}",
+        f"{title}, not in the page cache, HTTP",
+        f"{short}, cold disk",
+        {"files": tree},
+        (OURS, _s5cmd(64, 256), _obstore(8, 64)),
+        (
+            Ratio(metric, "ours", "s5cmd", at_least=1.0),
+            Ratio(metric, "ours", "obstore"),
+        ),
+        metric,
+        disk=Disk(cold=True),
+    )
+
+
+def _wan(name: str, title: str, short: str, tree: Tree, obstore: tuple[int, ...]) -> Scenario:
+    return Scenario(
+        f"wan-{name}",
+        f"{title}, 1 Gbit/s, 100 ms round trip, 0.1 % of connections reset",
+        f"{short}, 1 Gbit/s, 100 ms",
+        {"files": tree},
+        (OURS, _s5cmd(64, 256, 1024), _obstore(*obstore)),
+        (
+            *_NONE_FAILED,
+            Limit("link %", "ours", at_least=95),
+            Limit("busy %", "ours"),
+            Limit("resets", "ours"),
+            Ratio("MB/s", "ours", "s5cmd"),
+            Ratio("MB/s", "ours", "obstore"),
+        ),
+        "link %",
+        ServerKind(distinct=True),
+        Link(125e6, latency=0.1, reset_share=0.001),
+        rough=True,
+        most_runs=3,
+    )
+
+
+_NONE_FAILED = (
+    Limit("failed files", "ours", at_most=0),
+    Limit("exit code", "ours", at_most=0),
+)
 _ALL = (
     Scenario(
         "small-http",
@@ -251,6 +427,41 @@ _ALL = (
     ),
     _memory("memory-flat", "in one directory", 0),
     _memory("memory-tree", "in 1,000 directories", 1000),
+    _slow_link(1, Tree(count=161, size=250_000, last=60_000_000)),
+    _slow_link(0.25, Tree(count=41, size=250_000, last=15_000_000)),
+    _slow_link(5, Tree(count=801, size=250_000, last=300_000_000)),
+    *(_outage(kind, seconds) for seconds in (5, 15, 60) for kind in ("refuse", "silence")),
+    *map(_slow_disk, (2, 10)),
+    _cold_disk("small", "20,000 files of 4 KiB", "20,000 × 4 KiB", "objects/s", _SMALL),
+    _cold_disk("large", "8 files of 256 MiB", "8 × 256 MiB", "MB/s", _LARGE),
+    _wan("large", "8 files of 256 MiB", "8 × 256 MiB", _LARGE, (2, 8)),
+    _wan(
+        "small",
+        "20,000 files of 64 KiB",
+        "20,000 × 64 KiB",
+        Tree(count=20_000, size=64 * KIB, folders=100),
+        (64, 256),
+    ),
+    Scenario(
+        "flaky",
+        "20,000 files of 4 KiB, 2 % of requests answered by 500, 1 % by a reset, HTTP",
+        "20,000 × 4 KiB, 2 % errors, 1 % resets",
+        {"files": _SMALL},
+        (
+            OURS,
+            Contender("ours, undisturbed", "ours", undisturbed=True),
+            _s5cmd(64, 256),
+            _obstore(64),
+        ),
+        (
+            *_NONE_FAILED,
+            Ratio("objects/s", "ours", "ours, undisturbed", at_least=0.9),
+            Ratio("objects/s", "ours", "s5cmd"),
+        ),
+        "objects/s",
+        ServerKind(distinct=True, errors=0.02, resets=0.01),
+        rough=True,
+    ),
 )
 
 SCENARIOS = {scenario.name: scenario for scenario in _ALL}

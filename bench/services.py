@@ -13,7 +13,8 @@ from tests.servers.process import ServerError
 
 from .errors import BenchError
 from .measure import cpu_seconds
-from .scenarios import ServerKind
+from .network import Network, Traffic
+from .scenarios import Link, ServerKind
 from .sink import Sink
 
 
@@ -44,7 +45,7 @@ class Service(Protocol):
         """The environment of its clients, credentials included."""
 
     def reset(self) -> None:
-        """Forgets everything that was sent."""
+        """Forgets everything that was sent; the next run has the network's luck of the first."""
 
     def counted(self) -> Counted:
         """What was sent since then; an object in parts counts when it was completed."""
@@ -55,15 +56,22 @@ class Service(Protocol):
     def cpu(self) -> float:
         """CPU seconds that the server has used so far; 0 if unknown."""
 
+    def traffic(self) -> Traffic | None:
+        """What passed the network since the last reset; None where there is none between."""
+
 
 class SinkService:
     """Our sink, in the kind that the scenario wants."""
 
     bucket = "bench"
 
-    def __init__(self, sink: Sink, kind: ServerKind, home: str) -> None:
+    def __init__(
+        self, sink: Sink, kind: ServerKind, home: str, network: Network | None, link: Link | None
+    ) -> None:
         self._sink = sink
-        self.url = sink.https if kind.tls else sink.http
+        self._network = network
+        self._outage = link.outage if link else None
+        self.url = network.url if network else sink.https if kind.tls else sink.http
         self.ca_file = sink.ca_file if kind.tls else None
         self.environment = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -80,6 +88,12 @@ class SinkService:
     def reset(self) -> None:
         """See ``Service``."""
         self._sink.reset()
+        if self._network is None:
+            return
+        self._network.forget()
+        if outage := self._outage:
+            begin = self._network.refuse if outage.kind == "refuse" else self._network.silence
+            begin(outage.seconds, after=outage.after)
 
     def counted(self) -> Counted:
         """See ``Service``."""
@@ -93,6 +107,10 @@ class SinkService:
     def cpu(self) -> float:
         """See ``Service``."""
         return cpu_seconds(self._sink.pids())
+
+    def traffic(self) -> Traffic | None:
+        """See ``Service``."""
+        return self._network.traffic() if self._network else None
 
 
 class RemoteService:
@@ -141,6 +159,10 @@ class RemoteService:
         """See ``Service``."""
         return 0.0
 
+    def traffic(self) -> Traffic | None:
+        """See ``Service``."""
+        return None
+
     def remove(self) -> None:
         """Deletes the bucket and all in it."""
         self.reset()
@@ -153,8 +175,11 @@ class RemoteService:
 
 
 @contextlib.contextmanager
-def serving(kind: ServerKind, url: str | None, port: int, home: str) -> Iterator[Service]:
-    """A service for one scenario: at ``url``, or a sink on ``port`` (0: any) and the next one."""
+def serving(
+    kind: ServerKind, link: Link | None, url: str | None, port: int, home: str
+) -> Iterator[Service]:
+    """A service for one scenario: at ``url``, or a sink on ``port`` (0: any) and the next one,
+    behind a network where the scenario has one."""
     if url:
         remote = RemoteService(url)
         try:
@@ -162,15 +187,31 @@ def serving(kind: ServerKind, url: str | None, port: int, home: str) -> Iterator
         finally:
             remote.remove()
         return
-    sink = Sink(latency=kind.latency, etag=kind.etag, port=port)
-    try:
-        sink.start()
-    except ServerError as error:
-        raise BenchError(f"the sink does not start: {' '.join(str(error).split())[:300]}") from None
-    try:
-        yield SinkService(sink, kind, home)
-    finally:
-        sink.stop()
+    sink = Sink(
+        latency=kind.latency,
+        etag=kind.etag,
+        distinct=kind.distinct,
+        errors=kind.errors,
+        resets=kind.resets,
+        port=port,
+    )
+    with contextlib.ExitStack() as cleanup:
+        network = None
+        try:
+            cleanup.enter_context(sink)
+            if link:
+                network = Network(
+                    sink.https if kind.tls else sink.http,
+                    rate=link.rate,
+                    latency=link.latency,
+                    reset_share=link.reset_share,
+                    seed=link.seed,
+                )
+                cleanup.enter_context(network)
+        except ServerError as error:
+            text = " ".join(str(error).split())[:300]
+            raise BenchError(f"the server does not start: {text}") from None
+        yield SinkService(sink, kind, home, network, link)
 
 
 def check(url: str | None, port: int) -> None:

@@ -34,6 +34,8 @@ events {
 http {
     access_log off;
     lua_shared_dict counts 1m;
+    lua_shared_dict seen 32m;
+    reset_timedout_connection on;
     client_body_temp_path body;
     proxy_temp_path proxy;
     fastcgi_temp_path fastcgi;
@@ -65,7 +67,7 @@ http {
             content_by_lua_block { ngx.print(ngx.shared.counts:get("first_put") or "null") }
         }
         location = /_reset {
-            content_by_lua_block { ngx.shared.counts:flush_all() }
+            content_by_lua_block { ngx.shared.counts:flush_all() ngx.shared.seen:flush_all() }
         }
     }
 }
@@ -80,7 +82,8 @@ end
 ngx.print("{", table.concat(fields, ","), "}")
 """
 
-# Runs once for each request, small PUTs first. `latency` and `md5` are set in front of it.
+# Runs once for each request, small PUTs first. Its settings are set in front of it: `latency`,
+# `md5`, `distinct`, `errors` and `resets`.
 S3 = """\
 local var, counts, method = ngx.var, ngx.shared.counts, ngx.req.get_method()
 local NAMESPACE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
@@ -100,19 +103,38 @@ local function escape(text)
     return (text:gsub("[&<>]", {["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;"}))
 end
 
+-- Of repetitions of the same work only the first one is new.
+local function new(work)
+    return not distinct or ngx.shared.seen:add(work, true)
+end
+
 ngx.req.read_body()
 local args = var.args or ""
 local bucket, key = var.uri:match("^/([^/]+)/?(.*)$")
 key = key or ""
 
+if errors + resets > 0 and bucket ~= "calm" then
+    local chance = math.random()
+    if chance < errors then
+        ngx.status = 500
+        ngx.print("<Error><Code>InternalError</Code><Message>Try again.</Message></Error>")
+        return
+    elseif chance < errors + resets then
+        -- nginx: closes the connection; reset_timedout_connection makes it a reset.
+        return ngx.exit(444)
+    end
+end
 if method == "PUT" and key ~= "" then
     -- Of an aws-chunked body count the payload, not its framing.
     local size = tonumber(var.http_x_amz_decoded_content_length or var.content_length)
-    local number = counts:incr(args:find("uploadId=", 1, true) and "parts" or "puts", 1, 0)
-    if number == 1 then
-        counts:add("first_put", ngx.now())
+    local part = args:find("uploadId=", 1, true) and args:match("partNumber=(%d+)")
+    if new(var.uri .. " " .. (part or "")) then
+        local number = counts:incr(part and "parts" or "puts", 1, 0)
+        if number == 1 then
+            counts:add("first_put", ngx.now())
+        end
+        counts:incr("bytes", size or #body(), 0)
     end
-    counts:incr("bytes", size or #body(), 0)
     ngx.header.ETag = md5 and '"' .. ngx.md5(body()) .. '"'
         or '"00000000000000000000000000000000"'
 end
@@ -143,7 +165,9 @@ elseif method == "GET" then
 elseif method == "POST" and key ~= "" then
     local target = "<Bucket>" .. escape(bucket) .. "</Bucket><Key>" .. escape(key) .. "</Key>"
     if args:find("uploadId=", 1, true) then
-        counts:incr("completes", 1, 0)
+        if new(var.uri .. " complete") then
+            counts:incr("completes", 1, 0)
+        end
         ngx.print("<CompleteMultipartUploadResult", NAMESPACE, target,
             '<ETag>"00000000000000000000000000000000-1"</ETag></CompleteMultipartUploadResult>')
     else
@@ -162,6 +186,9 @@ class Sink(Server):
 
     Each answer comes `latency` seconds after the whole body. With `etag` "md5" a PUT is
     answered with the true ETag, at the cost of the MD5; with "fixed" always with the same one.
+    With `distinct` an object, part or completion that is sent again is not counted again. A share
+    of `errors` of the requests is answered by 500, one of `resets` by a reset, and nothing is done
+    for these; none in the bucket calm.
     HTTP is served on `port` and HTTPS on the one above it, by default on free ports. Every
     bucket is there, the one named bench is listed.
     """
@@ -170,12 +197,23 @@ class Sink(Server):
     packages = "nginx-light libnginx-mod-http-lua openssl"
 
     def __init__(
-        self, *, latency: float = 0.0, etag: str = "md5", workers: int = 1, port: int = 0
+        self,
+        *,
+        latency: float = 0.0,
+        etag: str = "md5",
+        distinct: bool = False,
+        errors: float = 0.0,
+        resets: float = 0.0,
+        workers: int = 1,
+        port: int = 0,
     ) -> None:
         if etag not in ("md5", "fixed"):
             raise ValueError(f'etag is "md5" or "fixed", not {etag!r}')
         super().__init__()
-        self._settings = f"local latency, md5 = {latency:f}, {str(etag == 'md5').lower()}\n"
+        self._settings = (
+            f"local latency, errors, resets = {latency:f}, {errors:f}, {resets:f}\n"
+            f"local md5, distinct = {str(etag == 'md5').lower()}, {str(distinct).lower()}\n"
+        )
         self._workers = workers
         self._port = port
 

@@ -34,4 +34,4 @@ def load(settings: CloudSettings) -> Cloud:
     return find(settings.provider)(settings)
 
 
-_NOT_CLOUDS = {"base", "errors", "source", "traffic"}
+_NOT_CLOUDS = {"base", "disk", "errors", "source", "traffic"}

@@ -21,21 +21,16 @@ from urllib.parse import quote, urljoin
 import libcloud.security
 from requests.structures import CaseInsensitiveDict
 
-from ._http import (
-    KIB,
-    MAX_RESPONSE,
-    Body,
-    Connection,
-    Endpoint,
-    Proxy,
-    Sender,
-    Timeouts,
-    environment_proxy,
-    tls_context,
-)
+from ._endpoint import Endpoint, Proxy, environment_proxy
+from ._http import Body, Connection, Sender, Timeouts
+from ._response import KIB, MAX_RESPONSE
+from ._stream import tls_context
 from .errors import Fatal, SourceChanged, StaleConnection, Transient
+from .traffic import Traffic
 
 READ_BLOCK = 256 * KIB
+_IDEMPOTENT = ("GET", "HEAD", "PUT", "DELETE", "OPTIONS")
+"""RFC 9110 section 9.2.2."""
 _FRAMING = ("content-length", "transfer-encoding")
 _CHARSET = re.compile(r"charset=\"?([^\s;\"]+)", re.IGNORECASE)
 
@@ -83,13 +78,15 @@ class LibcloudConnection:
     """A ``conn_class`` for any libcloud driver.
 
     Responses are read as a whole, also with ``stream=True``, and may have 64 MiB.  Redirects are
-    the caller's to follow.  A request whose body is at hand as bytes is sent once more when the
-    kept connection proves to be stale.
+    the caller's to follow.  An idempotent request whose body is at hand as bytes is sent once more
+    when the kept connection proves to be stale.
     """
 
     tls: ClassVar[ssl.SSLContext | None] = None
     """Trust for all connections of a subclass; None: what libcloud.security says."""
     timeouts: ClassVar[Timeouts] = Timeouts()
+    traffic: ClassVar[Traffic | None] = None
+    """Counts what all connections of a subclass move."""
 
     def __init__(
         self,
@@ -150,7 +147,7 @@ class LibcloudConnection:
         try:
             response = connection.request(head, content, expects_body=expects_body)
         except StaleConnection:
-            if callable(content):
+            if callable(content) or method not in _IDEMPOTENT:
                 raise
             response = connection.request(head, content, expects_body=expects_body)
         decoded = _decode(response.body, response.headers.get("content-encoding", ""))
@@ -208,7 +205,9 @@ class LibcloudConnection:
                 tls = self._tls or _libcloud_trust(
                     libcloud.security.CA_CERTS_PATH, libcloud.security.VERIFY_SSL_CERT
                 )
-            self._connection = Connection(self._endpoint, self._timeouts, tls, self._proxy)
+            self._connection = Connection(
+                self._endpoint, self._timeouts, tls, self._proxy, self.traffic
+            )
         return self._connection
 
 

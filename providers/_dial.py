@@ -12,14 +12,24 @@ import errno
 import os
 import random
 import time
+from collections import deque
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import gevent
 import gevent.socket
+from gevent.select import POLLOUT, poll
 
 KEPT = 5.0
 """Seconds that the answer to a lookup serves: long enough for a pool that opens its connections at
 once, short enough to follow a service that moves."""
+STAGGER = 0.25
+"""Seconds from one attempt to the next: the "Connection Attempt Delay" of RFC 8305 section 5."""
+SHORTAGES = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+)
+"""Errors that say what this machine lacks: descriptors, memory, local ports."""
 
 _Address = tuple[int, int, int, str, Any]
 """Family, type, protocol, canonical name and socket address, as getaddrinfo has them."""
@@ -28,47 +38,86 @@ _Address = tuple[int, int, int, str, Any]
 def dial(host: str, port: int) -> _socket.socket:
     """A non-blocking socket connected to ``host``, a name or an address without brackets.
 
-    The addresses of a name are tried one after the other: the families in the order in which the
-    system prefers them, within one at random, so that the connections of many files are spread over
-    all front ends of a service.  Raises the OSError of the last one.  The time is the caller's to
-    limit.
+    The addresses of a name race (RFC 8305): the next attempt begins when an earlier one failed, or
+    has not succeeded for ``STAGGER`` seconds.  The families take turns, the one first that the
+    system prefers; within one the order is random, so that the connections of many files are spread
+    over all front ends of a service.  Raises an OSError when all have failed.  The time is the
+    caller's to limit.
     """
-    failure = OSError("the name has no address")
-    for family, kind, protocol, _, address in _addresses(host, port):
-        try:
-            sock = _socket.socket(family, kind, protocol)
-        except OSError as error:  # IPv6 may be switched off
-            failure = error
-            continue
-        try:
-            code = _connect(sock, address)
-        except BaseException:
+    left = deque(_addresses(host, port))
+    pending: list[_socket.socket] = []
+    failures: list[OSError] = []
+    try:
+        while left or pending:
+            if left:
+                try:
+                    pending.append(_begin(left.popleft()))
+                except OSError as error:
+                    failures.append(error)
+                    continue
+            for sock in _settled(pending, STAGGER if left else None):
+                pending.remove(sock)
+                code = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+                if not code:
+                    return sock
+                sock.close()
+                failures.append(_error(code))
+        raise _most_telling(failures)
+    finally:
+        for sock in pending:
             sock.close()
-            raise
-        if not code:
-            return sock
-        sock.close()
-        failure = OSError(code, os.strerror(code))
-    raise failure
 
 
-def _connect(sock: _socket.socket, address: Any) -> int:
-    """0, or the number of the error."""
+def _begin(address: _Address) -> _socket.socket:
+    """A socket that is connecting, or connected already."""
+    family, kind, protocol, _, place = address
+    sock = _socket.socket(family, kind, protocol)
     sock.setblocking(False)
-    code = sock.connect_ex(address)
-    if code == errno.EINPROGRESS:
-        gevent.socket.wait_write(sock.fileno())
-        code = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
-    return code
+    code = sock.connect_ex(place)
+    if code not in (0, errno.EINPROGRESS):
+        sock.close()
+        raise _error(code)
+    return sock
+
+
+def _settled(pending: Sequence[_socket.socket], seconds: float | None) -> list[_socket.socket]:
+    """Waits until some are connected or have failed; none when that took too long."""
+    poller = poll()
+    for sock in pending:
+        poller.register(sock, POLLOUT)
+    milliseconds = None if seconds is None else seconds * 1000
+    ready = {descriptor for descriptor, _ in poller.poll(milliseconds)}
+    return [sock for sock in pending if sock.fileno() in ready]
+
+
+def _error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+def _most_telling(failures: Sequence[OSError]) -> OSError:
+    """The last one that came from the network.
+
+    An address family that is switched off here looks like a shortage.
+    """
+    if not failures:
+        return OSError("the name has no address")
+    return next((e for e in reversed(failures) if e.errno not in SHORTAGES), failures[-1])
 
 
 def _addresses(host: str, port: int) -> list[_Address]:
     try:
         return _socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM, 0, _socket.AI_NUMERICHOST)
-    except OSError:
-        found = _Lookup.of(host, port).result()
-    families = list(dict.fromkeys(family for family, *_ in found))
-    return sorted(found, key=lambda each: (families.index(each[0]), random.random()))
+    except (OSError, UnicodeError):
+        return _interleaved(_Lookup.of(host, port).result())
+
+
+def _interleaved(found: Sequence[_Address]) -> list[_Address]:
+    """The families by turns, in the order in which they appear; each one's addresses at random."""
+    families: dict[int, list[_Address]] = {}
+    for address in found:
+        families.setdefault(address[0], []).append(address)
+    shuffled = [random.sample(addresses, len(addresses)) for addresses in families.values()]
+    return [address for turn in zip_longest(*shuffled) for address in turn if address]
 
 
 class _Lookup:
@@ -78,9 +127,9 @@ class _Lookup:
     """By hub, as greenlets of different threads cannot wait for each other, host and port."""
 
     def __init__(self, host: str, port: int) -> None:
-        self._until = time.monotonic() + KEPT
+        self._until = 0.0
         # In a greenlet of its own: who asks may give up, and others still wait for the answer.
-        self._job = gevent.spawn(_ask, host, port)
+        self._job = gevent.spawn(self._ask, host, port)
 
     @classmethod
     def of(cls, host: str, port: int) -> _Lookup:
@@ -106,9 +155,12 @@ class _Lookup:
             raise found
         return found
 
-
-def _ask(host: str, port: int) -> list[_Address] | OSError:
-    try:
-        return list(gevent.socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM))
-    except OSError as error:
-        return error
+    def _ask(self, host: str, port: int) -> list[_Address] | OSError:
+        try:
+            return list(gevent.socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM))
+        except OSError as error:
+            return error
+        except UnicodeError:  # a label of more than 63 characters, or an empty one
+            return OSError("the name is no host name")
+        finally:
+            self._until = time.monotonic() + KEPT

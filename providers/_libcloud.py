@@ -231,4 +231,6 @@ def _address(endpoint_url: str) -> dict[str, Any]:
         endpoint = Endpoint.parse(endpoint_url)
     except ValueError as error:
         raise Fatal(f"--endpoint-url: {error}") from None
+    if endpoint.path:
+        raise Fatal("--endpoint-url: this provider takes no path")
     return {"host": endpoint.host, "port": endpoint.port, "secure": endpoint.secure}

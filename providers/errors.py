@@ -46,9 +46,10 @@ class Busy(Failure):
 
 
 class StaleConnection(Transient):
-    """A kept connection was closed by the service before it read the request.
+    """A kept connection ended before the first byte of the response.
 
-    Nothing was processed, so the same request may be sent at once on a new connection.
+    Most often the service had closed it before the request came.  But it may have processed the
+    request, too, and lost the answer: only an idempotent one may be sent again just like that.
     """
 
 
@@ -92,3 +93,7 @@ class Fatal(Failure):
     """No file can succeed: bad credentials, no such bucket, wrong region, unknown host."""
 
     fatal = True
+
+
+class Interrupted(Failure):
+    """The run was told to stop before this was done."""

@@ -1,11 +1,37 @@
-"""What the connections of one process move."""
+"""What the connections of a process move, counted as it leaves."""
 
 from __future__ import annotations
 
+import time
+from typing import Protocol
+from weakref import WeakSet
 
-class Traffic:
-    sent = 0
-    moved_at = 0.0
+
+class Queue(Protocol):
+    """A socket, as far as its unacknowledged bytes go."""
 
     def queued(self) -> int:
-        return 0
+        """Bytes that the kernel took and the peer has not acknowledged."""
+        ...
+
+
+class Traffic:
+    """Counters of one process, written by its connections and read by anyone."""
+
+    __slots__ = ("sent", "moved_at", "queues")
+
+    def __init__(self) -> None:
+        self.sent = 0
+        """Bytes of request bodies that the kernel took.  A repeated body counts again."""
+        self.moved_at = time.monotonic()
+        """When a byte last moved, in either direction (``time.monotonic``).  Bytes that only leave
+        the kernel's queue are noticed within seconds."""
+        self.queues: WeakSet[Queue] = WeakSet()
+        """The open connections."""
+
+    def queued(self) -> int:
+        """Bytes in the send queues of all connections, heads and TLS overhead included.
+
+        One system call for each connection.
+        """
+        return sum(queue.queued() for queue in self.queues)

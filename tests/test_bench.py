@@ -19,10 +19,12 @@ import pytest
 
 from bench import profile, run
 from bench.data import Tree, make
+from bench.network import Network
 from bench.profile import PHASES, phase_of
 from bench.results import Outcome, Run, judge
 from bench.scenarios import SCENARIOS
 from bench.sink import Sink
+from bench.slowdisk import SlowDisk
 from tests.conftest import REPO
 from tests.servers import require
 from tests.servers.moto import Moto
@@ -139,6 +141,111 @@ def test_a_server_of_the_users(
     assert not [bucket for bucket in buckets if bucket["Name"].startswith("bench-")]
 
 
+ROUGH = [
+    *("slow-link-5", "outage-refuse-5", "outage-silence-5", "flaky"),
+    *("wan-small", "wan-large"),
+]
+
+
+@pytest.mark.parametrize("name", ROUGH)
+def test_a_bad_network_is_told_in_figures(
+    name: str, tmp_path: Path, temporary: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    require(Network)
+    (scenario,) = measured(capsys, tmp_path / "out.json", name, "--clients", "ours")
+    ours, *_ = scenario["clients"]  # type: ignore[misc]
+    assert not ours["problem"]
+    medians = ours["medians"]
+    assert (medians["failed files"], medians["exit code"]) == (0, 0)
+    assert medians["peak PSS MB"] > 1
+    if SCENARIOS[name].link:
+        assert 0 < medians["link %"] < 100
+        assert medians["sent x"] > 1
+    # So little work is done before the outage begins.
+    assert medians["resumed s"] is None
+    assert "failed files" in capsys.readouterr().out
+    assert os.listdir(temporary) == []
+
+
+def test_failed_files_are_a_figure_where_the_network_is_bad(
+    tmp_path: Path,
+    temporary: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One of 20 files arrives, and the exit code tells."""
+    put = 'import http.client,os,sys; c=http.client.HTTPConnection(os.environ["AWS_ENDPOINT_URL"]'
+    put += '[7:]); c.request("PUT","/calm/key",bytes(4096)); c.getresponse(); sys.exit(1)'
+    poor = run.CLIENTS["old"].__class__("ours", lambda _: [sys.executable, "-c", put], lambda: "0")
+    monkeypatch.setattr(run, "CLIENTS", {**run.CLIENTS, "ours": poor})
+    (scenario,) = measured(capsys, tmp_path / "out.json", "flaky", "--clients", "ours")
+    medians = scenario["clients"][0]["medians"]  # type: ignore[index]
+    assert (medians["failed files"], medians["exit code"]) == (19, 1)
+    none_failed, exit_code, *_ = scenario["targets"]  # type: ignore[misc]
+    assert (none_failed["met"], exit_code["met"]) == (False, False)
+
+
+def test_files_from_a_slow_disk(
+    tmp_path: Path, temporary: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if reason := SlowDisk.missing():
+        pytest.skip(reason)
+    (scenario,) = measured(capsys, tmp_path / "out.json", "slow-disk-2", "--clients", "ours")
+    (ours,) = scenario["clients"]  # type: ignore[misc]
+    assert ours["medians"]["objects/s"] > 0
+    assert os.listdir(temporary) == []
+
+
+def test_files_from_a_cold_disk(
+    tmp_path: Path,
+    temporary: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The cache is emptied before each run, and what fills it again is not counted."""
+    emptied = tmp_path / "drop_caches"
+    emptied.touch()
+    monkeypatch.setattr(run, "PAGE_CACHE", emptied)
+    monkeypatch.setattr(run, "ON_DISK", temporary)
+    (scenario,) = measured(capsys, tmp_path / "out.json", "cold-disk-small", "--clients", "ours")
+    (ours,) = scenario["clients"]  # type: ignore[misc]
+    assert ours["rounds"][0]["objects"] == 20
+    assert emptied.read_text() == "3\n"
+    assert os.listdir(temporary) == []
+
+
+def test_what_cannot_be_had_here_is_left_out(
+    temporary: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require(Sink)
+    monkeypatch.setattr(run, "PAGE_CACHE", Path("/nowhere"))
+    monkeypatch.setattr("bench.run.Network.missing", lambda: "Network needs gcc")
+    monkeypatch.setattr("bench.run.SlowDisk.missing", lambda: "SlowDisk needs /dev/fuse")
+    assert run.main(["cold-disk", "slow-disk-2", "wan-small", "--clients", "ours"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
+    assert lines == [
+        "cold-disk-small: left out: only root on Linux can empty the page cache",
+        "cold-disk-large: left out: only root on Linux can empty the page cache",
+        "slow-disk-2: left out: SlowDisk needs /dev/fuse",
+        "wan-small: left out: Network needs gcc",
+    ]
+
+
+def test_another_checkout_takes_part(
+    tmp_path: Path, temporary: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "before"
+    other.mkdir()
+    for name in ("uploader.py", "_uploader", "providers"):
+        (other / name).symlink_to(REPO / name)
+    arguments = ("one-file", "--clients", "ours", "--program", str(other))
+    (scenario,) = measured(capsys, tmp_path / "out.json", *arguments)
+    titles = [client["title"] for client in scenario["clients"]]  # type: ignore[attr-defined]
+    assert titles == ["ours", "ours, in before", "ours --help", "ours --help, in before"]
+    texts = [target["text"] for target in scenario["targets"]]  # type: ignore[attr-defined]
+    assert "wall s, ours : ours, in before" in texts
+
+
 def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one line of a call that is refused."""
     assert run.main(list(arguments)) == 2
@@ -153,6 +260,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (("smal-http",), "unknown scenario 'smal-http': there are small-http"),
         (("seed", "--clients", "rclone"), "unknown client 'rclone': there are ours, s5cmd"),
         (("seed", "--clients", "s5cmd"), "seed: none of these clients takes part in it"),
+        (("seed", "--program", "/nowhere"), "--program: /nowhere has no uploader.py"),
         (("seed", "--runs", "0"), "--runs: give 1 or more"),
         (("seed", "--scale", "0"), "--scale: give a number above 0"),
         (("seed", "--runz", "1"), "--runz 1 (--help lists the options)"),
@@ -251,6 +359,13 @@ def test_mixed_sizes_are_what_the_scenario_says() -> None:
     assert list(tree.files()) == list(tree.files())
 
 
+def test_the_last_file_may_have_another_size() -> None:
+    tree = SCENARIOS["slow-link-1"].trees["files"]
+    assert (tree.count, tree.total) == (161, 160 * 250_000 + 60_000_000)
+    half = tree.scaled(0.5)
+    assert [size for _, size in half.files()] == [250_000] * 79 + [30_000_000]
+
+
 def test_files_are_made_of_real_bytes(tmp_path: Path) -> None:
     tree = Tree(count=5, size=9 << 20, folders=2)
     make(tree, tmp_path / "files")
@@ -296,11 +411,11 @@ def test_every_target_names_a_contender_and_every_contender_a_tree() -> None:
 def test_a_sample_belongs_to_our_innermost_function() -> None:
     stack = [
         ("/x/gevent/hub.py", "switch"),
-        ("/r/providers/_http.py", "receive_now"),
+        ("/r/providers/_stream.py", "receive_now"),
         ("/r/providers/s3.py", "store"),
-        ("/r/_uploader/pool.py", "_upload"),
+        ("/r/_uploader/transfer/upload.py", "begin"),
     ]
-    assert phase_of(stack) == ("receive", "_http.receive_now")
+    assert phase_of(stack) == ("receive", "_stream.receive_now")
     assert phase_of(stack[2:]) == ("request", "s3.store")
     assert phase_of(stack[:1]) == ("event loop", "gevent")
 

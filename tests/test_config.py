@@ -77,7 +77,7 @@ class TestParsers:
     def test_seconds(self, text: str, number: float) -> None:
         assert config.seconds(text) == number
 
-    @pytest.mark.parametrize("text", ["", "soon", "1s", "0", "-1", "inf", "nan"])
+    @pytest.mark.parametrize("text", ["", "soon", "1s", "0", "-1", "1e7", "inf", "nan"])
     def test_what_are_no_seconds_is_refused(self, text: str) -> None:
         with pytest.raises(UsageError, match="second"):
             config.seconds(text)
@@ -205,6 +205,24 @@ class TestPrecedence:
         given = [row.metadata["flag"]] if row.name in SWITCHES else [row.metadata["flag"], text]
         assert getattr(cli.settings_from([*REQUIRED, *given]), row.name) == value
 
+    @pytest.mark.parametrize("row", OPTIONS, ids=lambda row: row.name)
+    def test_what_a_variable_turns_on_can_be_turned_off(
+        self, row: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if row.name not in SWITCHES:
+            assert not row.metadata["opposite"]
+            return
+        monkeypatch.setenv(row.metadata["env"][0], "1")
+        assert getattr(cli.settings_from(REQUIRED), row.name)
+        assert not getattr(cli.settings_from([*REQUIRED, row.metadata["opposite"]]), row.name)
+
+    def test_a_journal_that_is_given_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """In spite of UPLOADER_NO_JOURNAL; the last word has the command line."""
+        monkeypatch.setenv("UPLOADER_NO_JOURNAL", "1")
+        settings = cli.settings_from([*REQUIRED, "--journal", "j"])
+        assert (settings.journal, settings.no_journal) == ("j", False)
+        assert cli.settings_from([*REQUIRED, "--journal", "j", "--no-journal"]).no_journal
+
     def test_a_wrong_value_names_its_flag(self) -> None:
         with pytest.raises(UsageError, match="^--timeout: 'soon' is not a number of seconds"):
             cli.settings_from([*REQUIRED, "--timeout", "soon"])
@@ -223,6 +241,7 @@ class TestPrecedence:
 class TestTable:
     def test_no_flag_stands_for_two_settings(self) -> None:
         flags = [row.metadata["flag"] for row in OPTIONS]
+        flags += [row.metadata["opposite"] for row in OPTIONS if row.metadata["opposite"]]
         assert len(set(flags)) == len(flags)
 
     def test_each_setting_but_one_is_an_option(self) -> None:

@@ -23,6 +23,7 @@ from libcloud.storage.types import ObjectDoesNotExistError
 from providers import _conn_class, errors
 from providers._conn_class import LibcloudConnection
 from providers._http import Timeouts, tls_context
+from providers.traffic import Traffic
 from tests.servers.moto import Moto
 from tests.test_http import (
     OK,
@@ -374,6 +375,21 @@ def test_a_body_that_is_gone_is_not_sent_again() -> None:
             connection.request("PUT", "/", iter([b"body"]), {"Content-Length": 4})
 
 
+def test_a_request_that_would_count_twice_is_not_repeated() -> None:
+    """Nobody knows whether the service processed it before the connection ended."""
+
+    def handle(peer: socket.socket) -> None:
+        read_request(peer)
+        peer.sendall(OK)
+        read_request(peer)
+
+    with Server(handle) as server:
+        connection = connection_to(server)
+        connection.request("GET", "/")
+        with pytest.raises(errors.StaleConnection):
+            connection.request("POST", "/", b"body")
+
+
 def test_requests_have_time_limits() -> None:
     with Server(wait_for_end, wait_for_end) as server:
         for connection in (
@@ -400,9 +416,9 @@ def test_port_443_is_secure_as_in_libcloud(arguments: tuple[str, int, bool], bas
 
 def test_a_proxy_is_used() -> None:
     def handle(peer: socket.socket) -> None:
-        assert read_head(peer).startswith(b"CONNECT nowhere.invalid:80 ")
-        peer.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        answer(OK)(peer)
+        assert read_head(peer).startswith(b"GET http://nowhere.invalid/ ")
+        peer.sendall(OK)
+        wait_for_end(peer)
 
     with Server(handle, handle) as server:
         proxy_url = f"http://{server.address}"
@@ -413,6 +429,17 @@ def test_a_proxy_is_used() -> None:
             connection.request("GET", "/")
             assert connection.status == 200
             connection.close()
+
+
+def test_the_traffic_of_a_class_is_counted() -> None:
+    class Counted(LibcloudConnection):
+        traffic = Traffic()
+
+    with Server(answer(OK)) as server:
+        connection = Counted("127.0.0.1", server.port)
+        connection.request("PUT", "/", b"body")
+        connection.close()
+    assert Counted.traffic.sent == 4
 
 
 def test_trust_comes_from_the_class_the_instance_or_libcloud(

@@ -726,14 +726,14 @@ def test_a_dead_endpoint_ends_the_run(world: World, word: str) -> None:
     finished = without_hope(world, lambda: world.server.script("put", "*", f"{word}..."))
     assert finished.code == 3
     (line,) = finished.complaints
-    assert line.startswith("uploader: nothing succeeds any more: ")
+    assert line.startswith("uploader: nothing has succeeded for 2 s: ")
 
 
 def test_an_endpoint_that_is_gone_ends_the_run(world: World) -> None:
     finished = without_hope(world, world.server.stop)
     assert finished.code == 3
     (line,) = finished.complaints
-    assert line.startswith("uploader: nothing succeeds any more: ")
+    assert line.startswith("uploader: nothing has succeeded for 2 s: ")
 
 
 def test_a_run_without_hope_is_finished_by_the_next(world: World) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import _socket
 import contextlib
 import errno
+import os
+import random
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +17,9 @@ import pytest
 
 from providers import _dial
 from providers._dial import dial
+
+PATIENCE = 10.0
+"""Seconds after which a test gives up."""
 
 Found = list[tuple[int, int, int, str, Any]]
 
@@ -84,17 +89,45 @@ def test_all_who_connect_at_the_same_time_ask_once(resolver: Resolver, port: int
     assert len(resolver.asked) == 1
 
 
-def test_an_answer_serves_for_a_while(
-    resolver: Resolver, port: int, monkeypatch: pytest.MonkeyPatch
+class Clock:
+    """Time that passes when a test says so."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(_dial, "time", clock)
+    return clock
+
+
+def test_an_answer_serves_for_a_while(resolver: Resolver, port: int, clock: Clock) -> None:
+    dialled("service", port)
+    clock.now += _dial.KEPT
+    dialled("service", port)
+    assert len(resolver.asked) == 1
+    clock.now += 0.1
+    dialled("service", port)
+    assert len(resolver.asked) == 2
+
+
+def test_the_age_of_an_answer_counts_from_its_arrival(
+    resolver: Resolver, port: int, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A slow name service gives no answers that are stale from the start."""
+
+    def slow(*question: Any) -> Found:
+        clock.now += 2 * _dial.KEPT
+        return resolver.getaddrinfo(*question)
+
+    monkeypatch.setattr(gevent.socket, "getaddrinfo", slow)
     dialled("service", port)
     dialled("service", port)
     assert len(resolver.asked) == 1
-    monkeypatch.setattr(_dial, "KEPT", -1.0)
-    _dial._Lookup._latest.clear()
-    dialled("service", port)
-    dialled("service", port)
-    assert len(resolver.asked) == 3
 
 
 def test_another_name_is_another_question(resolver: Resolver, port: int) -> None:
@@ -130,12 +163,83 @@ def test_the_next_address_is_tried_when_one_refuses(resolver: Resolver, port: in
     assert dialled("service", port) == ("127.0.0.1", port)
 
 
-def test_the_last_error_is_raised_when_none_accepts(resolver: Resolver, port: int) -> None:
+@pytest.fixture
+def closed() -> int:
+    """A port where nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        closed = listener.getsockname()[1]
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def hole() -> Iterator[Found]:
+    """An address that answers nobody: its backlog is full."""
+    with socket.socket() as listener, contextlib.ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        for _ in range(3):
+            sock = waiting.enter_context(socket.socket())
+            sock.setblocking(False)
+            assert sock.connect_ex(address) in (0, errno.EINPROGRESS)
+        yield at("127.0.0.1", port=address[1])
+
+
+@pytest.fixture
+def in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The addresses of a family are tried in the resolver's order."""
+    monkeypatch.setattr(random, "sample", lambda addresses, count: list(addresses))
+
+
+@pytest.mark.usefixtures("in_order")
+def test_an_address_that_answers_nobody_is_no_obstacle(
+    resolver: Resolver, port: int, hole: Found
+) -> None:
+    """RFC 8305: the next one is tried meanwhile, and the losers are closed."""
+    resolver.answer = [*hole, *hole, *at("127.0.0.1", port=port), *hole]
+    dialled("service", port)
+    before = len(os.listdir("/dev/fd"))
+    with gevent.Timeout(PATIENCE):
+        assert dialled("service", port) == ("127.0.0.1", port)
+    assert len(os.listdir("/dev/fd")) == before
+
+
+@pytest.mark.usefixtures("in_order")
+def test_after_a_refusal_the_next_address_is_tried_at_once(
+    resolver: Resolver, port: int, closed: int, hole: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though an earlier attempt is pending."""
+    monkeypatch.setattr(_dial, "STAGGER", 0.01)
+    refusing = at("127.0.0.1", port=closed)
+    resolver.answer = [*hole, *refusing, *refusing, *at("127.0.0.1", port=port)]
+    with gevent.Timeout(PATIENCE):
+        assert dialled("service", port) == ("127.0.0.1", port)
+    monkeypatch.setattr(_dial, "STAGGER", 1000.0)
+    resolver.answer = [*refusing, *refusing, *at("127.0.0.1", port=port)]
+    _dial._Lookup._latest.clear()
+    with gevent.Timeout(PATIENCE):
+        assert dialled("service", port) == ("127.0.0.1", port)
+
+
+def test_an_error_is_raised_when_none_accepts(resolver: Resolver, closed: int) -> None:
     resolver.answer = at("127.0.0.1", "127.0.0.2", port=closed)
     with pytest.raises(ConnectionRefusedError):
         dial("service", closed)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EADDRNOTAVAIL])
+def test_a_shortage_is_an_error_only_when_the_network_gave_none(number: int) -> None:
+    """An address family that is switched off here fails with EADDRNOTAVAIL."""
+    shortage, refusal = OSError(number, ""), ConnectionRefusedError(errno.ECONNREFUSED, "")
+    assert _dial._most_telling([shortage]) is shortage
+    assert _dial._most_telling([shortage, refusal]) is refusal
+    assert _dial._most_telling([refusal, shortage]) is refusal
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..example"])
+def test_what_is_no_host_name_is_an_os_error(host: str) -> None:
+    with pytest.raises(OSError, match="the name is no host name"):
+        dial(host, 80)
 
 
 def test_a_name_without_addresses_is_an_error(resolver: Resolver, port: int) -> None:
@@ -144,30 +248,22 @@ def test_a_name_without_addresses_is_an_error(resolver: Resolver, port: int) -> 
         dial("service", port)
 
 
-def test_connections_are_spread_but_families_keep_their_order(resolver: Resolver) -> None:
+def test_families_take_turns_and_connections_are_spread() -> None:
+    """RFC 8305 section 4.  The resolver's preferred family comes first."""
     many = [f"127.0.0.{n}" for n in range(1, 9)]
-    resolver.answer = at("::1", *many, "::2", port=1)
-    orders = [[each[4][0] for each in _dial._addresses("service", 1)] for _ in range(50)]
+    found = at("::1", *many, "::2", port=1)
+    orders = [[each[4][0] for each in _dial._interleaved(found)] for _ in range(50)]
     for order in orders:
-        assert sorted(order[:2]) == ["::1", "::2"]
-        assert sorted(order[2:]) == many
-    assert len({order[2] for order in orders}) > 1
+        assert [":" in address for address in order] == [True, False, True] + 7 * [False]
+        assert sorted(order) == sorted(["::1", "::2", *many])
+    assert len({order[0] for order in orders}) > 1
+    assert len({order[1] for order in orders}) > 1
 
 
-def test_a_connect_that_is_given_up_leaves_no_socket(port: int) -> None:
-    """A full backlog answers nobody."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        address = listener.getsockname()
-        waiting = []
-        for _ in range(3):
-            sock = socket.socket()
-            sock.setblocking(False)
-            assert sock.connect_ex(address) in (0, errno.EINPROGRESS)
-            waiting.append(sock)
-        with gevent.Timeout(0.1, False):
-            dial(*address)
-            pytest.fail("somebody answered")
-        for sock in waiting:
-            sock.close()
+def test_a_connect_that_is_given_up_leaves_no_socket(hole: Found) -> None:
+    address = hole[0][4]
+    before = len(os.listdir("/dev/fd"))
+    with gevent.Timeout(0.1, False):
+        dial(*address)
+        pytest.fail("somebody answered")
+    assert len(os.listdir("/dev/fd")) == before

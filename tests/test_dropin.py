@@ -16,7 +16,7 @@ from textwrap import dedent
 
 import pytest
 
-from tests.command import keys, new_bucket, stored
+from tests.command import keys, names_below, new_bucket, stored, write
 from tests.conftest import REPO
 from tests.servers.moto import Moto
 
@@ -165,6 +165,38 @@ class TestNames:
             "assert issubclass(ParallelUpload, BaseUpload)\n"
             "assert monkey.is_module_patched('socket') and monkey.is_module_patched('threading')\n"
         )
+
+
+class TestOwnPackage:
+    """The program has a package of its own that is called ``providers``, too."""
+
+    @pytest.fixture(params=["before", "after"])
+    def opening(self, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+        """Imports both, the own one before or after the module."""
+        for name, text in (("__init__", ""), ("base", "WHOSE = 'mine'\n")):
+            write(tmp_path, f"providers/{name}.py", text.encode())
+        imports = ["from providers.base import WHOSE", "from uploader import *"]
+        if request.param == "after":
+            imports.reverse()
+        return "\n".join(imports)
+
+    def test_it_keeps_its_name(self, program: Program, opening: str) -> None:
+        program(f"{opening}\nimport providers.base\nassert providers.base.WHOSE == WHOSE == 'mine'")
+
+    @pytest.mark.parametrize("here", [0, 9999], ids=["processes", "here"])
+    def test_files_are_uploaded_beside_it(
+        self, program: Program, opening: str, work: Path, tmp_path: Path, here: int
+    ) -> None:
+        make_files(work / "data", 20)
+        store = tmp_path / "store"
+        store.mkdir()
+        program(
+            f"{opening}\nimport sys\n"
+            f"sys.modules[ParallelUpload.__module__].HERE_FILES = {here}\n"
+            f"uploader = ParallelUpload(Provider.LOCAL, {str(store)!r}, '', 'bucket')\n"
+            "uploader.uploadFiles(getFiles('data/'), 5)\n"
+        )
+        assert len(names_below(store / "bucket")) == 20
 
 
 class TestExamples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import re
@@ -16,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from _uploader import journal as module
 from _uploader.errors import RunError
-from _uploader.journal import VERSION, Begun, Journal, default_path
+from _uploader.journal import VERSION, Journal, default_path, files_of
 from _uploader.model import Job
 from tests.command import needs_root, shell
 from tests.conftest import REPO
@@ -36,14 +38,18 @@ def opened(path: Path, *, restart: bool = False) -> Journal:
     return Journal(path, SOURCE, DESTINATION, restart=restart)
 
 
-def job(path: str, size: int = 10, mtime_ns: int = 10**18, number: int = 0) -> Job:
-    return Job(number, path, size, mtime_ns)
+def job(path: str, size: int = 10, mtime_ns: int = 10**18, ctime_ns: int = 3) -> Job:
+    return Job(0, path, size, mtime_ns, ctime_ns)
+
+
+def row(job: Job) -> tuple[str, int, int, int]:
+    return (job.path, job.size, job.mtime_ns, job.ctime_ns)
 
 
 def recorded(path: Path, *jobs: Job) -> None:
     """A run that uploaded these files and was cut short."""
     journal = opened(path)
-    journal.add_done([(job.path, job.size, job.mtime_ns) for job in jobs])
+    journal.add_done(map(row, jobs))
     journal.commit()
     journal.close(complete=False)
 
@@ -83,7 +89,11 @@ def test_a_recorded_file_is_done(path: Path) -> None:
     journal.close(complete=False)
 
 
-@pytest.mark.parametrize("changed", [job("a", size=11), job("a", mtime_ns=10**18 + 1)])
+CHANGED = [job("a", size=11), job("a", mtime_ns=10**18 + 1), job("a", ctime_ns=4)]
+"""The last one: an edit with the time put back, or other permissions."""
+
+
+@pytest.mark.parametrize("changed", CHANGED, ids=["size", "mtime", "ctime"])
 def test_a_file_that_has_changed_is_not_done(path: Path, changed: Job) -> None:
     recorded(path, job("a"))
     journal = opened(path)
@@ -111,7 +121,7 @@ def test_what_this_run_records_is_not_asked_for(path: Path) -> None:
     """Only what earlier runs did is looked up: appending has no index to keep."""
     recorded(path, job("a"))
     journal = opened(path)
-    journal.add_done([("b", 10, 10**18)])
+    journal.add_done([row(job("b"))])
     journal.commit()
     assert not journal.is_done(job("b"))
     journal.close(complete=False)
@@ -178,31 +188,31 @@ def test_a_run_that_recorded_nothing_is_remembered(path: Path, restart: bool) ->
 def test_a_restart_forgets(path: Path, done: bool) -> None:
     recorded(path, job("a"))
     journal = opened(path)
-    journal.add_upload(job("b"), Begun("id", 1))
+    journal.add_upload(job("b")._replace(upload_id="id"))
     journal.add_failed("c", "denied")
     journal.close(complete=False)
     journal = opened(path, restart=done)
     assert (journal.resumed, journal.is_done(job("a"))) == (not done, not done)
-    assert journal.begun(job("b")) == (None if done else Begun("id", 1))
+    assert journal.begun(job("b")) == ("" if done else "id")
     journal.close(complete=False)
 
 
 def test_a_complete_run_removes_the_journal(path: Path) -> None:
     journal = opened(path)
-    journal.add_done([("a", 1, 1)])
+    journal.add_done([("a", 1, 1, 1)])
     journal.close(complete=True)
-    assert [p.name for p in path.parent.iterdir()] == ["j.sqlite.lock"]
+    assert list(path.parent.iterdir()) == []
 
 
 def test_an_incomplete_run_keeps_the_journal(path: Path) -> None:
     journal = opened(path)
     journal.close(complete=False)
-    assert path.exists()
+    assert [p.name for p in path.parent.iterdir()] == ["j.sqlite"]
 
 
 def test_closing_commits(path: Path) -> None:
     journal = opened(path)
-    journal.add_done([("a", 10, 10**18)])
+    journal.add_done([row(job("a"))])
     journal.close(complete=False)
     assert rows(path, "SELECT path FROM done") == [("a",)]
 
@@ -210,32 +220,60 @@ def test_closing_commits(path: Path) -> None:
 # Multipart uploads
 
 
-def begun(path: Path, *uploads: tuple[Job, Begun]) -> None:
+def begun(path: Path, *uploads: Job) -> None:
     journal = opened(path)
-    for one, upload in uploads:
-        journal.add_upload(one, upload)
+    for upload in uploads:
+        journal.add_upload(upload)
     journal.close(complete=False)
 
 
+def upload(upload_id: str, name: str = "a") -> Job:
+    return job(name)._replace(upload_id=upload_id)
+
+
 def test_an_upload_that_was_begun_is_remembered(path: Path) -> None:
-    begun(path, (job("a"), Begun("id", 7)))
+    begun(path, upload("id"))
     journal = opened(path)
-    assert journal.begun(job("a")) == Begun("id", 7)
+    assert journal.begun(job("a")) == "id"
     journal.close(complete=False)
 
 
 def test_the_last_upload_that_was_begun_counts(path: Path) -> None:
-    begun(path, (job("a"), Begun("one", 1)), (job("a"), Begun("two", 2)))
+    begun(path, upload("one"), upload("two"))
     journal = opened(path)
-    assert journal.begun(job("a")) == Begun("two", 2)
+    assert journal.begun(job("a")) == "two"
     journal.close(complete=False)
 
 
-@pytest.mark.parametrize("other", [job("a", size=11), job("a", mtime_ns=1), job("b")])
+@pytest.mark.parametrize("other", [*CHANGED, job("b")])
 def test_an_upload_of_another_version_is_not_gone_on_with(path: Path, other: Job) -> None:
-    begun(path, (job("a"), Begun("id", 7)))
+    begun(path, upload("id"))
     journal = opened(path)
-    assert journal.begun(other) is None
+    assert journal.begun(other) == ""
+    journal.close(complete=False)
+
+
+# A bucket that this run has created
+
+
+def test_what_was_stored_in_a_bucket_that_is_gone_is_not_done(path: Path) -> None:
+    recorded(path, job("a"))
+    begun(path, upload("id", "b"))
+    journal = opened(path)
+    journal.void()
+    assert (journal.resumed, journal.recorded) == (False, 0)
+    assert (journal.is_done(job("a")), journal.begun(job("b"))) == (False, "")
+    journal.close(complete=False)
+
+
+def test_what_is_stored_in_a_new_bucket_is_recorded(path: Path) -> None:
+    recorded(path, job("a"), job("b"))
+    journal = opened(path)
+    journal.void()
+    journal.add_done([row(job("b"))])
+    journal.close(complete=False)
+    journal = opened(path)
+    assert (journal.is_done(job("a")), journal.is_done(job("b"))) == (False, True)
     journal.close(complete=False)
 
 
@@ -256,19 +294,24 @@ NAMES = ["plain", "it's", 'say "hi"', "two\nlines", "semi;colon --", "\x01", "é
 @pytest.mark.parametrize("name", NAMES)
 def test_any_name_comes_back(path: Path, name: str) -> None:
     recorded(path, job(name))
-    begun(path, (job(name), Begun(name, 1)))
+    begun(path, upload(name, name))
     journal = opened(path)
     assert journal.is_done(job(name))
-    assert journal.begun(job(name)) == Begun(name, 1)
+    assert journal.begun(job(name)) == name
     journal.close(complete=False)
 
 
 @pytest.mark.parametrize("size", [0, 2**31, 2**62])
-@pytest.mark.parametrize("mtime_ns", [-(10**18), 0, 9 * 10**18])
-def test_any_size_and_time_comes_back(path: Path, size: int, mtime_ns: int) -> None:
-    recorded(path, job("a", size, mtime_ns))
+@pytest.mark.parametrize("time_ns", [-(10**18), 0, 9 * 10**18, 2**63, 15 * 10**18, -(2**63) - 1])
+def test_any_size_and_time_comes_back(path: Path, size: int, time_ns: int) -> None:
+    """2**63 ns is a moment in 2262."""
+    file = job("a", size, time_ns, time_ns)
+    recorded(path, file)
+    begun(path, file._replace(upload_id="id"))
     journal = opened(path)
-    assert journal.is_done(job("a", size, mtime_ns))
+    assert journal.is_done(file)
+    assert journal.begun(file) == "id"
+    assert not journal.is_done(job("a", size, time_ns + 1, time_ns))
     journal.close(complete=False)
 
 
@@ -300,16 +343,16 @@ def test_the_journal_says_what_the_run_is(path: Path) -> None:
 
 def test_the_journal_can_be_read_while_it_is_written(path: Path) -> None:
     journal = opened(path)
-    journal.add_done([("a", 1, 1)])
+    journal.add_done([("a", 1, 1, 1)])
     journal.commit()
-    journal.add_done([("b", 1, 1)])
+    journal.add_done([("b", 1, 1, 1)])
     assert rows(path, "SELECT path FROM done") == [("a",)]
     journal.close(complete=False)
 
 
 def test_only_the_user_may_read_it(path: Path) -> None:
     journal = opened(path)
-    journal.add_done([("a", 1, 1)])
+    journal.add_done([("a", 1, 1, 1)])
     journal.commit()
     modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in path.parent.iterdir()}
     assert set(modes) >= {"j.sqlite", "j.sqlite-wal", "j.sqlite.lock"}
@@ -346,7 +389,7 @@ def plans(path: Path) -> Iterator[str]:
 
 def test_what_is_looked_up_is_found_by_an_index(path: Path) -> None:
     recorded(path, *(job(f"{number}") for number in range(100)))
-    begun(path, (job("a"), Begun("id", 1)))
+    begun(path, upload("id"))
     done, uploads = plans(path)
     assert "USING INDEX done_before (path=?" in done
     assert "USING INDEX uploads_by_path (path=?" in uploads
@@ -365,6 +408,24 @@ def test_each_source_and_destination_has_a_journal_of_its_own(tmp_path: Path) ->
     assert len({default_path(tmp_path, *pair) for pair in pairs}) == len(pairs)
 
 
+def test_a_source_whose_name_is_not_utf8_has_a_journal(tmp_path: Path) -> None:
+    source = os.fsdecode(b"/data/\xff")
+    path = default_path(tmp_path, source, DESTINATION)
+    assert path != default_path(tmp_path, "/data/\\xff", DESTINATION)
+    Journal(path, source, DESTINATION).close(complete=False)
+    Journal(path, source, DESTINATION).close(complete=False)
+    with pytest.raises(RunError, match="belongs to"):
+        Journal(path, os.fsdecode(b"/data/\xfe"), DESTINATION)
+
+
+def test_all_its_files_can_be_named(path: Path) -> None:
+    journal = opened(path)
+    journal.add_done([("a", 1, 1, 1)])
+    journal.commit()
+    assert set(path.parent.iterdir()) <= set(files_of(path))
+    journal.close(complete=False)
+
+
 # One at a time
 
 
@@ -381,10 +442,41 @@ def test_a_second_run_in_another_process_is_refused(path: Path) -> None:
     journal.close(complete=False)
 
 
+def test_a_lock_that_the_system_refuses_is_not_called_another_run(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(module.fcntl, "flock", refuse)  # type: ignore[attr-defined]
+    before = len(os.listdir("/proc/self/fd"))
+    assert "cannot be locked: No locks available (--no-journal does without)" in refusal(path)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_lock_file_that_was_removed_meanwhile_is_no_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that ends removes it while another one waits to lock the same file."""
+    lock = module.fcntl.flock  # type: ignore[attr-defined]
+    gone: list[int] = []
+
+    def remove_first(descriptor: int, operation: int) -> None:
+        if not gone:
+            gone.append(descriptor)
+            os.unlink(f"{path}.lock")
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(module.fcntl, "flock", remove_first)  # type: ignore[attr-defined]
+    journal = opened(path)
+    assert "another run" in in_other_process(path, "opened()").stderr
+    journal.close(complete=False)
+
+
 def test_a_refused_run_leaves_the_first_one_alone(path: Path) -> None:
     journal = opened(path)
     refusal(path)
-    journal.add_done([("a", 1, 1)])
+    journal.add_done([("a", 1, 1, 1)])
     journal.commit()
     assert "another run" in in_other_process(path, "opened()").stderr
     journal.close(complete=False)
@@ -410,9 +502,9 @@ def test_the_next_run_may_open_what_was_refused(path: Path) -> None:
 
 DIES = """
 journal = opened()
-journal.add_done([(f"committed{n}", 1, 1) for n in range(100)])
+journal.add_done([(f"committed{n}", 1, 1, 1) for n in range(100)])
 journal.commit()
-journal.add_done([(f"lost{n}", 1, 1) for n in range(%d)])
+journal.add_done([(f"lost{n}", 1, 1, 1) for n in range(%d)])
 os.kill(os.getpid(), 9)
 """
 
@@ -425,8 +517,8 @@ def test_after_a_kill_there_is_what_was_committed_and_nothing_else(
     assert ended.returncode == -signal.SIGKILL
     journal = opened(path)
     assert journal.recorded == 100
-    assert all(journal.is_done(job(f"committed{n}", 1, 1)) for n in range(100))
-    assert not journal.is_done(job("lost0", 1, 1))
+    assert all(journal.is_done(job(f"committed{n}", 1, 1, 1)) for n in range(100))
+    assert not journal.is_done(job("lost0", 1, 1, 1))
     journal.close(complete=False)
 
 
@@ -470,6 +562,36 @@ def test_a_journal_of_a_newer_version_is_refused_and_unchanged(path: Path, mode:
     assert path.read_bytes() == before
 
 
+def older(path: Path) -> None:
+    """A journal as version 1 wrote it."""
+    recorded(path)
+    altered(
+        path,
+        "DROP TABLE done",
+        "CREATE TABLE done(id INTEGER PRIMARY KEY, path TEXT, size INTEGER, mtime_ns INTEGER)",
+        "INSERT INTO done VALUES (1, 'a', 10, 1000000000000000000)",
+        "PRAGMA user_version = 1",
+    )
+
+
+def test_a_journal_of_an_older_version_is_refused_and_unchanged(path: Path) -> None:
+    older(path)
+    before = path.read_bytes()
+    assert refusal(path).endswith(": --restart begins it anew")
+    assert path.read_bytes() == before
+
+
+def test_a_restart_begins_a_journal_of_an_older_version_anew(path: Path) -> None:
+    older(path)
+    journal = opened(path, restart=True)
+    assert (journal.since, journal.resumed, journal.is_done(job("a"))) == (None, False, False)
+    journal.close(complete=False)
+    recorded(path, job("a"))
+    journal = opened(path)
+    assert journal.is_done(job("a"))
+    journal.close(complete=False)
+
+
 def test_a_newer_version_is_not_overwritten_by_a_restart(path: Path) -> None:
     recorded(path, job("a"))
     altered(path, f"PRAGMA user_version = {VERSION + 1}")
@@ -491,7 +613,7 @@ def test_the_database_of_another_program_is_refused_and_unchanged(path: Path, ve
     before = path.read_bytes()
     assert refusal(path) == f"{path} is no journal of this program"
     assert path.read_bytes() == before
-    assert sorted(p.name for p in path.parent.iterdir()) == ["j.sqlite", "j.sqlite.lock"]
+    assert [p.name for p in path.parent.iterdir()] == ["j.sqlite"]
 
 
 @pytest.mark.parametrize("size", [17, 1000, 4096, 50_000])
@@ -615,7 +737,7 @@ def test_a_journal_that_does_not_say_what_it_is_is_refused(path: Path, name: str
 def test_a_journal_that_is_deleted_in_mid_run_stops_the_run(path: Path) -> None:
     journal = opened(path)
     path.unlink()
-    journal.add_done([("a", 1, 1)])
+    journal.add_done([("a", 1, 1, 1)])
     with pytest.raises(RunError, match="was removed while it was in use"):
         journal.commit()
     journal.close(complete=False)
@@ -625,7 +747,7 @@ def test_a_journal_that_is_replaced_in_mid_run_stops_the_run(path: Path, healthy
     journal = opened(path)
     path.unlink()
     shutil.copy(healthy, path)
-    journal.add_done([("a", 1, 1)])
+    journal.add_done([("a", 1, 1, 1)])
     with pytest.raises(RunError, match="was removed while it was in use"):
         journal.commit()
     journal.close(complete=True)
@@ -683,7 +805,7 @@ journal = opened()
 committed = 0
 try:
     while True:
-        journal.add_done([(f"{committed:06}-{n:03}", 1, 1) for n in range(512)])
+        journal.add_done([(f"{committed:06}-{n:03}", 1, 1, 1) for n in range(512)])
         journal.commit()
         committed += 512
 except Exception as error:

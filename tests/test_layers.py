@@ -24,14 +24,18 @@ CLOUD = "<a cloud>"
 FLOORS: tuple[set[str], ...] = (
     {"providers.errors", "providers.traffic"},
     {"providers.source"},
-    {"providers.base"},
+    {"providers.base", "providers.disk"},
     {
         "providers._crc",
         "providers._dial",
+        "providers._endpoint",
+        "providers._idle",
         "providers._limit",
+        "providers._response",
         "providers._s3_headers",
         "providers._sigv4",
     },
+    {"providers._stream"},
     {"providers._http"},
     {
         "providers._aws",
@@ -44,7 +48,8 @@ FLOORS: tuple[set[str], ...] = (
     {CLOUD},
     {"providers"},
     {"_uploader", "_uploader.transfer"},
-    {"_uploader.errors", "_uploader.model"},
+    {"_uploader.apart"},
+    {"_uploader.errors", "_uploader.model", "_uploader.outlet"},
     {"_uploader.config"},
     {
         "_uploader.demand",
@@ -56,6 +61,7 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.report",
         "_uploader.scan",
         "_uploader.throttle",
+        "_uploader.stopping",
         "_uploader.transfer.concurrency",
         "_uploader.transfer.multipart",
         "_uploader.transfer.outage",
@@ -63,9 +69,13 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.transfer.window",
         "_uploader.wire",
     },
-    {"_uploader.ledger", "_uploader.pool", "_uploader.supervisor"},
+    {"_uploader.transfer.attempts", "_uploader.transfer.slots"},
+    {"_uploader.transfer.strays"},
+    {"_uploader.transfer.upload"},
+    {"_uploader.ledger", "_uploader.supervisor", "_uploader.transfer.engine"},
     {"_uploader.run", "_uploader.worker"},
     {"_uploader.__main__", "_uploader.cli", "_uploader.dropin"},
+    {"_uploader.start"},
     {"uploader"},
 )
 PATCHING = {"_uploader/__main__.py", "uploader.py"}
@@ -199,6 +209,7 @@ class TestFloors:
         "module",
         [
             "dispatch",
+            "stopping",
             "throttle",
             "transfer.concurrency",
             "transfer.multipart",
@@ -219,7 +230,7 @@ class TestLight:
         heavy = {"gevent", "libcloud", "requests", "botocore", "awscrt", "httptools"}
         assert heavy.isdisjoint(loaded(f"import _uploader.{module}"))
 
-    @pytest.mark.parametrize("module", ["base", "errors", "source"])
+    @pytest.mark.parametrize("module", ["base", "errors", "source", "traffic"])
     def test_the_contract_of_the_clouds_loads_no_cloud(self, module: str) -> None:
         """Both sides import it."""
         heavy = {"gevent", "libcloud", "requests", "botocore", "awscrt", "httptools", "ssl"}

@@ -5,11 +5,14 @@ What the workers do is replaced here by a few lines of Python; the nursery is th
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +22,7 @@ import pytest
 
 from _uploader import nursery as module
 from _uploader.nursery import End, Nursery
+from tests.conftest import REPO
 
 PATIENCE = 20.0
 """Seconds after which a test gives up waiting."""
@@ -78,7 +82,7 @@ def nursery_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Nurser
 
         def make(work: str = SAY_PID_AND_WAIT, before: str = "", **settings: str) -> Nursery:
             boot = WORK.format(home=str(Path(__file__).parent.parent), work=work, before=before)
-            monkeypatch.setattr(module, "_BOOT", boot)
+            monkeypatch.setattr(module, "_boot", lambda: boot)
             nursery = Nursery("s3", settings)
             cleanup.callback(nursery.close)
             return nursery
@@ -144,7 +148,7 @@ def test_to_end_a_worker_kills_it(nursery_of: Make, children: list[Child]) -> No
 
 @pytest.mark.parametrize(
     ("work", "code"),
-    [("os._exit(7)", 7), ("os.kill(os.getpid(), 15)", -15), ("", 0)],
+    [("os._exit(7)", 7), ("os.kill(os.getpid(), 14)", -14), ("", 0)],
 )
 def test_how_a_worker_ended_is_told(
     nursery_of: Make, children: list[Child], work: str, code: int
@@ -217,6 +221,46 @@ def test_one_that_died_is_replaced_and_its_workers_live_on(
     old.connection.shutdown(socket.SHUT_RDWR)
     wait_until(lambda: gone(old_pid))
     assert new.end().code == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_supervisor_s_signals_end_neither_it_nor_a_worker(
+    nursery_of: Make, children: list[Child], number: int
+) -> None:
+    nursery = nursery_of("s = _socket.socket(fileno=descriptor)\n    while s.send(s.recv(1)): pass")
+    nursery.start()
+    [own] = nursery.pids()
+    os.kill(own, number)  # before it has imported anything
+    child = born(nursery, children)
+    child.connection.send(b"a")
+    assert child.connection.recv(1) == b"a"
+    for process in psutil.Process(own).children():
+        process.send_signal(number)
+    os.kill(own, number)
+    child.connection.send(b"b")
+    assert child.connection.recv(1) == b"b"
+    assert nursery.pids() == [own] and not gone(own)
+
+
+def test_the_caller_s_own_signals_are_as_before(nursery_of: Make) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    nursery_of().start()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+def test_modules_are_found_where_the_caller_finds_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As its ``sys.path`` is now; our own come first, and the working directory is no place."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", "lib", "/elsewhere", *sys.path])
+    code = module._boot().replace("runpy.run_module", "print(sys.path);(lambda *_, **__: 0)")
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    home, *rest = ast.literal_eval(ended.stdout)
+    assert home == str(REPO)
+    assert rest[:2] == [str(tmp_path / "lib"), "/elsewhere"]
+    assert not {"", str(tmp_path)} & set(rest)
 
 
 def test_why_it_could_not_start_is_told(nursery_of: Make, children: list[Child]) -> None:

@@ -14,12 +14,13 @@ import sys
 import termios
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
 from _uploader.config import Settings
 from _uploader.model import Summary
+from _uploader.outlet import Outlet, printable
 from _uploader.progress import (
     OTHER,
     REASONS,
@@ -34,7 +35,7 @@ from _uploader.progress import (
     Terminal,
     bytes_text,
     choose,
-    printable,
+    dropped_event,
     seconds_text,
     status,
     summary_lines,
@@ -308,6 +309,19 @@ def test_the_status_then_tells_failures_and_time_left() -> None:
     assert line == "501 of 1,001 files  1 failed  2 s left  250 MB/s  250 files/s  500 MB"
 
 
+@pytest.mark.parametrize(
+    ("outage", "told"),
+    [
+        ((12.4, 3.6), "service unreachable for 12 s, trying again in 4 s"),
+        ((75.0, 0.2), "service unreachable for 1 min 15 s, trying again now"),
+    ],
+)
+def test_an_outage_is_told_in_place_of_rates(outage: tuple[float, float], told: str) -> None:
+    counters = counted(files=1001, uploaded=500)
+    counters.outage = outage
+    assert status(counters, paced(counters, 2)) == f"500 of 1,001 files  {told}"
+
+
 # The final summary
 
 
@@ -382,7 +396,7 @@ def err() -> FakeTerminal:
 
 @pytest.fixture
 def terminal(out: io.StringIO, err: FakeTerminal) -> Iterator[Terminal]:
-    display = Terminal(out, err, verbose=True)
+    display = Terminal(Outlet(out), Outlet(err), verbose=True)
     display.start()
     yield display
     display.finish(made_summary())
@@ -427,7 +441,7 @@ def test_lines_above_the_bar_do_not_tear_it(terminal: Terminal, err: FakeTermina
 
 
 def test_the_bar_is_gone_before_the_summary(out: io.StringIO, err: FakeTerminal) -> None:
-    display = Terminal(out, err, verbose=False)
+    display = Terminal(Outlet(out), Outlet(err), verbose=False)
     display.start()
     shown(display, counted(), 1)
     display.finish(FAILED)
@@ -449,7 +463,7 @@ def test_the_bar_uses_plain_characters_where_the_terminal_has_no_others(
         encoding = "ascii"
 
     err = Ascii()
-    display = Terminal(out, err, verbose=False)
+    display = Terminal(Outlet(out), Outlet(err), verbose=False)
     display.start()
     shown(display, counted(uploaded=5), 1)
     display.note("bucket é")
@@ -462,9 +476,12 @@ def test_a_real_terminal_is_used_to_its_width() -> None:
     leader, follower = pty.openpty()
     with os.fdopen(follower, "w") as err:
         fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("4H", 0, 120, 0, 0))
-        display = Terminal(io.StringIO(), err, verbose=False)
+        outlet = Outlet(err)
+        display = Terminal(Outlet(io.StringIO()), outlet, verbose=False)
         display.start()
+        outlet.close()
         shown(display, counted(uploaded=5), 0.2)
+        outlet.close()
         frames = os.read(leader, 10_000).decode()
         display.finish(FAILED)
     os.close(leader)
@@ -476,7 +493,7 @@ def test_file_lines_are_escaped_and_only_for_the_verbose(
     kind: type[Terminal | Lines], out: io.StringIO, err: FakeTerminal
 ) -> None:
     for verbose in (False, True):
-        display = kind(out, err, verbose=verbose)
+        display = kind(Outlet(out), Outlet(err), verbose=verbose)
         display.start()
         display.file_event("failed", f"\x1b[2J{verbose}", "bad\nthing")
         display.file_event("uploaded", "a/b")
@@ -484,7 +501,7 @@ def test_file_lines_are_escaped_and_only_for_the_verbose(
 
 
 def test_plain_lines_come_every_five_seconds(out: io.StringIO, err: FakeTerminal) -> None:
-    display = Lines(out, err, verbose=False)
+    display = Lines(Outlet(out), Outlet(err), verbose=False)
     display.start()
     shown(display, counted(files=10, uploaded=5), 16)
     lines = err.getvalue().splitlines()
@@ -493,7 +510,7 @@ def test_plain_lines_come_every_five_seconds(out: io.StringIO, err: FakeTerminal
 
 
 def test_plain_lines_end_with_the_summary_on_stdout(out: io.StringIO, err: FakeTerminal) -> None:
-    Lines(out, err, verbose=False).finish(FAILED)
+    Lines(Outlet(out), Outlet(err), verbose=False).finish(FAILED)
     assert (out.getvalue(), err.getvalue()) == (text(FAILED) + "\n", "")
 
 
@@ -506,13 +523,17 @@ def run_through(display: Display, summary: Summary) -> None:
 
 
 def test_quiet_says_nothing_when_nothing_failed(err: FakeTerminal) -> None:
-    run_through(Quiet(err), made_summary(uploaded=5, skipped=1, skipped_reasons={"x": 1}))
+    run_through(Quiet(Outlet(err)), made_summary(uploaded=5, skipped=1, skipped_reasons={"x": 1}))
     assert err.getvalue() == ""
 
 
 def test_quiet_tells_the_end_when_files_failed(err: FakeTerminal) -> None:
-    run_through(Quiet(err), FAILED)
+    run_through(Quiet(Outlet(err)), FAILED)
     assert err.getvalue() == text(FAILED) + "\n"
+
+
+def json_lines(out: TextIO) -> JsonLines:
+    return JsonLines(Outlet(out, gap=dropped_event), Outlet(io.StringIO()))
 
 
 def events(out: io.StringIO) -> list[dict[str, Any]]:
@@ -520,7 +541,7 @@ def events(out: io.StringIO) -> list[dict[str, Any]]:
 
 
 def test_json_tells_each_file_and_note(out: io.StringIO) -> None:
-    display = JsonLines(out)
+    display = json_lines(out)
     display.note("created bucket b")
     display.file_event("uploaded", "a\né")
     display.file_event("failed", "b", "vanished")
@@ -533,7 +554,7 @@ def test_json_tells_each_file_and_note(out: io.StringIO) -> None:
 
 
 def test_json_tells_progress_once_a_second(out: io.StringIO) -> None:
-    display = JsonLines(out)
+    display = json_lines(out)
     shown(display, counted(files=10, uploaded=5), 3.5)
     assert len(events(out)) == 3
     assert events(out)[-1] == {
@@ -550,23 +571,52 @@ def test_json_tells_progress_once_a_second(out: io.StringIO) -> None:
         "files_per_second": 0,
         "bytes_per_second": 0,
         "seconds_left": None,
+        "unreachable_seconds": None,
     }
 
 
+def test_json_tells_an_outage(out: io.StringIO) -> None:
+    counters = counted(files=10, uploaded=5)
+    counters.outage = (12.5, 3.5)
+    shown(json_lines(out), counters, 1.5)
+    assert events(out)[-1]["unreachable_seconds"] == 12.5
+
+
+def test_json_tells_what_was_dropped() -> None:
+    assert json.loads(dropped_event(3)) == {"event": "dropped", "lines": 3}
+
+
+def test_what_workers_write_controls_no_terminal(out: io.StringIO, err: FakeTerminal) -> None:
+    """It is told by all, on stderr."""
+    terminal = Terminal(Outlet(out), Outlet(err), verbose=False)
+    terminal.start()
+    displays = [
+        Lines(Outlet(out), Outlet(err), verbose=False),
+        Quiet(Outlet(err)),
+        JsonLines(Outlet(out), Outlet(err)),
+        terminal,
+    ]
+    for display in displays:
+        display.echo("one\ntwo \x9b2J\u202e")
+        display.echo("...\n")
+    assert out.getvalue() == ""
+    assert err.getvalue().replace("\r", "").count("one\ntwo \\x9b2J\\u202e...\n") == 4
+
+
 def test_json_ends_with_all_of_the_summary(out: io.StringIO) -> None:
-    JsonLines(out).finish(FAILED)
+    json_lines(out).finish(FAILED)
     rates = {"files_per_second": 1234 / 12.34, "bytes_per_second": 5_612_345_678 / 12.34}
     assert events(out) == [{"event": "summary", **FAILED._asdict(), **rates}]
 
 
 def test_json_of_a_run_without_duration_has_no_rates(out: io.StringIO) -> None:
-    JsonLines(out).finish(made_summary(seconds=0.0))
+    json_lines(out).finish(made_summary(seconds=0.0))
     assert events(out)[0]["files_per_second"] == 0
 
 
 def test_json_lines_are_flushed_one_by_one() -> None:
     raw = io.BytesIO()
-    display = JsonLines(io.TextIOWrapper(io.BufferedWriter(raw)))
+    display = json_lines(io.TextIOWrapper(io.BufferedWriter(raw)))
     display.note("now")
     assert raw.getvalue() == b'{"event": "note", "text": "now"}\n'
 
@@ -575,10 +625,10 @@ def test_json_lines_are_flushed_one_by_one() -> None:
 def test_a_reader_that_went_away_is_written_to_once(kind: str) -> None:
     out, err = ClosedPipe(), ClosedPipe()
     displays = {
-        "terminal": Terminal(out, err, verbose=True),
-        "lines": Lines(out, err, verbose=True),
-        "quiet": Quiet(err),
-        "json": JsonLines(out),
+        "terminal": Terminal(Outlet(out), Outlet(err), verbose=True),
+        "lines": Lines(Outlet(out), Outlet(err), verbose=True),
+        "quiet": Quiet(Outlet(err)),
+        "json": json_lines(out),
     }
     run_through(displays[kind], FAILED)
     assert max(out.writes, err.writes) == 1
@@ -589,8 +639,10 @@ def test_a_closed_pipe_leaves_no_trace_when_python_exits(
 ) -> None:
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # nothing would be left to flush
     code = (
-        "import sys; from _uploader.progress import JsonLines; display = JsonLines(sys.stdout)\n"
+        "import sys; from _uploader.progress import choose; from _uploader.config import Settings\n"
+        "display = choose(Settings(json=True), sys.stdout, sys.stderr)\n"
         "for _ in range(9): display.note('x')\n"
+        "display.close()\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -604,7 +656,8 @@ def test_a_closed_pipe_leaves_no_trace_when_python_exits(
 
 def test_names_that_the_stream_cannot_encode_are_escaped() -> None:
     raw = io.BytesIO()
-    display = Lines(io.TextIOWrapper(raw, "latin-1"), io.StringIO(), verbose=True)
+    out = Outlet(io.TextIOWrapper(raw, "latin-1"))
+    display = Lines(out, Outlet(io.StringIO()), verbose=True)
     display.file_event("uploaded", "é漢")
     assert raw.getvalue() == b"uploaded  \xe9\\u6f22\n"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from _uploader.report import FailureList, state_directory
+from _uploader.report import LISTS_KEPT, FailureList, state_directory
 
 STARTED = time.mktime((2026, 1, 2, 3, 4, 5, 0, 0, -1))
 NAME = f"failed-20260102-030405-{os.getpid()}"
@@ -54,6 +54,21 @@ def test_only_the_user_may_read_it(tmp_path: Path) -> None:
     assert failures.path is not None
     assert stat.S_IMODE(os.stat(failures.path).st_mode) == 0o600
     assert stat.S_IMODE(os.stat(tmp_path / "made/for/it").st_mode) == 0o700
+
+
+def test_the_oldest_lists_of_earlier_runs_are_removed(tmp_path: Path) -> None:
+    for number in range(LISTS_KEPT + 3):
+        old = tmp_path / f"failed-20260101-0000{number:02}-1.jsonl"
+        old.touch()
+        os.utime(old, (number, number))
+    (tmp_path / "notes.jsonl").touch()
+    os.utime(tmp_path / "notes.jsonl", (0, 0))
+    failures = FailureList(STARTED, tmp_path)
+    failures.add("a", "b")
+    failures.close()
+    left = sorted(path.name for path in tmp_path.iterdir())
+    kept = [f"failed-20260101-0000{number:02}-1.jsonl" for number in range(4, LISTS_KEPT + 3)]
+    assert left == [*kept, f"{NAME}.jsonl", "notes.jsonl"]
 
 
 def test_a_file_that_is_there_is_never_touched(tmp_path: Path) -> None:

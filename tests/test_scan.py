@@ -90,10 +90,11 @@ def open_directory() -> Iterator[Path]:
         yield Path(name)
 
 
-def test_a_job_says_number_path_size_and_time(tmp_path: Path) -> None:
+def test_a_job_says_number_path_size_and_times(tmp_path: Path) -> None:
     file = write(tmp_path / "a.txt", b"12345")
     os.utime(file, ns=(0, 1_600_000_000_123_456_789))
-    assert found(tmp_path) == [Job(0, "a.txt", 5, 1_600_000_000_123_456_789)]
+    times = (1_600_000_000_123_456_789, file.stat().st_ctime_ns)
+    assert found(tmp_path) == [Job(0, "a.txt", 5, *times)]
 
 
 def test_paths_of_nested_files_are_relative_with_slashes(tmp_path: Path) -> None:
@@ -131,7 +132,7 @@ def test_a_link_to_a_file_counts_as_its_target(tmp_path: Path) -> None:
     os.utime(target, ns=(5, 5))
     (tmp_path / "root").mkdir()
     (tmp_path / "root/link").symlink_to(target)
-    assert found(tmp_path / "root") == [Job(0, "link", 9, 5)]
+    assert found(tmp_path / "root") == [Job(0, "link", 9, 5, target.stat().st_ctime_ns)]
 
 
 def test_a_link_to_a_directory_is_skipped_by_default(tmp_path: Path) -> None:
@@ -194,6 +195,43 @@ def test_a_socket_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_device_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/dev/null")
     assert found(tmp_path) == [Skipped("link", "is a device")]
+
+
+OWN = "belongs to this run"
+
+
+def test_the_files_of_the_run_are_skipped(tmp_path: Path) -> None:
+    journal, other = write(tmp_path / "a/j.sqlite"), tmp_path / "a/j.sqlite-wal"
+    write(tmp_path / "b/j.sqlite")
+    entries = list(scan(str(tmp_path), follow_symlinks=False, own=[journal, other]))
+    assert set(entries) - {Skipped("a/j.sqlite", OWN)} == {
+        entry for entry in entries if isinstance(entry, Job)
+    }
+    assert [entry.path for entry in entries if isinstance(entry, Job)] == ["b/j.sqlite"]
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_directory_of_the_run_is_skipped_whatever_leads_to_it(
+    tmp_path: Path, follow: bool
+) -> None:
+    write(tmp_path / "tree/state/uploader/j.sqlite")
+    (tmp_path / "tree/link").symlink_to(tmp_path / "tree/state/uploader")
+    (tmp_path / "other").symlink_to(tmp_path / "tree")
+    own = [tmp_path / "other/state/uploader"]
+    entries = list(scan(str(tmp_path / "tree"), follow_symlinks=follow, own=own))
+    assert set(entries) == {
+        Skipped("state/uploader", OWN),
+        Skipped("link", OWN if follow else "links to a directory"),
+    }
+
+
+def test_what_the_run_creates_during_the_scan_is_skipped(tmp_path: Path) -> None:
+    for number in range(3):
+        write(tmp_path / f"{number}")
+    own = tmp_path / "state/uploader"
+    entries = scan(str(tmp_path), follow_symlinks=False, own=[own])
+    write(own / "j.sqlite")
+    assert Skipped("state/uploader", OWN) in set(entries)
 
 
 def test_an_unreadable_directory_is_one_failure(open_directory: Path) -> None:

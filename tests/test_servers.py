@@ -17,7 +17,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from bench.network import Network
 from bench.sink import Sink
+from bench.slowdisk import SlowDisk
 from tests.conftest import REPO
 from tests.servers import require
 from tests.servers.ceph import CephRGW
@@ -120,6 +122,13 @@ def connect(sink: Sink, scheme: str) -> http.client.HTTPConnection:
     )
 
 
+def put(connection: http.client.HTTPConnection, target: str, body: bytes) -> None:
+    connection.request("PUT", target, body)
+    answer = connection.getresponse()
+    answer.read()
+    assert answer.status == 200
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_sink_counts_what_it_got_and_echoes_the_checksum(sink: Sink, scheme: str) -> None:
     sink.reset()
@@ -175,6 +184,36 @@ def test_sink_reads_the_body_before_it_answers(sink: Sink) -> None:
     assert sink.counts() == {"puts": 1, "parts": 0, "completes": 0, "bytes": 4}
 
 
+def test_sink_counts_what_is_sent_again_once_when_told_so() -> None:
+    require(Sink)
+    with Sink(distinct=True) as sink, contextlib.closing(connect(sink, "http")) as connection:
+        for _ in range(2):
+            put(connection, "/bucket/key", b"body")
+            put(connection, "/bucket/large?partNumber=1&uploadId=u", b"part")
+            put(connection, "/bucket/large?partNumber=2&uploadId=u", b"part")
+        assert sink.counts() == {"puts": 1, "parts": 2, "completes": 0, "bytes": 12}
+
+
+def test_sink_answers_errors_when_told_so_and_none_in_the_calm_bucket() -> None:
+    require(Sink)
+    with Sink(errors=1.0) as sink, contextlib.closing(connect(sink, "http")) as connection:
+        connection.request("PUT", "/bucket/key", b"body")
+        answer = connection.getresponse()
+        assert (answer.status, b"InternalError" in answer.read()) == (500, True)
+        assert sink.counts()["puts"] == 0
+        put(connection, "/calm/key", b"body")
+        assert sink.counts()["puts"] == 1
+
+
+def test_sink_resets_connections_when_told_so() -> None:
+    require(Sink)
+    with Sink(resets=1.0) as sink, contextlib.closing(connect(sink, "http")) as connection:
+        connection.request("PUT", "/bucket/key", b"body")
+        with pytest.raises(ConnectionResetError):
+            connection.getresponse()
+        assert sink.counts()["puts"] == 0
+
+
 def test_sink_answers_late_with_a_fixed_etag_when_told_so() -> None:
     require(Sink)
     with (
@@ -191,7 +230,7 @@ def test_sink_answers_late_with_a_fixed_etag_when_told_so() -> None:
 # What they share
 
 
-@pytest.mark.parametrize("server", [CephRGW, Moto, Sink])
+@pytest.mark.parametrize("server", [CephRGW, Moto, Network, Sink, SlowDisk])
 def test_a_server_that_misses_a_program_says_how_to_get_it(
     server: type[Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""The parts of one large file: which are to be sent, which are stored, how it ends.  Pure."""
+"""The parts of one large file: which to send, which are stored, how it ends.  Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from providers.base import Part
-from providers.errors import Corrupted, Failure, NotFound, SourceChanged
+from providers.errors import Corrupted, Failure, Interrupted, NotFound, SourceChanged
 
 
 class Span(NamedTuple):
@@ -25,7 +25,7 @@ class End(Enum):
 
     COMPLETE = "complete"
     KEEP = "keep"
-    """The stored parts wait for the next run."""
+    """The stored parts wait for the next attempt."""
     ABORT = "abort"
 
 
@@ -42,7 +42,7 @@ class Parts:
         """The first failure of a part; none is begun after it."""
 
     def have(self, parts: Iterable[Part]) -> int:
-        """Parts that an earlier run has stored; returns their bytes."""
+        """Parts that an earlier attempt has stored; returns their bytes."""
         self._stored = list(parts)
         stored = {part.number for part in self._stored}
         self._todo = deque(number for number in self._todo if number not in stored)
@@ -72,13 +72,13 @@ class Parts:
         """Nothing is under way and nothing more will be sent."""
         return not self._running and (self.error is not None or not self._todo)
 
-    def all(self) -> list[Part]:
-        """The stored parts in order."""
+    def in_order(self) -> list[Part]:
+        """The stored parts by their numbers."""
         return sorted(self._stored)
 
 
 def end_after(error: Exception | None, *, resumable: bool) -> End:
-    """How an upload ends: what failed for a passing reason is kept where a later run can go on
+    """How an upload ends: what failed for a passing reason is kept where a later attempt can go on
     with it; a file that changed, or parts that the service refuses, can never be completed."""
     if error is None:
         return End.COMPLETE
@@ -87,7 +87,3 @@ def end_after(error: Exception | None, *, resumable: bool) -> End:
     if isinstance(error, SourceChanged | Corrupted | NotFound):
         return End.ABORT
     return End.KEEP if error.retry or error.fatal or isinstance(error, Interrupted) else End.ABORT
-
-
-class Interrupted(Failure):
-    """The run was told to stop before this was done."""

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
@@ -95,6 +95,14 @@ def request(method: str, url: str, timeout: float = 5.0) -> bytes:
     return body
 
 
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 class Daemon:
     """A process in the foreground of its own process group; its output goes to `log`."""
 
@@ -118,13 +126,12 @@ class Daemon:
 
     def wait_until_listening(self, port: int, timeout: float = START_TIMEOUT) -> None:
         """Return once `port` accepts connections; ServerError if the process ends first."""
+        self.wait_until(lambda: _accepts(port), timeout)
+
+    def wait_until(self, ready: Callable[[], bool], timeout: float = START_TIMEOUT) -> None:
+        """Return once `ready()`; ServerError if the process ends first."""
         deadline = time.monotonic() + timeout
-        while True:
-            with (
-                contextlib.suppress(OSError),
-                socket.create_connection(("127.0.0.1", port), timeout=1),
-            ):
-                return
+        while not ready():
             if self._process.poll() is not None:
                 raise ServerError(
                     f"{self.name} ended with {self._process.returncode}{self._tail()}"

@@ -1,4 +1,4 @@
-"""The pool of a worker against a service in memory: each file is reported once, come what may."""
+"""The engine of a worker against a service in memory: each file is reported once, come what may."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import pytest
 from gevent.event import Event
 
 from _uploader.model import INTERRUPTED, Job, Result
-from _uploader.pool import CLOCKS_DIFFER, UploadPool
 from _uploader.transfer.concurrency import ConcurrencyLimiter
+from _uploader.transfer.engine import Engine
 from _uploader.transfer.retry import RetryPolicy
+from _uploader.transfer.strays import CLOCKS_DIFFER
 from providers.base import (
     Cloud,
     CloudSettings,
@@ -38,6 +40,7 @@ from providers.errors import (
     SourceChanged,
     Throttled,
     Transient,
+    Unreachable,
 )
 from providers.source import Source
 
@@ -87,6 +90,8 @@ class Service:
         self.gates: dict[str, Event] = {}
         """Operation -> what it waits for before it does anything."""
         self.sessions: list[FakeSession] = []
+        self.numbers = count(1)
+        self.down: Down | None = None
         self.in_flight = 0
         self.most_in_flight = 0
 
@@ -100,6 +105,8 @@ class Service:
 
     def call(self, operation: str, key: str, part: int = 0) -> None:
         self.calls.append((operation, key, part))
+        if self.down:
+            self.down.meet(operation)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
@@ -149,7 +156,7 @@ class FakeSession(Session):
     def stat(self, key: str) -> ObjectInfo:
         raise NotImplementedError
 
-    def check(self) -> None:
+    def check(self, limit: float) -> None:
         self._call("check", "")
 
     def close(self) -> None:
@@ -157,7 +164,7 @@ class FakeSession(Session):
 
     def begin(self, key: str, metadata: Metadata, content_type: str) -> str:
         self._call("begin", key)
-        upload_id = f"upload-{len(self._service.calls)}"
+        upload_id = f"upload-{next(self._service.numbers)}"
         self._service.uploads[upload_id] = Upload(key, time.time())
         return upload_id
 
@@ -220,21 +227,20 @@ class Setup:
         self.stops: list[str] = []
         self.begun: list[tuple[int, str, int]] = []
         self._jobs = 0
-        self.pool = self.make()
+        self.engine = self.make()
 
-    def make(self, concurrency: int = 4, **options: Any) -> UploadPool:
-        self.pool = UploadPool(
+    def make(self, concurrency: int = 4, retries: int = RETRIES, **options: Any) -> Engine:
+        self.engine = Engine(
             FakeCloud(self.service),
             source_root=os.path.join(self.root, ""),
             key_prefix="",
-            policy=Quick(RETRIES),
-            knee=ConcurrencyLimiter(concurrency, first=concurrency),
+            policy=Quick(retries),
+            limiter=ConcurrencyLimiter(concurrency, first=concurrency),
             report=self.results.append,
             stop_run=self.stops.append,
-            begun=lambda *event: self.begun.append(event),
-            **options,
+            **{"begun": lambda *event: self.begun.append(event), **options},
         )
-        return self.pool
+        return self.engine
 
     def file(self, name: str, size: int = 5, **fields: Any) -> Job:
         """Writes a file and returns the job that it is."""
@@ -244,7 +250,8 @@ class Setup:
     def job(self, name: str, **fields: Any) -> Job:
         status = (self.root / name).stat()
         self._jobs += 1
-        return Job(self._jobs, name, status.st_size, status.st_mtime_ns)._replace(**fields)
+        times = (status.st_mtime_ns, status.st_ctime_ns)
+        return Job(self._jobs, name, status.st_size, *times)._replace(**fields)
 
     def half_done(self, name: str, *parts: int, begun: float | None = None) -> Job:
         """A large file of which an earlier run has sent these parts."""
@@ -256,13 +263,13 @@ class Setup:
             length = min(PART, LARGE - (number - 1) * PART)
             upload.parts[number] = Part(number, length, f"etag{number}", (number - 1) * PART)
         self.service.uploads[f"old-{name}"] = upload
-        return job._replace(upload_id=f"old-{name}", ctime_ns=source.ctime_ns)
+        return job._replace(upload_id=f"old-{name}")
 
     def upload(self, *jobs: Job) -> dict[str, str]:
         """Uploads them to the end; returns path -> failure."""
         names = {job.number: job.path for job in jobs}
-        self.pool.submit(jobs)
-        self.pool.close()
+        self.engine.submit(jobs)
+        self.engine.close()
         assert sorted(result.number for result in self.results) == sorted(names)
         return {names[result.number]: result.failure for result in self.results}
 
@@ -297,7 +304,7 @@ def test_a_result_tells_what_was_stored(setup: Setup) -> None:
     """Not what the scan saw."""
     job = setup.file("a", size=7)
     setup.upload(job._replace(size=1, mtime_ns=1))
-    assert setup.results == [Result(job.number, 7, job.mtime_ns, "")]
+    assert setup.results == [Result(job.number, 7, job.mtime_ns, job.ctime_ns)]
 
 
 def test_each_greenlet_has_a_session_of_its_own_for_its_life(setup: Setup) -> None:
@@ -319,23 +326,23 @@ def test_a_part_counts_for_several_requests(setup: Setup, concurrency: int, part
     setup.make(concurrency, part_weight=8)
     jobs = [setup.file(f"{n}", 3 * LARGE) for n in range(5)]
     setup.service.gates["put_part"] = Event()
-    setup.pool.submit(jobs)
+    setup.engine.submit(jobs)
     setup.until(lambda: setup.service.count("begin") == 5)
     gevent.sleep(5 * LATENCY)
     assert setup.service.in_flight == parts
     setup.service.gates["put_part"].set()
-    setup.pool.close()
+    setup.engine.close()
     assert [result.failure for result in setup.results] == [""] * 5
 
 
 def test_parts_that_wait_keep_no_small_file_waiting(setup: Setup) -> None:
     setup.make(8, part_weight=8)
     setup.service.gates["put_part"] = Event()
-    setup.pool.submit([setup.file("large", LARGE), *(setup.file(f"{n}") for n in range(20))])
+    setup.engine.submit([setup.file("large", LARGE), *(setup.file(f"{n}") for n in range(20))])
     setup.until(lambda: setup.service.count("put") == 20)
     assert "large" not in setup.service.objects
     setup.service.gates["put_part"].set()
-    setup.pool.close()
+    setup.engine.close()
     assert len(setup.service.objects) == 21
 
 
@@ -343,11 +350,11 @@ def test_parts_that_wait_are_given_up_when_the_pool_drains(setup: Setup) -> None
     setup.make(8, part_weight=8)
     setup.service.gates["put_part"] = Event()
     job = setup.file("large", LARGE)
-    setup.pool.submit([job])
+    setup.engine.submit([job])
     setup.until(lambda: setup.service.count("put_part") == 1)
-    setup.pool.drain()
+    setup.engine.drain()
     setup.service.gates["put_part"].set()
-    setup.pool.close()
+    setup.engine.close()
     assert [result.failure for result in setup.results] == [INTERRUPTED]
     assert setup.service.count("put_part") == 1
 
@@ -383,7 +390,7 @@ def test_a_request_that_may_succeed_later_is_sent_again(
 ) -> None:
     setup.service.fail(operation, "a", *[Transient("reset")] * RETRIES, part=part)
     assert setup.upload(setup.file("a", size)) == {"a": ""}
-    assert setup.pool.retries == RETRIES
+    assert setup.engine.attempts.retries == RETRIES
     assert setup.service.calls.count((operation, "a", part)) == 1 + RETRIES
 
 
@@ -442,7 +449,7 @@ def test_a_file_that_vanished_is_reported(setup: Setup) -> None:
 def test_the_last_trouble_is_known(setup: Setup) -> None:
     setup.service.fail("put", "a", Transient("connection reset"))
     setup.upload(setup.file("a"))
-    assert setup.pool.trouble == "connection reset"
+    assert setup.engine.attempts.trouble == "connection reset"
 
 
 def test_a_service_that_often_fails_gets_a_little_less(setup: Setup) -> None:
@@ -450,7 +457,7 @@ def test_a_service_that_often_fails_gets_a_little_less(setup: Setup) -> None:
     for n in range(20):
         setup.service.fail("put", f"{n}", *[Transient("connection reset")] * RETRIES)
     assert set(setup.upload(*[setup.file(f"{n}") for n in range(20)]).values()) == {""}
-    assert setup.pool.limit == 8
+    assert setup.engine.limit == 8
 
 
 def test_a_file_that_cannot_be_read_lowers_nothing(setup: Setup) -> None:
@@ -458,14 +465,14 @@ def test_a_file_that_cannot_be_read_lowers_nothing(setup: Setup) -> None:
     for n in range(20):
         setup.service.fail("put", f"{n}", Rejected("no"))
     setup.upload(*[setup.file(f"{n}") for n in range(20)])
-    assert setup.pool.limit == 10
+    assert setup.engine.limit == 10
 
 
 def test_a_service_that_asks_for_less_gets_less(setup: Setup) -> None:
     setup.make(concurrency=8)
     setup.service.fail("put", "a", Throttled("SlowDown"))
     assert setup.upload(setup.file("a")) == {"a": ""}
-    assert setup.pool.limit == 4
+    assert setup.engine.limit == 4
 
 
 # The end of the run
@@ -481,17 +488,24 @@ def test_a_fatal_failure_stops_the_run(setup: Setup, size: int, operation: str, 
     assert setup.stops == ["no such bucket"]
 
 
-def test_permission_refused_before_the_first_success_stops_the_run(setup: Setup) -> None:
-    setup.service.fail("put", "a", Denied("AccessDenied"))
-    setup.upload(setup.file("a"))
-    assert setup.stops == ["AccessDenied"]
-
-
-def test_permission_refused_after_a_success_concerns_one_file(setup: Setup) -> None:
+def test_permission_refused_concerns_one_file_and_is_told_as_such(setup: Setup) -> None:
     setup.make(concurrency=1)
-    setup.service.fail("put", "b", Denied("AccessDenied"))
-    failures = setup.upload(setup.file("a"), setup.file("b"), setup.file("c"))
-    assert (failures, setup.stops) == ({"a": "", "b": "AccessDenied", "c": ""}, [])
+    setup.service.fail("put", "a", Denied("AccessDenied"))
+    failures = setup.upload(setup.file("a"), setup.file("b"))
+    assert (failures, setup.stops) == ({"a": "AccessDenied", "b": ""}, [])
+    assert [result.denied for result in setup.results] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("failure", "passing"),
+    [(Transient("reset"), True), (SourceChanged("changed"), True), (Rejected("no"), False)],
+)
+def test_a_result_tells_whether_its_reason_may_pass(
+    setup: Setup, failure: Failure, passing: bool
+) -> None:
+    setup.service.fail("put", "a", *[failure] * 100)
+    setup.upload(setup.file("a"))
+    assert [result.passing for result in setup.results] == [passing]
 
 
 # What nobody expected
@@ -526,7 +540,7 @@ def test_an_abort_that_fails_does_not_hide_why_the_file_failed(
 @pytest.mark.parametrize("failure", [Fatal("no credentials"), ZeroDivisionError("bug")])
 def test_a_session_that_cannot_be_opened_stops_the_run(setup: Setup, failure: Exception) -> None:
     setup.service.fail("open", "", *[failure] * 10)
-    setup.pool.submit([setup.file("a")])
+    setup.engine.submit([setup.file("a")])
     setup.until(lambda: setup.stops)
     assert str(failure) in setup.stops[0]
 
@@ -536,10 +550,10 @@ def test_a_session_that_cannot_be_opened_stops_the_run(setup: Setup, failure: Ex
 
 def test_parts_go_side_by_side(setup: Setup) -> None:
     setup.service.gates["put_part"] = gate = Event()
-    setup.pool.submit([setup.file("a", LARGE)])
+    setup.engine.submit([setup.file("a", LARGE)])
     setup.until(lambda: setup.service.count("put_part") == 4)
     gate.set()
-    setup.pool.close()
+    setup.engine.close()
     assert setup.service.objects == {"a": [1, 2, 3, 4]}
 
 
@@ -559,11 +573,11 @@ def test_the_upload_is_told_when_it_is_begun(setup: Setup) -> None:
     job = setup.file("a", LARGE)
     ctime_ns = (setup.root / "a").stat().st_ctime_ns
     setup.service.gates["put_part"] = gate = Event()
-    setup.pool.submit([job])
+    setup.engine.submit([job])
     setup.until(lambda: setup.begun)
     assert setup.begun == [(job.number, next(iter(setup.service.uploads)), ctime_ns)]
     gate.set()
-    setup.pool.close()
+    setup.engine.close()
 
 
 def test_a_part_that_fails_aborts_the_upload(setup: Setup) -> None:
@@ -590,9 +604,89 @@ def test_a_file_that_changed_while_its_parts_were_sent_is_not_completed(setup: S
     assert (setup.service.count("begin"), setup.results[0].mtime_ns) == (2, 1)
 
 
-def test_bytes_are_counted_as_they_are_accepted(setup: Setup) -> None:
-    setup.upload(setup.file("a", LARGE), setup.file("b", 5))
-    assert setup.pool.sent == LARGE + 5
+# An outage
+
+
+class Down:
+    """The service answers nothing, not even a probe, until it is up again."""
+
+    def __init__(self, service: Service, failure: type[Transient] = Unreachable) -> None:
+        self.probes = 0
+        self.refused = 0
+        self.up = False
+        self._failure = failure
+        service.down = self
+
+    def meet(self, operation: str) -> None:
+        if operation == "check":
+            self.probes += 1
+        elif not self.up:
+            self.refused += 1
+        if not self.up:
+            raise self._failure("connection refused")
+
+
+@pytest.mark.parametrize("failure", [Unreachable, Transient, Throttled])
+@pytest.mark.parametrize("size", [5, LARGE])
+def test_an_outage_costs_no_file_its_retries(
+    setup: Setup, size: int, failure: type[Transient]
+) -> None:
+    setup.make(retries=0)
+    down = Down(setup.service, failure)
+    jobs = [setup.file(f"{n}", size) for n in range(20)]
+    setup.engine.submit(jobs)
+    setup.until(lambda: down.probes > 2)
+    down.up = True
+    setup.engine.close()
+    assert [result.failure for result in setup.results] == [""] * len(jobs)
+
+
+def test_in_an_outage_probes_are_sent_and_no_files(setup: Setup) -> None:
+    down = Down(setup.service)
+    setup.engine.submit([setup.file(f"{n}") for n in range(20)])
+    setup.until(lambda: down.probes > 2)
+    assert down.refused <= setup.engine.limit
+    down.up = True
+    setup.engine.close()
+    assert len(setup.service.objects) == 20
+
+
+def test_an_outage_is_told_as_long_as_it_lasts(setup: Setup) -> None:
+    down = Down(setup.service)
+    assert setup.engine.attempts.outage() is None
+    setup.engine.submit([setup.file("a")])
+    setup.until(setup.engine.attempts.outage)
+    down.up = True
+    setup.engine.close()
+    assert setup.engine.attempts.outage() is None
+
+
+def test_a_request_that_fails_while_the_service_answers_probes_has_failed_by_itself(
+    setup: Setup,
+) -> None:
+    setup.service.fail("put", "a", *[Transient("reset")] * 100)
+    setup.upload(setup.file("a"))
+    assert setup.service.count("put", "a") == 1 + RETRIES
+
+
+def test_drain_in_an_outage_gives_up_what_waits(setup: Setup) -> None:
+    down = Down(setup.service)
+    setup.engine.submit([setup.file("a")])
+    setup.until(lambda: down.probes)
+    setup.engine.drain()
+    setup.engine.close()
+    assert [result.failure for result in setup.results] == ["connection refused"]
+
+
+def test_an_outage_that_outlasts_the_patience_stops_the_run(setup: Setup) -> None:
+    setup.make(give_up_after=0.2)
+    Down(setup.service)
+    setup.engine.submit([setup.file("a")])
+    setup.until(lambda: setup.stops)
+    assert setup.stops[0] == "the service does not answer: connection refused"
+
+
+# Going on with an upload
 
 
 # Going on with an upload
@@ -650,7 +744,7 @@ def test_a_service_that_cannot_be_asked_for_parts_keeps_them_for_the_next_run(
 
 
 def test_strays_of_earlier_runs_are_cleared_away(setup: Setup) -> None:
-    setup.make(resume_since=time.time())
+    setup.make(resume_since=time.time)
     setup.service.uploads["stray"] = Upload("a", time.time())
     setup.service.uploads["older run's"] = Upload("a", time.time() - CLOCKS_DIFFER - 60)
     setup.service.uploads["other file's"] = Upload("b", time.time())
@@ -659,7 +753,7 @@ def test_strays_of_earlier_runs_are_cleared_away(setup: Setup) -> None:
 
 
 def test_an_upload_whose_key_only_begins_alike_is_no_stray(setup: Setup) -> None:
-    setup.make(resume_since=time.time())
+    setup.make(resume_since=time.time)
     setup.service.uploads["longer key"] = Upload("a2", time.time())
     assert setup.upload(setup.file("a", LARGE)) == {"a": ""}
     assert list(setup.service.uploads) == ["longer key"]
@@ -680,7 +774,7 @@ def test_a_file_that_a_dead_worker_may_have_begun_leaves_no_stray(setup: Setup) 
 
 
 def test_the_uploads_of_files_with_longer_names_are_no_strays(setup: Setup) -> None:
-    setup.make(resume_since=time.time())
+    setup.make(resume_since=time.time)
     setup.service.uploads["another's"] = Upload("ab", time.time())
     assert setup.upload(setup.file("a", LARGE)) == {"a": ""}
     assert list(setup.service.uploads) == ["another's"]
@@ -689,13 +783,13 @@ def test_the_uploads_of_files_with_longer_names_are_no_strays(setup: Setup) -> N
 def test_what_is_gone_on_with_is_no_stray(setup: Setup) -> None:
     job = setup.half_done("a", 1, 2)
     setup.service.uploads["stray"] = Upload("a", time.time())
-    setup.make(resume_since=time.time())
+    setup.make(resume_since=time.time)
     assert setup.upload(job) == {"a": ""}
     assert (setup.service.count("begin"), setup.service.uploads) == (0, {})
 
 
 def test_strays_that_may_not_be_listed_are_left(setup: Setup) -> None:
-    setup.make(resume_since=time.time())
+    setup.make(resume_since=time.time)
     setup.service.fail("uploads", "a", Denied("AccessDenied"))
     assert setup.upload(setup.file("a", LARGE)) == {"a": ""}
     assert setup.stops == []
@@ -713,47 +807,56 @@ def test_drain_gives_back_what_is_not_begun_and_ends_what_is(setup: Setup) -> No
     setup.make(concurrency=2)
     setup.service.gates["put"] = gate = Event()
     jobs = [setup.file(f"{n}") for n in range(10)]
-    setup.pool.submit(jobs)
+    setup.engine.submit(jobs)
     setup.until(lambda: setup.service.in_flight == 2)
-    returned = setup.pool.drain()
+    returned = setup.engine.drain()
     gate.set()
-    setup.pool.close()
+    setup.engine.close()
     begun = [result.number for result in setup.results if not result.failure]
     assert len(begun) == 2
     assert sorted([*begun, *returned]) == [job.number for job in jobs]
 
 
-def test_drain_aborts_large_files(setup: Setup) -> None:
-    setup.make(concurrency=2)
+@pytest.mark.parametrize(("recorded", "kept"), [(True, ["upload-1"]), (False, [])])
+def test_drain_keeps_the_parts_of_large_files_where_a_later_run_can_go_on(
+    setup: Setup, recorded: bool, kept: list[str]
+) -> None:
+    setup.make(concurrency=2, **({} if recorded else {"begun": None}))
     setup.service.gates["put_part"] = gate = Event()
-    setup.pool.submit([setup.file("a", LARGE)])
+    setup.engine.submit([setup.file("a", LARGE)])
     setup.until(lambda: setup.service.count("put_part") == 2)
-    assert setup.pool.drain() == []
+    assert setup.engine.drain() == []
     gate.set()
-    setup.pool.close()
+    setup.engine.close()
     assert [result.failure for result in setup.results] == [INTERRUPTED]
-    assert (setup.service.uploads, setup.service.count("put_part")) == ({}, 2)
+    assert (list(setup.service.uploads), setup.service.count("put_part")) == (kept, 2)
+
+
+def test_a_part_that_fails_for_a_passing_reason_keeps_the_others(setup: Setup) -> None:
+    setup.service.fail("put_part", "a", *[Transient("reset")] * 100, part=2)
+    setup.upload(setup.file("a", LARGE))
+    assert list(setup.service.uploads) == ["upload-1"]
 
 
 def test_drain_waits_for_no_retry(setup: Setup) -> None:
     setup.make()
-    setup.pool._policy = RetryPolicy(RETRIES)
+    setup.engine.attempts.policy = RetryPolicy(RETRIES)
     setup.service.fail("put", "a", Transient("reset", after=60))
-    setup.pool.submit([setup.file("a")])
-    setup.until(lambda: setup.pool.trouble)
-    setup.pool.drain()
-    setup.pool.close()
+    setup.engine.submit([setup.file("a")])
+    setup.until(lambda: setup.engine.attempts.trouble)
+    setup.engine.drain()
+    setup.engine.close()
     assert [result.failure for result in setup.results] == ["reset"]
 
 
 def test_after_drain_no_file_is_begun_again(setup: Setup) -> None:
     setup.service.gates["put"] = gate = Event()
     setup.service.fail("put", "a", SourceChanged("changed"))
-    setup.pool.submit([setup.file("a")])
+    setup.engine.submit([setup.file("a")])
     setup.until(lambda: setup.service.in_flight)
-    setup.pool.drain()
+    setup.engine.drain()
     gate.set()
-    setup.pool.close()
+    setup.engine.close()
     assert [result.failure for result in setup.results] == ["changed"]
 
 
@@ -763,19 +866,19 @@ def test_after_drain_no_file_is_begun_again(setup: Setup) -> None:
 def test_a_smaller_share_ends_greenlets(setup: Setup) -> None:
     setup.make(concurrency=8)
     jobs = [setup.file(f"{n}") for n in range(80)]
-    setup.pool.submit(jobs)
+    setup.engine.submit(jobs)
     setup.until(lambda: setup.service.most_in_flight == 8)
-    setup.pool.set_share(0.25)
+    setup.engine.set_share(0.25)
     setup.until(lambda: setup.service.in_flight <= 2)
     setup.service.most_in_flight = 0
-    setup.pool.close()
+    setup.engine.close()
     assert len(setup.results) == len(jobs)
     assert setup.service.most_in_flight <= 2
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001])
 def test_the_smallest_share_is_one_request(setup: Setup, share: float) -> None:
-    setup.pool.set_share(share)
+    setup.engine.set_share(share)
     failures = setup.upload(*[setup.file(f"{n}", size=n) for n in range(40)])
     assert set(failures.values()) == {""}
     assert setup.service.most_in_flight == 1
@@ -783,10 +886,10 @@ def test_the_smallest_share_is_one_request(setup: Setup, share: float) -> None:
 
 def test_a_larger_share_makes_greenlets(setup: Setup) -> None:
     setup.make(concurrency=8)
-    setup.pool.set_share(0.0)
-    setup.pool.submit([setup.file(f"{n}") for n in range(80)])
+    setup.engine.set_share(0.0)
+    setup.engine.submit([setup.file(f"{n}") for n in range(80)])
     setup.until(lambda: setup.service.in_flight == 1)
-    setup.pool.set_share(1.0)
+    setup.engine.set_share(1.0)
     setup.until(lambda: setup.service.in_flight == 8)
-    setup.pool.close()
+    setup.engine.close()
     assert len(setup.results) == 80

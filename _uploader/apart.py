@@ -1,0 +1,46 @@
+"""Imports our modules beside a caller's own package that is called ``providers``, too."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+_HOME = Path(__file__).resolve().parent.parent
+_NAME = "providers"
+
+
+@contextmanager
+def our_modules() -> Iterator[None]:
+    """What is imported inside finds our ``providers``; afterwards the name means the caller's.
+
+    Everything that the caller's process will need of ours has to be imported inside: a module that
+    is imported later would look for the rest of the package under the caller's name.
+    """
+    if _is_ours():
+        yield
+        return
+    theirs = _taken_out()
+    sys.path.insert(0, str(_HOME))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(_HOME))
+        _taken_out()
+        sys.modules.update(theirs)
+
+
+def _is_ours() -> bool:
+    """The name leads to our package, or to nothing that is loaded or could be."""
+    loaded = sys.modules.get(_NAME)
+    spec = loaded.__spec__ if loaded else importlib.util.find_spec(_NAME)
+    return spec is not None and spec.origin == str(_HOME / _NAME / "__init__.py")
+
+
+def _taken_out() -> dict[str, ModuleType]:
+    """Removes the package and its modules from those that are loaded; returns them."""
+    names = [name for name in sys.modules if name == _NAME or name.startswith(f"{_NAME}.")]
+    return {name: sys.modules.pop(name) for name in names}

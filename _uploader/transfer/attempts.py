@@ -1,0 +1,172 @@
+"""One request until it succeeds, or another attempt makes no sense.
+
+While the service works, each request has its own bounded retries.  When nothing succeeds any more,
+all requests wait, one probe after the other is sent, and the first sign of life lets them go on.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from itertools import count
+from typing import NamedTuple, TypeVar
+
+import gevent
+from gevent.event import Event
+
+from providers.errors import Busy, Failure, Interrupted, Rejected
+
+from ..model import INTERRUPTED
+from .outage import ServiceHealth
+from .retry import RetryPolicy
+
+T = TypeVar("T")
+
+
+class Outage(NamedTuple):
+    """The service does not answer."""
+
+    seconds: float
+    """Since when."""
+    next_try: float
+    """Seconds until it is asked again; 0 while it is being asked."""
+
+
+class Attempts:
+    """Sends requests, again where that makes sense."""
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        probe: Callable[[], None],
+        failed: Callable[[Failure], None] = lambda failure: None,
+    ) -> None:
+        """``probe`` asks the service for a sign of life and raises a ``Failure`` without one;
+        ``failed`` is told each failure that may be a sign of load."""
+        self.policy = policy
+        self._probe = probe
+        self._failed = failed
+        self._health = ServiceHealth()
+        self._open = Event()
+        self._open.set()
+        self._draining = Event()
+        self.retries = 0
+        """Attempts beyond the first so far."""
+        self.trouble = ""
+        """What last went wrong with a request."""
+
+    def run(self, request: Callable[[], T]) -> T:
+        """The answer to a request; raises its last failure, or ``Interrupted`` when the run ends
+        while it waits."""
+        counted = 0
+        since = time.monotonic()
+        while True:
+            if self._health.began is not None:
+                self._wait_for_service()
+            try:
+                answer = request()
+            except Failure as failure:
+                now = time.monotonic()
+                if self._counts(failure, since, now):
+                    pause = self.policy.delay(failure, counted, random.random())
+                    counted += 1
+                    if pause is None or self._draining.wait(pause):
+                        raise
+                elif self.draining:
+                    raise
+                since = now
+                self.retries += 1
+            else:
+                self._answered()
+                return answer
+
+    def bounded(self, operation: Callable[[], T]) -> T:
+        """The result of an operation that has nothing to do with whether the service works, tried
+        again within the policy."""
+        for attempt in count():
+            try:
+                return operation()
+            except Failure as failure:
+                self.trouble = str(failure)
+                pause = self.policy.delay(failure, attempt, random.random())
+                if pause is None or self._draining.wait(pause):
+                    raise
+            self.retries += 1
+        raise AssertionError("unreachable")
+
+    def drain(self) -> None:
+        """No request is tried again from now on."""
+        self._draining.set()
+        self._open.set()
+
+    @property
+    def draining(self) -> bool:
+        """Nothing new should begin."""
+        return bool(self._draining.is_set())
+
+    @property
+    def answered_at(self) -> float:
+        """When the service last answered, by the monotonic clock; minus infinity before it has."""
+        return self._health.answered_at
+
+    def silent(self, since: float, now: float) -> None:
+        """No byte has moved since ``since`` although requests are under way."""
+        self._health.silent(since, now)
+        self._begin_probing()
+
+    def outage(self) -> Outage | None:
+        """The outage that lasts now, as a display tells it."""
+        now, began = time.monotonic(), self._health.began
+        if began is None:
+            return None
+        return Outage(now - began, max(0.0, self._health.next_probe - now))
+
+    def _counts(self, failure: Failure, since: float, now: float) -> bool:
+        """Whether a failure counts for its request, and is not the service's.  Waits for the end
+        of the outage that it may have begun."""
+        if not failure.retry:
+            if isinstance(failure, Rejected):
+                self._answered()
+            return True
+        self.trouble = str(failure)
+        if isinstance(failure, Busy):
+            return True
+        counts = self._health.failed(since, now, failure.after)
+        if not counts:
+            self._begin_probing()
+            self._open.wait()
+            counts = self._health.false_alarm
+        if counts or failure.throttle:
+            self._failed(failure)
+        return counts
+
+    def _answered(self) -> None:
+        over = self._health.began is not None
+        self._health.answered(time.monotonic())
+        if over:
+            self._open.set()
+
+    def _wait_for_service(self) -> None:
+        self._open.wait()
+        if self.draining:
+            raise Interrupted(INTERRUPTED)
+
+    def _begin_probing(self) -> None:
+        if self._health.began is not None and self._open.is_set() and not self.draining:
+            self._open.clear()
+            gevent.spawn(self._probe_until_answered)
+
+    def _probe_until_answered(self) -> None:
+        while self._health.began is not None and not self.draining:
+            pause = self._health.next_probe - time.monotonic()
+            if pause > 0:
+                self._open.wait(pause)
+                continue
+            try:
+                self._probe()
+            except Failure as failure:
+                self.trouble = str(failure)
+                self._health.probed(time.monotonic())
+            else:
+                self._answered()

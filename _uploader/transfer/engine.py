@@ -1,0 +1,168 @@
+"""What uploads files in one process: slots, attempts and uploads put together."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from functools import partial
+
+import gevent
+
+from providers.base import Cloud, Session
+from providers.disk import Disk
+from providers.errors import Failure
+
+from ..model import Job, Result
+from .attempts import Attempts
+from .concurrency import ConcurrencyLimiter
+from .outage import SILENCE
+from .retry import RetryPolicy
+from .slots import Slots, Task
+from .upload import Context, Upload, reason_of
+from .window import SendWindow
+
+SAMPLING = 0.5
+"""Seconds between two looks at the bytes that move."""
+PROBE_LIMIT = 5.0
+"""Seconds in which a probe must be answered."""
+
+
+class Engine:
+    """Uploads jobs and reports one ``Result`` for each, in the order in which they end."""
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        *,
+        source_root: str,
+        key_prefix: str,
+        policy: RetryPolicy,
+        limiter: ConcurrencyLimiter,
+        part_weight: int = 1,
+        report: Callable[[Result], None],
+        stop_run: Callable[[str], None],
+        extra_metadata: Iterable[tuple[str, str]] = (),
+        begun: Callable[[int, str, int], None] | None = None,
+        resume_since: Callable[[], float | None] = lambda: None,
+        give_up_after: float = math.inf,
+    ) -> None:
+        """``source_root`` is put before each path as it is (so it ends with a slash or is empty),
+        ``key_prefix`` before each key; ``limiter`` says how many requests may be in flight, of
+        which a part of a large file is ``part_weight``; ``stop_run`` is told why when no file can
+        succeed, ``begun`` (job number, id, the file's change time) of multipart uploads: without it
+        none outlives a failure.  ``resume_since`` tells when the earlier runs began that this one
+        goes on with, in seconds since the epoch: what they left unfinished is cleared away.
+        ``give_up_after``: seconds without an answer of the service that are borne.
+        """
+        self._cloud = cloud
+        self._limiter = limiter
+        self._stop_run = stop_run
+        self._window = SendWindow()
+        self._give_up_after = give_up_after
+        self.attempts = Attempts(policy, self._probe, self._request_failed)
+        self._slots = Slots(
+            cloud.open,
+            limiter,
+            self._window,
+            part_weight=part_weight,
+            cannot_open=lambda error: stop_run(reason_of(error)),
+        )
+        self._context = Context(
+            self.attempts,
+            self._slots.add,
+            Disk().open,
+            cloud.parts,
+            source_root,
+            key_prefix,
+            tuple(extra_metadata),
+            report,
+            begun,
+            self._taken_over,
+            stop_run,
+            resume_since,
+        )
+        self._taken_over_bytes = 0
+        self._waiting: dict[int, Job] = {}
+        self._watcher = gevent.spawn(self._watch)
+
+    def submit(self, jobs: Iterable[Job]) -> None:
+        """Queues files for upload; returns at once."""
+        for job in jobs:
+            self._waiting[job.number] = job
+            self._slots.add(Task(partial(self._upload, job), job.size))
+
+    def set_share(self, share: float) -> None:
+        """Uses only a part of the concurrency, 0 to 1, but at least one request."""
+        self._slots.set_share(share)
+
+    def drain(self) -> list[int]:
+        """Takes back the files not begun and returns their job numbers.
+
+        What is in flight goes on, but waits for no retry and begins no further part.
+        """
+        numbers = list(self._waiting)
+        self._waiting.clear()
+        self.attempts.drain()
+        return numbers
+
+    def close(self) -> None:
+        """Waits for what was submitted, then ends the greenlets and closes their sessions."""
+        try:
+            self._slots.close()
+        finally:
+            self._watcher.kill()
+
+    @property
+    def limit(self) -> int:
+        """Requests that may be in flight now."""
+        return self._slots.limit
+
+    @property
+    def sent(self) -> int:
+        """Bytes of bodies given to the network so far, or stored by earlier attempts."""
+        return self._cloud.traffic.sent + self._taken_over_bytes
+
+    @property
+    def queued(self) -> int:
+        """Those of them that wait in the sockets."""
+        return self._cloud.traffic.queued()
+
+    def _upload(self, job: Job, session: Session) -> int | None:
+        if self._waiting.pop(job.number, None) is None:
+            return None
+        return Upload(job, self._context).begin(session)
+
+    def _taken_over(self, size: int) -> None:
+        self._taken_over_bytes += size
+
+    def _request_failed(self, failure: Failure) -> None:
+        now = time.monotonic()
+        limiter = self._limiter
+        if limiter.refused(now) if failure.throttle else limiter.failed(now):
+            self._slots.resize()
+
+    def _probe(self) -> None:
+        with closing(self._cloud.open()) as session:
+            session.check(PROBE_LIMIT)
+
+    def _watch(self) -> None:
+        """Keeps the queue in the sockets short, and notices a silence."""
+        traffic = self._cloud.traffic
+        active_since = 0.0
+        while True:
+            gevent.sleep(SAMPLING)
+            now = time.monotonic()
+            queued = traffic.queued()
+            self._window.sample(now, traffic.sent - queued, queued)
+            self._slots.fill()
+            if not self._slots.running:
+                active_since = now
+            quiet_since = max(traffic.moved_at, active_since, self.attempts.answered_at)
+            outage = self.attempts.outage()
+            if outage is None:
+                if now - quiet_since > SILENCE:
+                    self.attempts.silent(quiet_since, now)
+            elif outage.seconds > self._give_up_after:
+                self._stop_run(f"the service does not answer: {self.attempts.trouble}")

@@ -1,0 +1,185 @@
+"""Greenlets with a session each that carry out tasks: how many at once.
+
+A task is a request or a few in a row.  It begins when the limit of requests, the window of bytes
+and (for a part of a large file) the share of the parts all have room for it.  What a task is about
+is not known here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+from typing import NamedTuple
+
+from gevent.event import AsyncResult
+from gevent.pool import Group
+
+from providers.base import Session
+
+from .concurrency import ConcurrencyLimiter
+from .window import SendWindow
+
+
+class Task(NamedTuple):
+    """Something to do with a session."""
+
+    run: Callable[[Session], int | None]
+    """Returns the bytes that the service has accepted, None when it has accepted nothing."""
+    size: int
+    """Bytes that it will send."""
+    is_part: bool = False
+    """A part of a large file: goes before other tasks, and counts for several requests."""
+    rank: int = 0
+    """Of the parts that wait, the one with the lowest goes first."""
+
+
+class Slots:
+    """Runs tasks in greenlets, each of which keeps one session for its life."""
+
+    def __init__(
+        self,
+        open_session: Callable[[], Session],
+        limiter: ConcurrencyLimiter,
+        window: SendWindow,
+        *,
+        part_weight: int,
+        cannot_open: Callable[[Exception], None],
+    ) -> None:
+        """``part_weight``: requests that a part counts for; ``cannot_open`` is told when a session
+        cannot be made: the task stays queued."""
+        self._open_session = open_session
+        self._limiter = limiter
+        self._window = window
+        self._part_weight = part_weight
+        self._cannot_open = cannot_open
+        self._share = 1.0
+        self.limit = limiter.limit
+        """Tasks that may run now."""
+        self._tasks: deque[Task] = deque()
+        self._parts: list[tuple[int, int, Task]] = []
+        """A heap: by rank, then in the order in which they were added."""
+        self._added = count()
+        self._parts_running = 0
+        self.running = 0
+        """Tasks that run now."""
+        self._idle: list[AsyncResult[Task | None]] = []
+        self._closing = False
+        self._greenlets = Group()
+
+    def add(self, task: Task) -> None:
+        """Queues a task; returns at once."""
+        if task.is_part:
+            heappush(self._parts, (task.rank, next(self._added), task))
+        else:
+            self._tasks.append(task)
+        self.fill()
+
+    def fill(self) -> None:
+        """Begins as many of the queued tasks as there is room for."""
+        while self.running < self.limit and (task := self._next()):
+            self.running += 1
+            if self._idle:
+                self._idle.pop().set(task)
+            else:
+                self._greenlets.spawn(self._work, task)
+
+    def set_share(self, share: float) -> None:
+        """Uses only a part of the concurrency, 0 to 1, but at least one request.  Greenlets above
+        the limit end with their task."""
+        self._share = share
+        self.resize()
+
+    def resize(self) -> None:
+        """Follows a change of the limiter."""
+        self.limit = max(1, int(self._limiter.limit * self._share))
+        self.fill()
+
+    def close(self) -> None:
+        """Waits for all tasks, then ends the greenlets and closes their sessions."""
+        self._closing = True
+        for waiting in self._idle:
+            waiting.set(None)
+        self._idle.clear()
+        self._greenlets.join()
+
+    def _next(self) -> Task | None:
+        """The task to begin now, taken from its queue."""
+        most_parts = max(1, self.limit // self._part_weight)
+        is_part = bool(self._parts) and self._parts_running < most_parts
+        if is_part:
+            task = self._parts[0][-1]
+        elif self._tasks:
+            task = self._tasks[0]
+        else:
+            return None
+        if not self._window.has_room(task.size):
+            return None
+        if is_part:
+            heappop(self._parts)
+            self._parts_running += 1
+        else:
+            self._tasks.popleft()
+        self._window.begin(task.size)
+        return task
+
+    def _work(self, first: Task) -> None:
+        """A greenlet's life."""
+        try:
+            session = self._open_session()
+        except Exception as error:
+            self._put_back(first)
+            self._cannot_open(error)
+            return
+        task: Task | None = first
+        try:
+            while task is not None:
+                self._run(task, session)
+                task = self._next_or_wait()
+        finally:
+            session.close()
+
+    def _run(self, task: Task, session: Session) -> None:
+        began = time.monotonic()
+        accepted = None
+        try:
+            accepted = task.run(session)
+        finally:
+            self._parts_running -= task.is_part
+            self._window.end(task.size)
+        if accepted is None:
+            return
+        now = time.monotonic()
+        self._window.accepted(task.size, now - began)
+        weight = self._part_weight if task.is_part else 1
+        saturated = bool(self._tasks or self._parts)
+        if self._limiter.completed(now, accepted, saturated, weight):
+            self.resize()
+
+    def _next_or_wait(self) -> Task | None:
+        """What the greenlet does after a task; None: it ends."""
+        if self.running > self.limit:
+            self.running -= 1
+            return None
+        task = self._next()
+        if task is None:
+            self.running -= 1
+            if self._closing:
+                return None
+            waiting: AsyncResult[Task | None] = AsyncResult()
+            self._idle.append(waiting)
+            task = waiting.get()
+        elif self.running < self.limit and (self._tasks or self._parts):
+            self.fill()  # the end of one long task makes room for several short ones
+        return task
+
+    def _put_back(self, task: Task) -> None:
+        self.running -= 1
+        self._parts_running -= task.is_part
+        self._window.end(task.size)
+        if task.is_part:
+            heappush(self._parts, (task.rank, next(self._added), task))
+        else:
+            self._tasks.appendleft(task)

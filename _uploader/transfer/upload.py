@@ -1,0 +1,265 @@
+"""One file's upload, from the open file to its Result."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from typing import NamedTuple
+
+from providers.base import Metadata, PartRules, Session
+from providers.errors import Denied, Failure, Interrupted, NotFound, Rejected, SourceChanged
+from providers.source import Source, guess_content_type
+
+from ..model import INTERRUPTED, Job, Result
+from .attempts import Attempts
+from .multipart import End, Parts, Span, end_after
+from .slots import Task
+from .strays import abort_others
+
+
+class Context(NamedTuple):
+    """What all uploads of a process share."""
+
+    attempts: Attempts
+    add: Callable[[Task], None]
+    """Queues a task for a session."""
+    open: Callable[[str], Source]
+    rules: PartRules | None
+    """How the service wants large files cut; None: never."""
+    source_root: str
+    """Put before each path as it is: ends with a slash or is empty."""
+    key_prefix: str
+    extra_metadata: Metadata
+    report: Callable[[Result], None]
+    """Gets the Result of each upload."""
+    begun: Callable[[int, str, int], None] | None
+    """Told (job number, upload id, change time of the file) of a multipart upload, so that a later
+    attempt can go on with it; None: there will be none."""
+    taken_over: Callable[[int], None]
+    """Told the bytes that an earlier attempt has stored."""
+    stop_run: Callable[[str], None]
+    """Told why when no file can succeed."""
+    resume_since: Callable[[], float | None]
+    """When the earlier runs began that this one goes on with, in seconds since the epoch."""
+
+
+class Upload:
+    """One file on its way; reports one Result."""
+
+    def __init__(self, job: Job, context: Context, restarts: int = 0) -> None:
+        """``restarts``: how often the file was begun before."""
+        self.job = job
+        self._context = context
+        self._restarts = restarts
+
+    def begin(self, session: Session) -> int | None:
+        """Stores the file, or begins its multipart upload; returns the bytes that are accepted."""
+        context, job = self._context, self.job
+        source: Source | None = None
+        try:
+            path = context.source_root + job.path
+            source = context.attempts.bounded(partial(context.open, path))
+            rules = context.rules
+            if rules and source.size > rules.threshold:
+                large = _LargeUpload(self, context, source, rules.size_for(source.size))
+                source = None
+                large.begin(session)
+                return None
+            key, metadata, content_type = describe(job, source, context)
+            context.attempts.run(partial(session.put, key, source, metadata, content_type))
+        except Exception as error:
+            self.failed(error)
+            return None
+        finally:
+            if source:
+                source.close()
+        self.stored(source)
+        return source.size
+
+    @property
+    def is_first(self) -> bool:
+        """The file was not begun before in this process."""
+        return not self._restarts
+
+    def stored(self, source: Source) -> None:
+        """The file is in the bucket, its content proven."""
+        number = self.job.number
+        self._context.report(Result(number, source.size, source.mtime_ns, source.ctime_ns))
+
+    def failed(self, error: Exception) -> None:
+        """An attempt at the whole file has failed; it is begun again where that makes sense."""
+        context, job = self._context, self.job
+        attempts = context.attempts
+        restart = isinstance(error, Failure) and error.restart
+        if restart and self._restarts < attempts.policy.retries and not attempts.draining:
+            attempts.retries += 1
+            again = Upload(job, context, self._restarts + 1)
+            context.add(Task(again.begin, job.size))
+            return
+        reason = reason_of(error)
+        passing = denied = False
+        if isinstance(error, Failure):
+            passing = error.retry or isinstance(error, SourceChanged)
+            denied = isinstance(error, Denied)
+            if error.fatal:
+                context.stop_run(reason)
+        context.report(Result(job.number, 0, job.mtime_ns, job.ctime_ns, reason, passing, denied))
+
+
+class _LargeUpload:
+    """A file that goes in parts.  Owns the open file until the multipart upload has ended.
+
+    Each part queues the next before it is sent, and whoever ends the last one ends the upload: no
+    greenlet ever waits for another.
+    """
+
+    def __init__(self, upload: Upload, context: Context, source: Source, part_size: int) -> None:
+        self._upload = upload
+        self._context = context
+        self._source = source
+        self._part_size = part_size
+        self._key, self._metadata, self._content_type = describe(upload.job, source, context)
+        self._parts = Parts(source.size, part_size)
+        self._id = ""
+
+    def begin(self, session: Session) -> None:
+        """Starts the multipart upload, or goes on with one, and queues a part."""
+        context, job = self._context, self._upload.job
+        try:
+            if self._upload.is_first:
+                self._resume(session)
+            if not self._id:
+                self._create(session)
+                if context.begun:
+                    context.begun(job.number, self._id, self._source.ctime_ns)
+        except Exception as error:
+            self._source.close()
+            self._upload.failed(error)
+            return
+        if self._parts.ended:
+            self._finish(session)
+        else:
+            self._queue_next()
+
+    def _create(self, session: Session) -> None:
+        """Begins an upload.  An attempt whose answer was lost may have begun another one."""
+        tries = count()
+        since = time.time()
+
+        def start() -> str:
+            next(tries)
+            return session.begin(self._key, self._metadata, self._content_type)
+
+        self._id = self._context.attempts.run(start)
+        if next(tries) > 1:
+            abort_others(self._context.attempts, session, self._key, self._id, since)
+
+    def _resume(self, session: Session) -> None:
+        """Takes over the parts that an earlier attempt has stored, if the file is still the same,
+        and clears away what earlier runs left of it."""
+        job, source, attempts = self._upload.job, self._source, self._context.attempts
+        if job.upload_id and _is_as_scanned(source, job):
+            ask = partial(session.stored_parts, self._key, job.upload_id, source, self._part_size)
+            try:
+                self._context.taken_over(self._parts.have(attempts.run(ask)))
+                self._id = job.upload_id
+            except NotFound:
+                pass
+            except Rejected:
+                self._abort(session, job.upload_id)
+            except SourceChanged:
+                self._abort(session, job.upload_id)
+                raise
+        elif job.upload_id:
+            self._abort(session, job.upload_id)
+        since = time.time() if job.orphaned else None
+        earlier = self._context.resume_since()
+        if earlier is not None:
+            since = earlier
+        if since is not None:
+            abort_others(attempts, session, self._key, self._id, since)
+
+    def _queue_next(self) -> None:
+        span = self._parts.next()
+        if span:
+            # File after file: were all to end at the same time, the link would be idle then.
+            rank = self._upload.job.number
+            self._context.add(Task(partial(self._send, span), span.length, True, rank))
+
+    def _send(self, span: Span, session: Session) -> int | None:
+        accepted = None
+        if self._context.attempts.draining:
+            self._parts.failed(Interrupted(INTERRUPTED))
+        else:
+            self._queue_next()
+            accepted = self._store(span, session)
+        if self._parts.ended:
+            self._finish(session)
+        return accepted
+
+    def _store(self, span: Span, session: Session) -> int | None:
+        put = partial(session.put_part, self._key, self._id, span.number, self._source)
+        try:
+            if self._parts.error:
+                raise self._parts.error
+            part = self._context.attempts.run(partial(put, span.offset, span.length))
+        except Exception as error:
+            self._parts.failed(error)
+            return None
+        self._parts.stored(part)
+        return span.length
+
+    def _finish(self, session: Session) -> None:
+        error = self._parts.error or self._complete(session)
+        end = end_after(error, resumable=self._context.begun is not None)
+        if end is End.ABORT:
+            self._abort(session, self._id)
+        self._source.close()
+        if error:
+            self._upload.failed(error)
+        else:
+            self._upload.stored(self._source)
+
+    def _complete(self, session: Session) -> Exception | None:
+        """Makes the object; returns why it cannot be made."""
+        complete = partial(session.complete, self._key, self._id, self._parts.in_order())
+        try:
+            self._source.check_unchanged()
+            self._context.attempts.run(complete)
+        except Exception as error:
+            return error
+        return None
+
+    def _abort(self, session: Session, upload_id: str) -> None:
+        """Gives back the space of the parts; the file's own failure is the one that is told."""
+        try:
+            self._context.attempts.run(partial(session.abort, self._key, upload_id))
+        except Exception as error:
+            reason_of(error)
+
+
+def describe(job: Job, source: Source, context: Context) -> tuple[str, Metadata, str]:
+    """The key, user metadata and Content-Type of the object that the file becomes."""
+    metadata: Metadata = source.metadata()
+    if context.extra_metadata:
+        metadata = sorted([*metadata, *context.extra_metadata])
+    return context.key_prefix + job.path, metadata, guess_content_type(job.path)
+
+
+def reason_of(error: Exception) -> str:
+    """What the report says of it; what nobody expected is also written for whoever debugs."""
+    if isinstance(error, Failure):
+        return str(error)
+    traceback.print_exception(error)
+    return f"unexpected {type(error).__name__}: {error}"
+
+
+def _is_as_scanned(source: Source, job: Job) -> bool:
+    return (source.size, source.mtime_ns, source.ctime_ns) == (
+        job.size,
+        job.mtime_ns,
+        job.ctime_ns,
+    )

@@ -1,0 +1,113 @@
+"""One HTTP/1.1 response after the other, out of a connection's bytes (parsed by llhttp)."""
+
+from __future__ import annotations
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+KIB = 1024
+MAX_HEAD = 64 * KIB
+MAX_RESPONSE = 64 * 1024 * KIB
+"""Head and body together: they are kept in memory."""
+
+
+class Lost(BaseException):
+    """The connection ended, or what came over it makes no sense; one line says how.
+
+    It is no Exception, so that it gets through a body callable that handles errors of its own.
+    """
+
+
+class Response:
+    """What the service answered."""
+
+    __slots__ = ("status", "headers", "body")
+
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        """Names in lower case; the values of repeated ones joined by ``", "``."""
+        self.body = body
+
+
+class Reader:
+    """Gathers one response after the other from a connection's bytes."""
+
+    def __init__(self) -> None:
+        self._at_start = False
+
+    def expect(self, expects_body: bool) -> None:
+        """Begins the next response."""
+        if not self._at_start:
+            self._parser = HttpResponseParser(self)
+            self._at_start = True
+        self._expects_body = expects_body
+        self._received = 0
+        self._body: list[bytes] = []
+        self.headers: dict[str, str] = {}
+        self.status = 0
+        """Of the final response; 0 until its head is complete."""
+        self.began = False
+        self.done = False
+        self.keep_alive = False
+
+    def feed(self, data: bytes) -> None:
+        """Takes received bytes.  Raises Lost when they are no acceptable response."""
+        self.began = True
+        self._received += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            # After the end of a response nobody asks what else came.
+            self.keep_alive = False
+            if not self.done:
+                raise Lost(f"the answer is not HTTP/1.1 ({error})") from None
+        if self._received > (MAX_RESPONSE if self.status else MAX_HEAD):
+            raise Lost(f"the answer is too large (over {self._received // KIB} KiB)")
+
+    def end(self) -> bool:
+        """Takes the end of the connection; true when the response is complete by that.
+
+        httptools has no call for the end of the input, so RFC 9112 section 6.3 is applied here.
+        """
+        self.done = (
+            self.status > 0
+            and "content-length" not in self.headers
+            and "chunked" not in self.headers.get("transfer-encoding", "").lower()
+        )
+        return self.done
+
+    def response(self) -> Response:
+        return Response(self.status, self.headers, b"".join(self._body))
+
+    # Called by the parser.  An exception in one of them ends the parsing.
+
+    def on_message_begin(self) -> None:
+        if self.done:
+            raise ValueError("data after the response")
+        self._at_start = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        key = name.decode("latin-1").lower()
+        text = value.decode("latin-1")
+        headers = self.headers
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if 100 <= status < 200:
+            self.headers = {}
+            return
+        self.status = status
+        self.keep_alive = self._parser.should_keep_alive()
+        # The parser cannot be told that this response has no body: it is left where it stands.
+        self.done = not self._expects_body
+
+    def on_body(self, data: bytes) -> None:
+        if self.done:
+            self.keep_alive = False
+            return
+        self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        self._at_start = True
+        self.done = self.status > 0
