@@ -128,7 +128,10 @@ class Service:
         if endpoint_url is None:
             endpoint_url, region = _aws.endpoint_of(region, variant)
         elif any(variant):
-            raise Fatal("a FIPS or dual-stack endpoint is wanted of AWS, but another one is given")
+            raise Fatal(
+                "AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT do not go with an endpoint "
+                "that is given by its URL"
+            )
         self.endpoint = _endpoint(endpoint_url)
         self.region = region
         self.credentials = credentials
