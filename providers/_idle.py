@@ -6,7 +6,7 @@ import math
 
 LOOKS = 4
 """At least so many looks are taken before a connection is given up."""
-LONGEST_INTERVAL = 5.0
+LONGEST_INTERVAL = 1.0
 
 
 class IdleLimit:

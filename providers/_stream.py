@@ -21,6 +21,8 @@ from ._idle import IdleLimit
 from .traffic import Traffic
 
 RECEIVE_SIZE = 64 * 1024
+SLOW_QUEUE = 128 * 1024
+"""How many bytes that the link cannot take yet the kernel accepts on a slow connection."""
 TLS_ALERT, TLS_HANDSHAKE = 21, 22
 """The types that the first record of a TLS server has: RFC 8446 section 5.1."""
 _COUNTS_QUEUE = sys.platform == "linux"
@@ -192,11 +194,24 @@ class Stream:
         self._sock.close()
 
     def _look(self, user: gevent.Greenlet) -> None:
+        self._keep_queue_short()
         waiting = self._readable.active or self._ready.active
         if self._idle.look(self._sent - self.queued(), self._received, waiting):
             self._traffic.moved_at = monotonic()
         if self._idle.reached:
             user.throw(NoProgress)
+
+    def _keep_queue_short(self) -> None:
+        """By itself the kernel queues megabytes, which take a slow link many seconds.
+
+        For slow connections only, which are those that live to be looked at: 8 x 256 MiB over
+        loopback take 7 % more CPU with it.
+        """
+        if hasattr(_socket, "TCP_NOTSENT_LOWAT"):
+            try:
+                self._sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NOTSENT_LOWAT, SLOW_QUEUE)
+            except OSError:  # the connection has ended, which its user is about to learn
+                pass
 
     def _open(self, data: bytes) -> bytes | None:
         """The plaintext in ``data``; all of it, so that waiting for the socket is always right."""
