@@ -271,7 +271,7 @@ def test_the_address_of_a_bucket_elsewhere(url: str) -> None:
     assert (endpoint.authority, base) == (urlsplit(url).netloc, "/b/")
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:9000", "ftp://h", "http://h/path", "http://u:p@h"])
+@pytest.mark.parametrize("url", ["127.0.0.1:9000", "ftp://h", "http://h?path", "http://u:p@h"])
 def test_an_endpoint_that_is_no_url_is_fatal(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEYS.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEYS.secret_key)
