@@ -14,7 +14,7 @@ import trustme
 
 from providers._http import Body, Connection, Sender, Timeouts, tls_context
 from providers.traffic import Traffic
-from tests.test_http import (
+from tests.servers.raw import (
     GET,
     KIB,
     MIB,
