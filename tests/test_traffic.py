@@ -12,6 +12,7 @@ import gevent
 import pytest
 import trustme
 
+from providers import _stream
 from providers._http import Body, Connection, Sender, Timeouts, tls_context
 from providers.traffic import Traffic
 from tests.servers.raw import (
@@ -114,9 +115,18 @@ def test_bytes_count_while_the_body_is_under_way() -> None:
         connection.close()
 
 
+@pytest.mark.parametrize(
+    ("rate", "limit"),
+    [(0.0, 128 * KIB), (1e3, 128 * KIB), (1e6, 2_000_000), (1e12, 1 << 30)],
+)
+def test_the_kernel_queues_what_the_link_takes_in_seconds(rate: float, limit: int) -> None:
+    assert _stream.queue_limit(rate) == limit
+
+
 @pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="needs TCP_NOTSENT_LOWAT")
-def test_the_queue_of_a_slow_connection_becomes_short() -> None:
+def test_the_queue_of_a_slow_connection_becomes_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """However much the kernel took before that was known."""
+    monkeypatch.setattr(_stream, "QUEUE_SECONDS", 0.01)
     size = 16 * MIB
     hurry = threading.Event()
 
