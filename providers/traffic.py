@@ -25,7 +25,7 @@ class Traffic:
         """Bytes of request bodies that the kernel took.  A repeated body counts again."""
         self.moved_at = time.monotonic()
         """When a byte last moved, in either direction (``time.monotonic``).  Bytes that only leave
-        the kernel's queue are noticed within seconds."""
+        the kernel's queue are noticed within a second."""
         self.progress = 0
         """How often a request that had lasted for seconds was seen to move.  Bytes alone are no
         progress: those of requests that fail at once move, too."""
