@@ -20,7 +20,7 @@ from .concurrency import ConcurrencyLimiter
 from .outage import SILENCE
 from .retry import RetryPolicy
 from .slots import Slots, Task
-from .upload import Context, Upload, reason_of
+from .upload import Context, Upload, first_bytes, reason_of
 from .window import SendWindow
 
 SAMPLING = 0.5
@@ -89,9 +89,10 @@ class Engine:
 
     def submit(self, jobs: Iterable[Job]) -> None:
         """Queues files for upload; returns at once."""
+        rules = self._cloud.parts
         for job in jobs:
             self._waiting[job.number] = job
-            self._slots.add(Task(partial(self._upload, job), job.size))
+            self._slots.add(Task(partial(self._upload, job), first_bytes(job.size, rules)))
 
     def set_share(self, share: float) -> None:
         """Uses only a part of the concurrency, 0 to 1, but at least one request."""

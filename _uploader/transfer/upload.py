@@ -97,7 +97,7 @@ class Upload:
         if restart and self._restarts < attempts.policy.retries and not attempts.draining:
             attempts.retries += 1
             again = Upload(job, context, self._restarts + 1)
-            context.add(Task(again.begin, job.size))
+            context.add(Task(again.begin, first_bytes(job.size, context.rules)))
             return
         reason = reason_of(error)
         passing = denied = False
@@ -239,6 +239,11 @@ class _LargeUpload:
             self._context.attempts.run(partial(session.abort, self._key, upload_id))
         except Exception as error:
             reason_of(error)
+
+
+def first_bytes(size: int, rules: PartRules | None) -> int:
+    """Bytes of a file of ``size`` bytes that ``Upload.begin`` sends: none when it goes in parts."""
+    return 0 if rules and size > rules.threshold else size
 
 
 def describe(job: Job, source: Source, context: Context) -> tuple[str, Metadata, str]:
