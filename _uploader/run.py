@@ -264,13 +264,12 @@ class Run:
 
     def _check_progress(self, supervisor: Supervisor, now: float) -> None:
         """Raises ``RunError`` when the run cannot get any further."""
-        counters, outage = self._ledger.counters, supervisor.outage
-        moved = supervisor.moved if outage is None else None
+        counters = self._ledger.counters
         stalled = self._stall.is_stalled(
             now,
-            life=(counters.files, counters.uploaded, counters.skipped, moved),
+            life=(counters.files, counters.uploaded, counters.skipped, supervisor.progress),
             trouble=supervisor.retries,
-            outage=outage is not None,
+            outage=supervisor.outage is not None,
         )
         if stalled:
             patience = seconds_text(self._settings.give_up_after, 0)

@@ -21,7 +21,7 @@ class StallDetector:
     def is_stalled(self, now: float, *, life: object, trouble: int, outage: bool) -> bool:
         """To be asked from time to time.
 
-        ``life`` is anything that differs after something has moved: bytes, files, the scan.
+        ``life`` is anything that differs after something has moved: files, the scan, long requests.
         ``trouble`` counts failed attempts.  Slowness alone is borne for ever: only failures or an
         ``outage`` start the clock, and any change of ``life`` stops it.
         """

@@ -86,7 +86,7 @@ class _Worker:
         """0 until it is ready."""
         self.heard = time.monotonic()
         self.sent = 0
-        self.moved = 0
+        self.progress = 0
         self.retries = 0
         self.outage: tuple[float, float] | None = None
         self.errors = b""
@@ -133,7 +133,7 @@ class Supervisor:
         self._draining = False
         self._deaths = 0
         self._gone_sent = 0
-        self._gone_moved = 0
+        self._gone_progress = 0
         self._gone_retries = 0
         self.trouble = ""
         """What last went wrong with a request."""
@@ -174,9 +174,9 @@ class Supervisor:
         return self._gone_sent + sum(worker.sent for worker in self._workers)
 
     @property
-    def moved(self) -> int:
-        """Those of them that have left this machine; never less than before."""
-        return self._gone_moved + sum(worker.moved for worker in self._workers)
+    def progress(self) -> int:
+        """A number that grows as long as requests succeed, or long ones move."""
+        return self._gone_progress + sum(worker.progress for worker in self._workers)
 
     @property
     def outage(self) -> tuple[float, float] | None:
@@ -302,7 +302,7 @@ class Supervisor:
             raise RunError(message.reason)
 
     def _take(self, worker: _Worker, news: wire.Results) -> Iterator[Event]:
-        worker.sent, worker.moved = news.sent, max(worker.moved, news.moved)
+        worker.sent, worker.progress = news.sent, news.progress
         worker.retries, worker.outage = news.retries, news.outage
         self.trouble = news.trouble or self.trouble
         self._dispatcher.widen(worker, news.limit)
@@ -341,7 +341,7 @@ class Supervisor:
         """A worker is dead, or is taken for it: its files go to others."""
         end = self._remove(worker)
         self._gone_sent += worker.sent
-        self._gone_moved += worker.moved
+        self._gone_progress += worker.progress
         self._gone_retries += worker.retries
         words = worker.last_words(end)
         if not worker.pid and end.code >= 0:

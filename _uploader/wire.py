@@ -72,8 +72,8 @@ class Results(NamedTuple):
     """Results as plain tuples."""
     sent: int
     """Bytes of bodies given to the network so far."""
-    moved: int
-    """Those of them that have left this machine."""
+    progress: int
+    """A number that grows as long as requests succeed, or long ones move."""
     retries: int
     limit: int
     """Requests that may be in flight now."""

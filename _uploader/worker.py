@@ -149,13 +149,12 @@ class Worker:
                 gevent.sleep(FLUSH_INTERVAL)
             self._wake.clear()
             results, self._results = self._results, []
-            sent = engine.sent
             outage = attempts.outage()
             self._send(
                 wire.Results(
                     [tuple(result) for result in results],
-                    sent,
-                    sent if results else sent - engine.queued,
+                    engine.sent,
+                    engine.progress,
                     attempts.retries,
                     engine.limit,
                     attempts.trouble,

@@ -62,7 +62,7 @@ class Timeouts(NamedTuple):
     """From looking up the name to the end of the TLS handshake."""
     idle: float = 60.0
     """Of a request in which no byte moved: none was acknowledged by the peer, none received.  It is
-    noticed some seconds later (see IdleLimit)."""
+    noticed a second or two later (see IdleLimit)."""
 
 
 class _StoppedSending(BaseException):

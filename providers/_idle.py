@@ -6,13 +6,13 @@ import math
 
 LOOKS = 4
 """At least so many looks are taken before a connection is given up."""
-LONGEST_INTERVAL = 5.0
+LONGEST_INTERVAL = 1.0
 
 
 class IdleLimit:
     """Decides, from looks at a connection's counters, when nothing has moved for ``seconds``.
 
-    It counts looks, not seconds, so that a process that was stopped for an hour has lost one look.
+    It counts looks, not seconds: a process that was stopped for an hour has lost a look or two.
     The limit is reached no earlier than ``seconds`` after the last progress, and no later than two
     intervals after that.
     """

@@ -34,10 +34,10 @@ class Body(NamedTuple):
         Up to a block is kept in memory and read once.  More is read a second time while it is
         sent, from the page cache: so no part, however large, takes more memory than a block.
         """
-        work = partial(cls._read, source, span, crc, with_sha256, with_md5)
         # The content of a file of up to a block is at hand: it was read when it was opened.
-        at_hand = source.size <= BLOCK_SIZE
-        return work() if at_hand else source.run(work)
+        if source.size <= BLOCK_SIZE:
+            return cls._read(source, span, crc, with_sha256, with_md5)
+        return source.run(partial(cls._read, source, span, crc, with_sha256, with_md5))
 
     @classmethod
     def _read(

@@ -34,19 +34,28 @@ def metadata_headers(metadata: Pairs) -> list[tuple[str, str]]:
     ``Rejected`` for names that are no tokens or not unique, for control characters, and for more
     than ``MOST_METADATA`` bytes.
     """
-    if not metadata:
-        return []
-    names, values = zip(*metadata, strict=True)
-    headers = _meta_names(names)
-    text = "|".join(values)
-    # The usual case.  The names are those of all other objects.
-    if not (_is_plain(text) and " |" not in f"{text}|" and "| " not in f"|{text}"):
-        values = tuple(map(metadata_value, names, values))
-        text = "|".join(values)
-    size = sum(map(len, names)) + len(text) - len(values) + 1
+    headers = {_meta_name(name): value for name, value in metadata}
+    text = "".join([*headers, *headers.values()])
+    # The usual case, found in half a microsecond.
+    if (
+        len(headers) == len(metadata)
+        and len(text) <= MOST_METADATA
+        and " " not in text
+        and text.isascii()
+        and text.isprintable()
+    ):
+        return list(headers.items())
+    if len(headers) < len(metadata):
+        names = [_meta_name(name) for name, _ in metadata]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Rejected(f"the metadata {twice.removeprefix(META)!r} is given twice")
+    cleaned = [
+        (name, metadata_value(name.removeprefix(META), value)) for name, value in headers.items()
+    ]
+    size = sum(len(name) - len(META) + len(value) for name, value in cleaned)
     if size > MOST_METADATA:
         raise Rejected(f"has {size:,} bytes of user metadata: {MOST_METADATA:,} are the most")
-    return list(zip(headers, values, strict=True))
+    return cleaned
 
 
 def metadata_value(name: str, value: str) -> str:
@@ -74,13 +83,8 @@ def _is_plain(text: str) -> bool:
     return text.isascii() and text.isprintable() and "  " not in text
 
 
-@lru_cache(maxsize=64)
-def _meta_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    for name in names:
-        if not _TOKEN.fullmatch(name):
-            raise Rejected(f"{name!r} is no name for metadata")
-    headers = tuple(META + name.lower() for name in names)
-    if len(set(headers)) < len(headers):
-        twice = next(name for name in names if headers.count(META + name.lower()) > 1)
-        raise Rejected(f"the metadata {twice!r} is given twice")
-    return headers
+@lru_cache(maxsize=256)
+def _meta_name(name: str) -> str:
+    if not _TOKEN.fullmatch(name):
+        raise Rejected(f"{name!r} is no name for metadata")
+    return META + name.lower()

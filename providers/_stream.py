@@ -21,6 +21,11 @@ from ._idle import IdleLimit
 from .traffic import Traffic
 
 RECEIVE_SIZE = 64 * 1024
+QUEUE_SECONDS = 2.0
+"""How long the link takes for what the kernel accepts beyond what is on its way."""
+SHORTEST_QUEUE = 128 * 1024
+LONGEST_QUEUE = 1 << 30
+"""The option holds 32 bits."""
 TLS_ALERT, TLS_HANDSHAKE = 21, 22
 """The types that the first record of a TLS server has: RFC 8446 section 5.1."""
 _COUNTS_QUEUE = sys.platform == "linux"
@@ -54,6 +59,11 @@ def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
     return context
 
 
+def queue_limit(rate: float) -> int:
+    """How many bytes the kernel accepts beyond what is on its way; ``rate`` in bytes a second."""
+    return min(max(SHORTEST_QUEUE, int(rate * QUEUE_SECONDS)), LONGEST_QUEUE)
+
+
 class Stream:
     """A connected non-blocking socket.
 
@@ -75,6 +85,8 @@ class Stream:
         self._traffic = traffic
         self._sent = 0
         self._received = 0
+        self._acknowledged = 0
+        """At the latest look."""
         traffic.queues.add(self)
 
     def start_tls(self, context: ssl.SSLContext, host: str) -> None:
@@ -192,11 +204,28 @@ class Stream:
         self._sock.close()
 
     def _look(self, user: gevent.Greenlet) -> None:
+        acknowledged = self._sent - self.queued()
+        self._limit_queue((acknowledged - self._acknowledged) / self._idle.interval)
+        self._acknowledged = acknowledged
         waiting = self._readable.active or self._ready.active
-        if self._idle.look(self._sent - self.queued(), self._received, waiting):
+        if self._idle.look(acknowledged, self._received, waiting):
             self._traffic.moved_at = monotonic()
+            self._traffic.progress += 1
         if self._idle.reached:
             user.throw(NoProgress)
+
+    def _limit_queue(self, rate: float) -> None:
+        """By itself the kernel queues megabytes, which take a slow link many seconds.
+
+        A limit that a fast connection feels costs it CPU: with
+        128 KiB from the start, 8 x 256 MiB over loopback take 7 % more.
+        """
+        if hasattr(_socket, "TCP_NOTSENT_LOWAT"):
+            option = _socket.TCP_NOTSENT_LOWAT
+            try:
+                self._sock.setsockopt(_socket.IPPROTO_TCP, option, queue_limit(rate))
+            except OSError:  # the connection has ended, which its user is about to learn
+                pass
 
     def _open(self, data: bytes) -> bytes | None:
         """The plaintext in ``data``; all of it, so that waiting for the socket is always right."""

@@ -128,7 +128,10 @@ class Service:
         if endpoint_url is None:
             endpoint_url, region = _aws.endpoint_of(region, variant)
         elif any(variant):
-            raise Fatal("a FIPS or dual-stack endpoint is wanted of AWS, but another one is given")
+            raise Fatal(
+                "AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT do not go with an endpoint "
+                "that is given by its URL"
+            )
         self.endpoint = _endpoint(endpoint_url)
         self.region = region
         self.credentials = credentials
@@ -337,7 +340,7 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
 
         Raises the ``Failure`` that any other answer, or none, stands for.
         """
-        response, signed = self._ask(request)
+        response, signed = self._ask(request, request.headers)
         if _is_success(response):
             return response
         raise self._failure(ServiceError.of(response), response, signed)
@@ -350,8 +353,7 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
         """
         if not checksum:
             return self.exchange(request)
-        headers = [*request.headers, *checksum]
-        response, signed = self._ask(request._replace(headers=headers))
+        response, signed = self._ask(request, [*request.headers, *checksum])
         if _is_success(response):
             return response
         error = ServiceError.of(response)
@@ -361,8 +363,9 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
         self.service.prove_by_md5()
         return response
 
-    def _ask(self, request: S3Request) -> tuple[Response, Pairs]:
-        """The answer to a request, whatever it is, and the headers that were signed."""
+    def _ask(self, request: S3Request, headers: Pairs) -> tuple[Response, Pairs]:
+        """The answer to a request with these headers, whatever it is, and the headers that were
+        signed."""
         place = self._place_of(request.bucket)
         base, key = place.path, request.key
         try:
@@ -372,7 +375,7 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
             raise Rejected("the key is not valid UTF-8") from None
         method = request.method
         signed = self.service.sign(
-            method, place.host, path, question, request.headers, request.payload_hash
+            method, place.host, path, question, headers, request.payload_hash
         )
         target = f"{path}?{question}" if question else path
         lines = "".join([f"{name}: {value}\r\n" for name, value in signed])

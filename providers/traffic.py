@@ -18,14 +18,17 @@ class Queue(Protocol):
 class Traffic:
     """Counters of one process, written by its connections and read by anyone."""
 
-    __slots__ = ("sent", "moved_at", "queues")
+    __slots__ = ("sent", "moved_at", "progress", "queues")
 
     def __init__(self) -> None:
         self.sent = 0
         """Bytes of request bodies that the kernel took.  A repeated body counts again."""
         self.moved_at = time.monotonic()
         """When a byte last moved, in either direction (``time.monotonic``).  Bytes that only leave
-        the kernel's queue are noticed within seconds."""
+        the kernel's queue are noticed within a second."""
+        self.progress = 0
+        """How often a request that had lasted for seconds was seen to move.  Bytes alone are no
+        progress: those of requests that fail at once move, too."""
         self.queues: WeakSet[Queue] = WeakSet()
         """The open connections."""
 

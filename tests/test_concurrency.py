@@ -11,11 +11,13 @@ from _uploader.transfer.concurrency import (
     AFTER_FAILURES,
     BACKOFF_INTERVAL,
     FIRST,
+    LATE,
     LONG_STEP,
     MOST,
     PROMPT,
     REST,
     SLOW,
+    START,
     STEP,
     ConcurrencyLimiter,
 )
@@ -53,7 +55,7 @@ class Service:
         self._most = most
         self._free_at = 0.0
         self._order = count()
-        self._in_flight: list[tuple[float, int, bool]] = []
+        self._in_flight: list[tuple[float, int, float, bool]] = []
 
     def run(self, seconds: float) -> int:
         """Lets the time pass; returns how many requests were answered well."""
@@ -64,8 +66,8 @@ class Service:
             if self._in_flight[0][0] > end:
                 self.now = end
                 return self.completed - before
-            self.now, _, good = heapq.heappop(self._in_flight)
-            self._answer(good)
+            self.now, _, sent, good = heapq.heappop(self._in_flight)
+            self._answer(self.now - sent, good)
 
     def lowest(self, since: float = 0.0) -> int:
         return min(limit for when, limit in self.limits if when >= since)
@@ -78,13 +80,13 @@ class Service:
         if good:
             self._free_at = max(self._free_at, self.now) + 1 / self._capacity
         at = max(self.now + self._latency, self._free_at if good else 0.0)
-        heapq.heappush(self._in_flight, (at, next(self._order), good))
+        heapq.heappush(self._in_flight, (at, next(self._order), self.now, good))
 
-    def _answer(self, good: bool) -> None:
+    def _answer(self, seconds: float, good: bool) -> None:
         before = self.knee.limit
         if good:
             self.completed += 1
-            changed = self.knee.completed(self.now, self._size, self._saturated)
+            changed = self.knee.completed(self.now, seconds, self._size, self._saturated)
         else:
             changed = self.knee.refused(self.now)
         assert changed == (self.knee.limit != before) or not good
@@ -127,7 +129,7 @@ def test_where_a_step_brings_nothing_it_is_taken_back(latency: float, capacity: 
 def test_near_the_knee_trials_are_rare() -> None:
     service = Service(ConcurrencyLimiter(MOST), latency=0.001, capacity=1_000)
     service.run(10 * REST)
-    assert len(service.limits) <= 2 * 10 + 3
+    assert sum(when >= REST for when, _ in service.limits) <= 2 * 9 + 1
 
 
 def test_a_service_that_gets_faster_is_tried_again() -> None:
@@ -148,9 +150,76 @@ def test_large_requests_find_it_too() -> None:
 
 
 def test_without_more_work_waiting_nothing_is_learned() -> None:
-    knee = ConcurrencyLimiter(MOST)
+    knee = ConcurrencyLimiter(MOST, first=FIRST)
     Service(knee, latency=0.030, capacity=20_000, saturated=False).run(20)
     assert knee.limit == FIRST
+
+
+# The start
+
+
+def grown(knee: ConcurrencyLimiter, seconds: float, size: int = SMALL, weight: int = 1) -> int:
+    """The limit after as many answers, each after so long, as were in flight."""
+    for _ in range(knee.limit // weight):
+        knee.completed(0.0, seconds, size, True, weight)
+    return knee.limit
+
+
+def test_it_begins_low_and_doubles_with_each_round_of_prompt_answers() -> None:
+    knee = ConcurrencyLimiter(MOST)
+    assert [knee.limit, grown(knee, 0.01), grown(knee, 0.01)] == [START, 2 * START, 4 * START]
+
+
+def test_parts_double_it_too() -> None:
+    knee = ConcurrencyLimiter(MOST)
+    assert grown(knee, 0.5, size=8 * 2**20, weight=8) == 2 * START
+
+
+def test_a_service_that_always_takes_long_gets_as_many() -> None:
+    """Its answers do not wait for each other."""
+    knee = ConcurrencyLimiter(MOST)
+    assert grown(knee, 3.0) == 2 * START
+    assert grown(knee, 3.0 * LATE - 0.1) == 4 * START
+
+
+def test_answers_that_wait_for_others_end_the_first_growth() -> None:
+    knee = ConcurrencyLimiter(MOST)
+    knee.completed(0.0, PROMPT, SMALL, True)
+    before = knee.limit
+    assert grown(knee, LATE * PROMPT) == before
+    assert grown(knee, 0.01) == before
+
+
+def test_a_single_late_answer_does_not_end_it() -> None:
+    """A connection that had to be made first."""
+    knee = ConcurrencyLimiter(MOST)
+    assert grown(knee, 0.01) == 2 * START
+    assert not knee.completed(0.0, 1.0, SMALL, True)
+    assert grown(knee, 0.01) == 4 * START
+
+
+def test_with_nothing_waiting_it_does_not_grow() -> None:
+    knee = ConcurrencyLimiter(MOST)
+    for _ in range(1000):
+        assert not knee.completed(0.0, 0.001, SMALL, False)
+    assert knee.limit == START
+
+
+def test_a_refusal_ends_the_first_growth() -> None:
+    knee = ConcurrencyLimiter(MOST)
+    knee.refused(0.0)
+    assert knee.limit == START // 2
+    assert grown(knee, 0.001) == START // 2
+
+
+@pytest.mark.parametrize(
+    ("latency", "capacity", "lag"), [(0.0005, 20_000, 0.01), (0.03, 20_000, 0.1)]
+)
+def test_a_low_start_costs_a_few_round_trips(latency: float, capacity: float, lag: float) -> None:
+    """Against one that begins where this one's first growth ends."""
+    begun_high = Service(ConcurrencyLimiter(MOST, first=FIRST), latency, capacity)
+    service = Service(ConcurrencyLimiter(MOST), latency, capacity)
+    assert service.run(2 + lag) >= begun_high.run(2)
 
 
 # How far a step goes
@@ -159,7 +228,7 @@ def test_without_more_work_waiting_nothing_is_learned() -> None:
 def first_step(*, busy: float, latency: float) -> float:
     """By how much a knee raises the number when the process is so busy and the service answers
     after so long, but as many requests as it is asked."""
-    knee = ConcurrencyLimiter(MOST, demand=lambda: busy * service.now)
+    knee = ConcurrencyLimiter(MOST, first=FIRST, demand=lambda: busy * service.now)
     service = Service(knee, latency, capacity=1e6)
     while len(service.limits) < 2 and service.now < 0.9 * REST:
         service.run(0.01)
@@ -203,7 +272,7 @@ def test_parts_that_take_long_because_they_are_long_find_it_too() -> None:
     while now < 120:
         now += 3.0
         for _ in range(max(1, knee.limit // 8)):
-            knee.completed(now, 8 * 2**20, True, weight=8)
+            knee.completed(now, 3.0, 8 * 2**20, True, weight=8)
     assert knee.limit >= 256
 
 
@@ -212,7 +281,7 @@ def test_a_step_is_one_part_at_least() -> None:
     now = 0.0
     while knee.limit == 2:
         now += 1.0
-        knee.completed(now, 8 * 2**20, True, weight=8)
+        knee.completed(now, 1.0, 8 * 2**20, True, weight=8)
     assert knee.limit == 10
 
 
@@ -242,27 +311,27 @@ def test_one_request_is_always_allowed(ceiling: int) -> None:
 
 
 def test_a_refusal_halves_the_number() -> None:
-    knee = ConcurrencyLimiter(MOST)
+    knee = ConcurrencyLimiter(MOST, first=FIRST)
     assert knee.refused(100.0)
     assert knee.limit == FIRST // 2
 
 
 def test_refusals_of_one_moment_count_once() -> None:
-    knee = ConcurrencyLimiter(MOST)
+    knee = ConcurrencyLimiter(MOST, first=FIRST)
     changes = [knee.refused(100 + n * BACKOFF_INTERVAL / 101) for n in range(100)]
     assert changes == [True] + [False] * 99
     assert knee.limit == FIRST // 2
 
 
 def test_refusals_that_go_on_halve_it_once_in_an_interval() -> None:
-    knee = ConcurrencyLimiter(MOST)
+    knee = ConcurrencyLimiter(MOST, first=FIRST)
     for tenth in range(30):
         knee.refused(100 + tenth * BACKOFF_INTERVAL / 10 + 0.001)
     assert knee.limit == FIRST // 2**3
 
 
 def test_refusals_without_end_leave_one() -> None:
-    knee = ConcurrencyLimiter(MOST)
+    knee = ConcurrencyLimiter(MOST, first=FIRST)
     for second in range(100):
         knee.refused(second * 2 * BACKOFF_INTERVAL)
     assert knee.limit == 1
@@ -284,7 +353,7 @@ def many_failures(knee: ConcurrencyLimiter, now: float) -> list[bool]:
 
 
 def test_many_failures_lower_the_number_a_little_once_in_an_interval() -> None:
-    knee = ConcurrencyLimiter(MOST)
+    knee = ConcurrencyLimiter(MOST, first=FIRST)
     assert many_failures(knee, 100.0).count(True) == 1
     assert not any(many_failures(knee, 100 + 0.9 * BACKOFF_INTERVAL))
     assert knee.limit == int(FIRST * AFTER_FAILURES)
@@ -293,14 +362,14 @@ def test_many_failures_lower_the_number_a_little_once_in_an_interval() -> None:
 
 
 def test_failures_without_end_leave_a_quarter() -> None:
-    knee = ConcurrencyLimiter(MOST)
+    knee = ConcurrencyLimiter(MOST, first=FIRST)
     for second in range(100):
         many_failures(knee, 100 + second * 1.1 * BACKOFF_INTERVAL)
     assert knee.limit == FIRST // 4
 
 
 def test_failures_after_refusals_raise_nothing() -> None:
-    knee = ConcurrencyLimiter(MOST)
+    knee = ConcurrencyLimiter(MOST, first=FIRST)
     for second in range(5):
         knee.refused(100 + second * 1.1 * BACKOFF_INTERVAL)
     before = knee.limit

@@ -25,10 +25,10 @@ from providers._conn_class import LibcloudConnection
 from providers._http import Timeouts, tls_context
 from providers.traffic import Traffic
 from tests.servers.moto import Moto
-from tests.test_http import (
+from tests.servers.raw import (
+    IMPATIENT,
     OK,
     PATIENT,
-    QUICK,
     Server,
     answer,
     answer_and_close,
@@ -393,7 +393,7 @@ def test_a_request_that_would_count_twice_is_not_repeated() -> None:
 def test_requests_have_time_limits() -> None:
     with Server(wait_for_end, wait_for_end) as server:
         for connection in (
-            connection_to(server, QUICK),
+            connection_to(server, IMPATIENT),
             LibcloudConnection("127.0.0.1", server.port, timeout=0.3),
         ):
             with pytest.raises(errors.Transient, match="no progress"):

@@ -648,7 +648,7 @@ def test_a_large_file_that_has_changed_leaves_no_parts_behind(world: World) -> N
 
 def test_a_file_that_failed_is_tried_again(world: World) -> None:
     names = world.fill(large=0)
-    world.server.script("put", names[30], "400")
+    world.server.script("put", names[30], "413")
     finished = world.run()
     assert (finished.code, list(finished.reasons())) == (1, [names[30]])
     finished = world.run()
@@ -677,7 +677,7 @@ def test_no_journal_records_nothing(world: World) -> None:
 
 def test_the_journal_is_kept_in_the_state_directory(world: World) -> None:
     world.fill(files=5, large=0)
-    world.server.script("put", "folder1/00001.txt", "400")
+    world.server.script("put", "folder1/00001.txt", "413")
     own = world.options().index("--journal")
     options = world.options()
     del options[own : own + 2]

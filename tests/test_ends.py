@@ -81,8 +81,8 @@ def test_scan_failure_starts_no_clock(server: FakeS3, data: Path) -> None:
 def test_service_that_stays_away_ends_the_run_with_a_reason(server: FakeS3, data: Path) -> None:
     write(data, "a")
     server.script("put", "a", "hangup...")
-    server.script("head_bucket", "", "ok hangup...")
-    server.script("list", "", "hangup...")
+    server.script("head_bucket", "bucket", "ok hangup...")
+    server.script("list", "bucket", "hangup...")
     finished = upload(server, data, "--give-up-after", 1)
     assert finished.code == 3
     (complaint,) = finished.complaints

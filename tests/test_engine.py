@@ -594,7 +594,11 @@ def test_after_a_part_has_failed_no_further_one_is_sent(setup: Setup) -> None:
     assert setup.service.count("put_part") == 2
 
 
-def test_a_file_that_changed_while_its_parts_were_sent_is_not_completed(setup: Setup) -> None:
+def test_a_file_that_changed_while_its_parts_were_sent_is_not_completed(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("providers.source.BLOCK_SIZE", LARGE - 1)
+
     def touch() -> None:
         os.utime(setup.root / "a", ns=(1, 1))
 

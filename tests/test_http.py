@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import socket
 import ssl
-import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import gevent
@@ -30,136 +28,30 @@ from providers._http import (
     Timeouts,
     tls_context,
 )
+from tests.servers.raw import (
+    GET,
+    HASTY,
+    IMPATIENT,
+    KIB,
+    MIB,
+    OK,
+    PATIENCE,
+    PATIENT,
+    Handler,
+    Server,
+    answer,
+    answer_and_close,
+    hold,
+    over_tls,
+    put,
+    read_exactly,
+    read_head,
+    read_request,
+    reset,
+    wait_for_end,
+)
 
-KIB = 1024
-MIB = 1024 * KIB
-PATIENCE = 10.0
-"""Seconds after which a test's server gives up, so that no test hangs."""
-PATIENT = Timeouts(PATIENCE, PATIENCE)
-QUICK = Timeouts(connect=0.3, idle=0.3)
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 HEAD = b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n"
-
-Handler = Callable[[socket.socket], object]
-
-
-def put(size: int) -> bytes:
-    return b"PUT /k HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
-
-
-def read_head(peer: socket.socket) -> bytes:
-    """Reads the head of a request and nothing behind it."""
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        byte = peer.recv(1)
-        if not byte:
-            raise EOFError(head)
-        head += byte
-    return head
-
-
-def read_request(peer: socket.socket) -> bytes:
-    """Reads a whole request and returns its body."""
-    head = read_head(peer)
-    length = re.search(rb"content-length: (\d+)", head.lower())
-    return read_exactly(peer, int(length[1]) if length else 0)
-
-
-def read_exactly(peer: socket.socket, size: int) -> bytes:
-    body = bytearray()
-    while len(body) < size:
-        block = peer.recv(min(size - len(body), MIB))
-        if not block:
-            raise EOFError(len(body))
-        body += block
-    return bytes(body)
-
-
-def wait_for_end(peer: socket.socket) -> None:
-    """Reads until the client closes its end."""
-    with contextlib.suppress(ConnectionError):
-        while peer.fileno() >= 0 and peer.recv(MIB):
-            pass
-
-
-def hold(peer: socket.socket) -> socket.socket:
-    """Reads nothing more, but keeps the connection open until the end of the test."""
-    return socket.fromfd(peer.fileno(), peer.family, peer.type)
-
-
-def reset(peer: socket.socket) -> None:
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    peer.close()
-
-
-def answer(*responses: bytes) -> Handler:
-    """A peer that reads one request for each response, then waits for the client to leave."""
-
-    def handle(peer: socket.socket) -> None:
-        for response in responses:
-            read_request(peer)
-            peer.sendall(response)
-        wait_for_end(peer)
-
-    return handle
-
-
-def answer_and_close(*responses: bytes) -> Handler:
-    def handle(peer: socket.socket) -> None:
-        for response in responses:
-            read_request(peer)
-            peer.sendall(response)
-
-    return handle
-
-
-class Server:
-    """Accepts one connection for each handler, in order, and lets it write the bytes."""
-
-    def __init__(self, *handlers: Handler, receive_buffer: int | None = None) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        if receive_buffer:
-            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self._listener.settimeout(PATIENCE)
-        self._handlers = handlers
-        self._errors: list[BaseException] = []
-        self._held: list[socket.socket] = []
-        self.port: int = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self) -> None:
-        try:
-            for handler in self._handlers:
-                peer, _ = self._listener.accept()
-                with peer:
-                    peer.settimeout(PATIENCE)
-                    held = handler(peer)
-                if isinstance(held, socket.socket):
-                    self._held.append(held)
-        except BaseException as error:
-            self._errors.append(error)
-
-    def __enter__(self) -> Server:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._thread.join(PATIENCE)
-        self._listener.close()
-        for peer in self._held:
-            peer.close()
-        assert not self._thread.is_alive()
-        if exc_info[0] is None and self._errors:
-            raise self._errors[0]
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    @property
-    def endpoint(self) -> Endpoint:
-        return Endpoint(False, "127.0.0.1", self.port)
 
 
 @contextlib.contextmanager
@@ -198,18 +90,6 @@ def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="module")
 def tls(ca_file: str) -> ssl.SSLContext:
     return tls_context(ca_file)
-
-
-def over_tls(authority: trustme.CA, handler: Handler, name: str = "127.0.0.1") -> Handler:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    authority.issue_cert(name).configure_cert(context)
-
-    def handle(peer: socket.socket) -> object:
-        with context.wrap_socket(peer, server_side=True) as secured:
-            return handler(secured)
-
-    return handle
 
 
 # Connections
@@ -631,18 +511,18 @@ def test_an_unknown_host_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_slow_name_service_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gevent.socket, "getaddrinfo", lambda *question: gevent.sleep(PATIENCE))
     with pytest.raises(errors.Unreachable, match="^cannot connect to h:80: not done within 0.3 s$"):
-        Connection(Endpoint(False, "h", 80), QUICK).request(GET)
+        Connection(Endpoint(False, "h", 80), HASTY).request(GET)
 
 
 def test_a_service_that_does_not_shake_hands_is_unreachable(tls: ssl.SSLContext) -> None:
     with Server(wait_for_end) as server:
         endpoint = server.endpoint._replace(secure=True)
         with pytest.raises(errors.Unreachable, match="not done within 0.3 s"):
-            Connection(endpoint, QUICK, tls).request(GET)
+            Connection(endpoint, HASTY, tls).request(GET)
 
 
 def test_a_service_that_does_not_answer_is_transient() -> None:
-    with connected(wait_for_end, answer(OK), timeouts=QUICK) as connection:
+    with connected(wait_for_end, answer(OK), timeouts=IMPATIENT) as connection:
         with pytest.raises(errors.Transient, match=r"^127.0.0.1:\d+: no progress for 0.3 s$"):
             connection.request(GET)
         assert connection.request(GET).status == 200
@@ -650,7 +530,7 @@ def test_a_service_that_does_not_answer_is_transient() -> None:
 
 def test_a_service_that_stops_in_mid_response_is_transient() -> None:
     with (
-        connected(answer(OK[:-1]), timeouts=QUICK) as connection,
+        connected(answer(OK[:-1]), timeouts=IMPATIENT) as connection,
         pytest.raises(errors.Transient, match="no progress"),
     ):
         connection.request(GET)
@@ -659,7 +539,7 @@ def test_a_service_that_stops_in_mid_response_is_transient() -> None:
 @pytest.mark.parametrize("body", [bytes(64 * MIB), endless], ids=["bytes", "callable"])
 def test_a_service_that_does_not_read_is_transient(body: _http.Body) -> None:
     with (
-        connected(hold, timeouts=QUICK) as connection,
+        connected(hold, timeouts=IMPATIENT) as connection,
         pytest.raises(errors.Transient, match="no progress"),
     ):
         connection.request(put(1000 * MIB), body)

@@ -12,9 +12,10 @@ import gevent
 import pytest
 import trustme
 
-from providers._http import Body, Connection, Sender, tls_context
+from providers import _stream
+from providers._http import Body, Connection, Sender, Timeouts, tls_context
 from providers.traffic import Traffic
-from tests.test_http import (
+from tests.servers.raw import (
     GET,
     KIB,
     MIB,
@@ -111,6 +112,42 @@ def test_bytes_count_while_the_body_is_under_way() -> None:
         read_on.set()
         assert greenlet.get().status == 200
         assert (traffic.sent, traffic.queued()) == (size, 0)
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("rate", "limit"),
+    [(0.0, 128 * KIB), (1e3, 128 * KIB), (1e6, 2_000_000), (1e12, 1 << 30)],
+)
+def test_the_kernel_queues_what_the_link_takes_in_seconds(rate: float, limit: int) -> None:
+    assert _stream.queue_limit(rate) == limit
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="needs TCP_NOTSENT_LOWAT")
+def test_the_queue_of_a_slow_connection_becomes_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much the kernel took before that was known."""
+    monkeypatch.setattr(_stream, "QUEUE_SECONDS", 0.01)
+    size = 16 * MIB
+    hurry = threading.Event()
+
+    def handle(peer: socket.socket) -> None:
+        read_head(peer)
+        left = size
+        while left:
+            left -= len(peer.recv(256 * KIB))
+            hurry.wait(0.01)
+        peer.sendall(OK)
+        wait_for_end(peer)
+
+    traffic = Traffic()
+    with Server(handle, receive_buffer=16 * KIB) as server:
+        connection = Connection(server.endpoint, Timeouts(PATIENCE, 2.0), traffic=traffic)
+        greenlet = gevent.spawn(connection.request, put(size), bytes(size))
+        wait_until(lambda: traffic.queued() > MIB)
+        wait_until(lambda: traffic.queued() < 300 * KIB)
+        assert traffic.sent < size
+        hurry.set()
+        assert greenlet.get().status == 200
         connection.close()
 
 

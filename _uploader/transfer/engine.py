@@ -125,9 +125,9 @@ class Engine:
         return self._cloud.traffic.sent + self._taken_over_bytes
 
     @property
-    def queued(self) -> int:
-        """Those of them that wait in the sockets."""
-        return self._cloud.traffic.queued()
+    def progress(self) -> int:
+        """A number that grows as long as requests succeed, or long ones move."""
+        return self._slots.accepted + self._cloud.traffic.progress
 
     def _upload(self, job: Job, session: Session) -> int | None:
         if self._waiting.pop(job.number, None) is None:

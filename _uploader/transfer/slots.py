@@ -65,6 +65,8 @@ class Slots:
         self._parts_running = 0
         self.running = 0
         """Tasks that run now."""
+        self.accepted = 0
+        """Tasks of which the service has accepted something so far."""
         self._idle: list[AsyncResult[Task | None]] = []
         self._closing = False
         self._greenlets = Group()
@@ -151,11 +153,12 @@ class Slots:
             self._window.end(task.size)
         if accepted is None:
             return
+        self.accepted += 1
         now = time.monotonic()
         self._window.accepted(task.size, now - began)
         weight = self._part_weight if task.is_part else 1
         saturated = bool(self._tasks or self._parts)
-        if self._limiter.completed(now, accepted, saturated, weight):
+        if self._limiter.completed(now, now - began, accepted, saturated, weight):
             self.resize()
 
     def _next_or_wait(self) -> Task | None:

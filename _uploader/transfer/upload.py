@@ -227,7 +227,7 @@ class _LargeUpload:
         """Makes the object; returns why it cannot be made."""
         complete = partial(session.complete, self._key, self._id, self._parts.in_order())
         try:
-            self._source.check_unchanged()
+            self._source.run(self._source.check_unchanged)
             self._context.attempts.run(complete)
         except Exception as error:
             return error

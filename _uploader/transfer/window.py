@@ -3,24 +3,31 @@
 A fast link needs many requests in flight.  On a slow one each of them only waits for the others,
 in a queue that grows until a request takes minutes.  So the bytes in flight begin low, grow as long
 as they leave the sockets promptly, and shrink to what the link carries in ``DELAY`` seconds.
+
+The processes of a run do not know of each other: where they share a link, each sees its part of the
+rate and its part of the queue, whose quotient is the same.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-FIRST_BYTES = 4 * 2**20
+FIRST_BYTES = 2**20
+"""What 0.25 MB/s carry in 4 seconds, and what 16 requests of 64 KiB need."""
 LEAST_BYTES = 64 * 1024
-MOST_BYTES = 2**30
 DELAY = 2.0
-"""Seconds for which bytes may wait in the sockets; requests answered sooner let more begin."""
+"""Seconds for which bytes may wait in the sockets."""
+PROMPT = DELAY / 2
+"""Seconds in which a request, or each ``SOCKET_BYTES`` of a longer one, is answered where there is
+room for more."""
 RATE_SECONDS = 3.0
 """Seconds over which the link's rate is measured."""
-SOCKET_BYTES = 2**20
+SOCKET_BYTES = 512 * 1024
 """Most that one request counts for: the rest of a longer body is not in its socket yet."""
 SHORT_QUEUE = 0.25
 """Share of the bytes in flight up to which the sockets count as empty: the requests wait for the
-service and not for the link, and more of them do no harm."""
+service and not for the link, and more of them do no harm.  Also the share of ``DELAY`` for which
+the last bytes in the sockets keep the link busy until the next sample."""
 GROWTH = 2
 
 
@@ -32,18 +39,18 @@ class SendWindow:
         """Bytes that may be under way."""
         self.in_flight = 0
         """Bytes of the requests under way."""
-        self._full = False
-        """A request had to wait since the last sample."""
-        self._samples: deque[tuple[float, int]] = deque()
+        self._runs_dry = False
+        """The link has nothing to do soon: one more request may begin whatever its size."""
+        self._samples: deque[tuple[float, int, int]] = deque()
 
     def has_room(self, size: int) -> bool:
         """A request of ``size`` bytes may begin; a single one always may."""
-        room = not self.in_flight or self.in_flight + min(size, SOCKET_BYTES) <= self.bytes
-        self._full = self._full or not room
-        return room
+        room = self.bytes - self.in_flight
+        return not self.in_flight or self._runs_dry or min(size, SOCKET_BYTES) <= room
 
     def begin(self, size: int) -> None:
         """A request of ``size`` bytes begins."""
+        self._runs_dry = False
         self.in_flight += min(size, SOCKET_BYTES)
 
     def end(self, size: int) -> None:
@@ -51,22 +58,31 @@ class SendWindow:
         self.in_flight -= min(size, SOCKET_BYTES)
 
     def accepted(self, size: int, seconds: float) -> None:
-        """A request was answered ``seconds`` after it began."""
-        if seconds < DELAY and self._full:
-            self.bytes = min(MOST_BYTES, self.bytes + min(size, SOCKET_BYTES))
+        """A request was answered ``seconds`` after it began, and has ended."""
+        counted = min(size, SOCKET_BYTES)
+        if seconds < PROMPT * max(1.0, size / SOCKET_BYTES) and self._is_used(counted):
+            self.bytes += counted
 
     def sample(self, now: float, left: int, queued: int) -> None:
         """Takes the bytes that have left the machine so far and those that wait in the sockets;
         to be called about twice a second."""
         samples = self._samples
-        samples.append((now, left))
-        while len(samples) > 2 and samples[1][0] <= now - RATE_SECONDS:
+        while len(samples) > 1 and samples[1][0] <= now - RATE_SECONDS:
             samples.popleft()
-        then, left_then = samples[0]
-        if self._full and queued <= SHORT_QUEUE * self.in_flight:
-            self.bytes = min(MOST_BYTES, self.bytes * GROWTH)
-        elif now - then >= RATE_SECONDS / 2 and left > left_then:
-            carried = int((left - left_then) / (now - then) * DELAY)
-            if queued > carried:
-                self.bytes = max(LEAST_BYTES, min(self.bytes, carried))
-        self._full = False
+        samples.append((now, left, queued))
+        then, left_then, _ = samples[0]
+        # Requests that began together empty their sockets together, before the next fill them.
+        longest = max(queued for _, _, queued in samples)
+        carried = (left - left_then) / (now - then) * DELAY if now > then else 0.0
+        self._runs_dry = queued < carried * SHORT_QUEUE
+        if longest <= max(SHORT_QUEUE * self.in_flight, carried / GROWTH):
+            if self._is_used():
+                self.bytes *= GROWTH
+        elif queued > carried > 0 and now - then >= RATE_SECONDS / 2:
+            # The sockets may hold more or less than what was counted for them.
+            self.bytes = max(LEAST_BYTES, min(self.bytes, int(self.in_flight * carried / queued)))
+
+    def _is_used(self, ended: int = 0) -> bool:
+        """The window holds requests back, or would soon; ``ended``: bytes that have just left it.
+        Unused room tells nothing about the link."""
+        return GROWTH * (self.in_flight + ended) >= self.bytes
