@@ -9,20 +9,21 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import ssl
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, TypeVar
 
+import requests
 from libcloud.common.exceptions import BaseHTTPError, RateLimitReachedError
 from libcloud.common.types import InvalidCredsError, LibcloudError, ProviderError
 from libcloud.storage.base import Container, StorageDriver
-from libcloud.storage.providers import get_driver
+from libcloud.storage.providers import DRIVERS, get_driver
 from libcloud.storage.types import (
     ContainerDoesNotExistError,
     InvalidContainerNameError,
     ObjectDoesNotExistError,
     ObjectHashMismatchError,
-    Provider,
 )
 
 from ._conn_class import LibcloudConnection
@@ -31,16 +32,23 @@ from ._limit import within
 from .base import Cloud, CloudSettings, Metadata, ObjectInfo, Prepared, Session
 from .errors import Denied, Failure, Fatal, NotFound, Rejected, Throttled, Transient
 from .source import Source
+from .traffic import Traffic
 
 T = TypeVar("T")
 
 _STATUS = re.compile(r"(?:status[_ ]code\D{0,3}|HTTP )([1-5]\d\d)", re.IGNORECASE)
 
 
+_UNUSABLE = {
+    "backblaze_b2": "use provider s3 with --endpoint-url https://s3.REGION.backblazeb2.com",
+    "dummy": "it keeps nothing",
+}
+"""Drivers of libcloud that cannot do the work, and what to do instead."""
+
+
 def known_providers() -> set[str]:
-    """The names that libcloud knows storage drivers by."""
-    values = (getattr(Provider, name) for name in dir(Provider) if name.isupper())
-    return {value for value in values if isinstance(value, str)}
+    """The names of libcloud's storage drivers."""
+    return set(DRIVERS)
 
 
 def calling(operation: Callable[[], T]) -> T:
@@ -49,7 +57,7 @@ def calling(operation: Callable[[], T]) -> T:
         return operation()
     except Failure:
         raise
-    except (LibcloudError, BaseHTTPError, OSError, ValueError, KeyError) as error:
+    except Exception as error:
         raise failure_of(error) from error
 
 
@@ -59,8 +67,7 @@ def failure_of(error: Exception) -> Failure:
     The status decides wherever one can be found, since libcloud raises the same untyped error for
     a service that is busy and for one that refuses.
     """
-    value = error.value if isinstance(error, LibcloudError) else error
-    reason = " ".join(str(value or "").split()) or type(error).__name__
+    reason = _reason(error)
     if isinstance(error, ContainerDoesNotExistError):
         return Fatal(f"bucket {error.container_name} does not exist")
     if isinstance(error, InvalidContainerNameError):
@@ -75,8 +82,13 @@ def failure_of(error: Exception) -> Failure:
         return Transient("the service stored other bytes: its hash differs")
     if isinstance(error, ConnectionError | TimeoutError):
         return Transient(reason)
+    if isinstance(error, requests.RequestException):
+        # Its text has the URL, signature and all.
+        return Transient(f"no answer from the service: {type(error).__name__}")
     if isinstance(error, OSError | KeyError | ValueError):
         return Rejected(reason)
+    if not isinstance(error, LibcloudError | BaseHTTPError):
+        return Rejected(f"libcloud's driver failed: {type(error).__name__}: {reason}")
     status = _status(error)
     if status in (429, 503):
         return Throttled(reason)
@@ -85,6 +97,11 @@ def failure_of(error: Exception) -> Failure:
     if status is not None and 400 <= status < 500 and status != 408:
         return Rejected(reason)
     return Transient(reason)
+
+
+def _reason(error: Exception) -> str:
+    value = error.value if isinstance(error, LibcloudError) else error
+    return " ".join(str(value or "").split()) or type(error).__name__
 
 
 def _status(error: Exception) -> int | None:
@@ -120,7 +137,7 @@ class DriverSession(Session):
                 raise
             kind = NotFound if status == 404 else Rejected
             raise kind(f"the service answered {status}") from None
-        source.check_unchanged()
+        source.check_path()
 
     def stat(self, key: str) -> ObjectInfo:
         """``get_object``."""
@@ -174,20 +191,33 @@ class LibcloudCloud(Cloud):
 
     def __init__(self, settings: CloudSettings) -> None:
         super().__init__(settings)
-        key = os.environ.get("UPLOADER_KEY")
-        if not key:
+        provider = settings.provider
+        key, secret = os.environ.get("UPLOADER_KEY"), os.environ.get("UPLOADER_SECRET")
+        if not key or not secret:
             wanted = "set UPLOADER_KEY and UPLOADER_SECRET"
-            raise Fatal(f"no credentials found for {settings.provider}: {wanted}")
-        self._arguments: dict[str, Any] = {"key": key, "secret": os.environ.get("UPLOADER_SECRET")}
+            raise Fatal(f"no credentials found for {provider}: {wanted}")
+        if provider == "google_storage":
+            _check_google(key)
+        self._arguments: dict[str, Any] = {"key": key, "secret": secret}
         if settings.region:
             self._arguments["region"] = settings.region
         if settings.endpoint_url:
             self._arguments.update(_address(settings.endpoint_url))
-        self._factory = limited(settings.provider, settings.timeout, settings.ca_bundle)
+        self._factory = limited(provider, settings.timeout, settings.ca_bundle, self.traffic)
 
     def open(self) -> DriverSession:
-        """A driver of its own for each session."""
-        driver = calling(lambda: self._factory(**self._arguments))
+        """A driver of its own for each session.  What fails are the settings, since hardly a driver
+        sends anything when it is made."""
+        try:
+            driver = self._factory(**self._arguments)
+        except Failure:
+            raise
+        except requests.RequestException as error:
+            raise failure_of(error) from error
+        except Exception as error:
+            provider = self.settings.provider
+            reason = f"libcloud's driver {provider} does not take these settings: {_reason(error)}"
+            raise Fatal(reason) from error
         return DriverSession(driver, self.settings.bucket)
 
     def destination(self) -> str:
@@ -208,22 +238,54 @@ class LibcloudCloud(Cloud):
 
 
 @cache
-def limited(provider: str, timeout: float, ca_bundle: str | None) -> type[StorageDriver]:
-    """libcloud's driver for ``provider`` on our connection, so that no request waits for ever."""
+def limited(
+    provider: str, timeout: float, ca_bundle: str | None, traffic: Traffic | None = None
+) -> type[StorageDriver]:
+    """libcloud's driver for ``provider`` on our connection, so that no request waits for ever;
+    ``traffic`` counts what moves."""
+    if provider in _UNUSABLE:
+        reason = _UNUSABLE[provider]
+        raise Fatal(f"libcloud's driver {provider} cannot be used: {reason}")
     try:
         plain: type[StorageDriver] = get_driver(provider)
-    except (AttributeError, ImportError) as error:
-        raise Fatal(f"libcloud has no storage driver {provider!r}: {error}") from None
+    except Exception as error:  # libcloud raises it as such for names that it has given up
+        raise Fatal(f"libcloud has no storage driver {provider!r}: {_reason(error)}") from None
     if not hasattr(plain.connectionCls, "conn_class"):
         return plain
     limits = Timeouts(connect=min(10.0, timeout), idle=timeout)
-    trust = {"timeouts": limits, "tls": tls_context(ca_bundle)}
-    socket_class = type("Connection", (LibcloudConnection,), trust)
+    shared = {"timeouts": limits, "tls": _trust(ca_bundle), "traffic": traffic}
+    socket_class = type("Connection", (LibcloudConnection,), shared)
     connection_class = type("Connection", (plain.connectionCls,), {"conn_class": socket_class})
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        plain.__init__(self, *args, **kwargs)
+        # Some choose another class of connections meanwhile, by the version of the signature.
+        if self.connection.conn_class is not socket_class:
+            self.connection.conn_class = socket_class
+            self.connection.connect()
+
     driver: type[StorageDriver] = type(
-        plain.__name__, (plain,), {"connectionCls": connection_class}
+        plain.__name__, (plain,), {"connectionCls": connection_class, "__init__": init}
     )
     return driver
+
+
+def _trust(ca_bundle: str | None) -> ssl.SSLContext:
+    try:
+        return tls_context(ca_bundle)
+    except OSError as error:
+        reason = error.strerror or "no certificates"
+        raise Fatal(f"cannot read the CA certificates in {ca_bundle}: {reason}") from None
+
+
+def _check_google(key: str) -> None:
+    """With any other key libcloud takes the program for one that has a user before it, and waits
+    for ever for a browser."""
+    if not key.startswith("GOOG") and not key.endswith(".gserviceaccount.com"):
+        raise Fatal(
+            "google_storage needs an HMAC key (GOOG...) in UPLOADER_KEY, or the address of a "
+            "service account there and the path of its JSON key in UPLOADER_SECRET"
+        )
 
 
 def _address(endpoint_url: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 from posix import close
+from time import monotonic
 from typing import Any
 
 from libcloud.storage.base import Container, Object
@@ -242,12 +243,16 @@ class LocalCloud(Cloud):
         self._base = os.path.abspath(settings.endpoint_url)
         if "/" in settings.bucket or settings.bucket in ("", ".", ".."):
             raise Fatal(f"{settings.bucket!r} is no name for a bucket")
-        self._writer = Writer(Disk())
+        self._writer = Writer(Disk(), self._moved)
 
     def open(self) -> LocalSession:
         """A driver on the directory."""
         driver = calling(lambda: LocalDriver(self._base, self._writer))
         return LocalSession(driver, self.settings.bucket)
+
+    def _moved(self, size: int) -> None:
+        self.traffic.sent += size
+        self.traffic.moved_at = monotonic()
 
     def destination(self) -> str:
         """The bucket's directory, free of links."""

@@ -83,7 +83,11 @@ class Source:
             self.fd = os.open(path, _OPEN_FLAGS)
         except OSError as error:
             raise _unreadable(error) from None
-        status = os.fstat(self.fd)
+        try:
+            status = os.fstat(self.fd)
+        except OSError as error:
+            self.close()
+            raise _unreadable(error) from None
         if not stat.S_ISREG(status.st_mode):
             self.close()
             raise Rejected("is no longer a regular file")
@@ -106,7 +110,13 @@ class Source:
         Raises ``SourceChanged`` unless what was read is one version of the file.
         """
         content = self.read(0, self.size)
-        self.check_path()
+        # Not by its path, which takes several requests on a network volume: even if another file
+        # has taken the place, this one is a whole version.
+        try:
+            now = os.fstat(self.fd)
+        except OSError as error:
+            raise _unreadable(error) from None
+        self._compare(now)
         self._content = content
         self.close()
 
@@ -135,10 +145,10 @@ class Source:
         to_end = offset + length == self.size
         try:
             data = os.pread(self.fd, length + to_end, offset)
+            if len(data) != length:
+                raise self._not_as_long(len(data) > length)
         except OSError as error:
             raise _unreadable(error) from None
-        if len(data) != length:
-            raise self._not_as_long(len(data) > length)
         return data
 
     def blocks(self, offset: int, length: int) -> Iterator[memoryview]:
@@ -179,6 +189,9 @@ class Source:
             raise SourceChanged("vanished while it was read") from None
         if (now.st_dev, now.st_ino) != self._identity:
             raise SourceChanged("was replaced while it was read")
+        self._compare(now)
+
+    def _compare(self, now: os.stat_result) -> None:
         # No program can set the change time back.
         times = (now.st_mtime_ns, now.st_ctime_ns)
         if now.st_size != self.size or times != (self.mtime_ns, self.ctime_ns):

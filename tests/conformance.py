@@ -195,9 +195,9 @@ class ChangingSource(Source):
             yield block
             self._reach(AT_FIRST_BLOCK)
 
-    def check_unchanged(self) -> None:
+    def check_path(self) -> None:
         self._reach(BEFORE_CHECK)
-        super().check_unchanged()
+        super().check_path()
         self._reach(AFTER_CHECK)
 
     def _reach(self, moment: str) -> None:

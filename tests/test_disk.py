@@ -13,6 +13,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
+from bench.slowdisk import SlowDisk
 from providers import disk as disk_module
 from providers.disk import MEMORY, PAUSE, SLOW, THREADS, Disk, DiskPace
 from providers.errors import Rejected
@@ -218,6 +219,24 @@ class TestOpen:
     ) -> None:
         with pytest.raises(Rejected, match="^vanished after the scan$"):
             request.getfixturevalue(state).open(str(tmp_path / "missing"))
+
+    def test_a_slow_volume_gets_many_requests_at_once(self, disk: Disk, tmp_path: Path) -> None:
+        if reason := SlowDisk.missing():
+            pytest.skip(reason)
+        (tmp_path / "files").mkdir()
+        names = [str(number) for number in range(10 * THREADS)]
+        for name in names:
+            (tmp_path / "files" / name).write_bytes(name.encode())
+        with SlowDisk(tmp_path / "files", delay=0.02) as volume:
+
+            def read() -> None:
+                while names:
+                    name = names.pop()
+                    with disk.open(str(volume.path / name)) as source:
+                        assert source.read(0, source.size) == name.encode()
+
+            gevent.joinall([gevent.spawn(read) for _ in range(THREADS)], raise_error=True)
+            assert volume.requests().most_at_once > THREADS / 2
 
     def test_the_end_of_a_lease_is_waited_for(self, disk: Disk, path: Path) -> None:
         with lease(path, yields=True), disk.open(str(path)) as source:

@@ -46,9 +46,9 @@ from providers.source import Source
 
 TIMEOUT = 10.0
 """Seconds after which a test is taken to hang."""
-PART = 10
+PART = 100_000
 LARGE = 3 * PART + 5
-"""Bytes of a file that goes in four parts."""
+"""Bytes of a file that goes in four parts: more than is loaded when it is opened."""
 RETRIES = 2
 LATENCY = 0.002
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+import requests
 from libcloud.common.exceptions import (
     BaseHTTPError,
     RateLimitReachedError,
@@ -25,7 +27,10 @@ from libcloud.storage.types import (
     ObjectHashMismatchError,
 )
 
-from providers._libcloud import calling, failure_of
+import providers
+from providers._conn_class import LibcloudConnection
+from providers._libcloud import DriverSession, calling, failure_of, known_providers
+from providers.base import CloudSettings
 from providers.errors import Denied, Failure, Fatal, NotFound, Rejected, Throttled, Transient
 
 DRIVER = object()
@@ -161,6 +166,89 @@ class TestCalling:
             calling(self.raising(error))
         assert caught.value.__cause__ is error
 
-    def test_a_defect_of_ours_is_not_hidden(self) -> None:
-        with pytest.raises(AttributeError):
-            calling(self.raising(AttributeError("typo")))
+    @pytest.mark.parametrize(
+        "error", [AttributeError("strip"), TypeError("strip"), Exception("strip")]
+    )
+    def test_whatever_a_driver_stumbles_over_is_the_failure_of_one_file(
+        self, error: Exception
+    ) -> None:
+        reason = f"^libcloud's driver failed: {type(error).__name__}: strip$"
+        with pytest.raises(Rejected, match=reason):
+            calling(self.raising(error))
+
+    @pytest.mark.parametrize("kind", [requests.ConnectionError, requests.Timeout])
+    def test_a_request_past_our_connection_may_be_tried_again(
+        self, kind: type[requests.RequestException]
+    ) -> None:
+        """Its text has the URL, and that a signature."""
+        with pytest.raises(Transient) as caught:
+            calling(self.raising(kind("Max retries exceeded with url: /b?Signature=secret")))
+        assert str(caught.value) == f"no answer from the service: {kind.__name__}"
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPLOADER_KEY", "key")
+    monkeypatch.setenv("UPLOADER_SECRET", "secret")
+
+
+class TestSettings:
+    @pytest.mark.parametrize("endpoint", [None, "http://127.0.0.1:1"])
+    @pytest.mark.parametrize("provider", sorted(known_providers() - set(providers.names())))
+    def test_a_provider_opens_on_our_connection_or_says_why_not(
+        self, keys: None, provider: str, endpoint: str | None
+    ) -> None:
+        """It never asks on the terminal, and no request waits for ever."""
+        try:
+            session = providers.load(CloudSettings(provider, "b", endpoint)).open()
+        except Fatal as failure:
+            reason = str(failure)
+            assert provider in reason
+            assert "\n" not in reason
+            return
+        assert isinstance(session, DriverSession)
+        assert isinstance(session.driver.connection.connection, LibcloudConnection)
+        session.close()
+
+    @pytest.mark.parametrize("provider", ["cloudfiles_us", "s3_eu_west_3"])
+    def test_a_name_without_a_driver_is_unknown(self, keys: None, provider: str) -> None:
+        with pytest.raises(Fatal, match=f"^unknown provider '{provider}'"):
+            providers.load(CloudSettings(provider, "b"))
+
+    @pytest.mark.parametrize("key", ["key", "1-x.apps.googleusercontent.com"])
+    def test_google_is_not_asked_by_way_of_a_browser(
+        self, keys: None, monkeypatch: pytest.MonkeyPatch, key: str
+    ) -> None:
+        monkeypatch.setenv("UPLOADER_KEY", key)
+        with pytest.raises(Fatal, match="^google_storage needs an HMAC key"):
+            providers.load(CloudSettings("google_storage", "b"))
+
+    def test_google_takes_an_hmac_key(self, keys: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("UPLOADER_KEY", "GOOG1EXAMPLE")
+        providers.load(CloudSettings("google_storage", "b")).open().close()
+
+    @pytest.mark.parametrize("name", ["UPLOADER_KEY", "UPLOADER_SECRET"])
+    def test_credentials_are_two(
+        self, keys: None, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        monkeypatch.delenv(name)
+        with pytest.raises(Fatal, match="set UPLOADER_KEY and UPLOADER_SECRET$"):
+            providers.load(CloudSettings("minio", "b", "http://127.0.0.1:1"))
+
+    @pytest.mark.parametrize("content", [None, "no certificate"])
+    def test_certificates_that_cannot_be_read_are_fatal(
+        self, keys: None, tmp_path: Path, content: str | None
+    ) -> None:
+        bundle = tmp_path / "bundle"
+        if content:
+            bundle.write_text(content)
+        settings = CloudSettings("azure_blobs", "b", ca_bundle=str(bundle))
+        with pytest.raises(Fatal, match=f"^cannot read the CA certificates in {bundle}: "):
+            providers.load(settings)
+
+    def test_what_moves_is_counted(self, keys: None) -> None:
+        """Or the run would take a long upload for an outage."""
+        cloud = providers.load(CloudSettings("minio", "b", "http://127.0.0.1:1"))
+        session = cloud.open()
+        assert isinstance(session, DriverSession)
+        assert session.driver.connection.connection.traffic is cloud.traffic

@@ -289,6 +289,12 @@ class TestCopy:
         assert max(told) <= STEP
         assert (bucket / "key").stat().st_size == size
 
+    def test_what_a_session_copies_is_traffic(
+        self, cloud: Cloud, session: Session, file: Path
+    ) -> None:
+        put(session, file)
+        assert cloud.traffic.sent == file.stat().st_size
+
     @pytest.mark.parametrize("seconds", [-(2**31), -1, 9_300_000_000])
     def test_any_modification_time_that_the_disk_can_hold_is_kept(
         self, session: Session, bucket: Path, file: Path, seconds: int

@@ -324,6 +324,15 @@ class TestLoad:
         with source, pytest.raises(SourceChanged, match="^changed while it was read$"):
             source.load()
 
+    def test_a_volume_that_is_gone_for_the_moment_is_tried_again(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = descriptors()
+        with monkeypatch.context() as patched, pytest.raises(Busy):
+            patched.setattr(os, "fstat", failing(errno.ENOTCONN))
+            loaded(str(path))
+        assert descriptors() == before
+
     def test_a_file_that_cannot_be_loaded_is_not_left_open(self) -> None:
         before = descriptors()
         with pytest.raises(Rejected):
