@@ -24,10 +24,8 @@ RATE_SECONDS = 3.0
 """Seconds over which the link's rate is measured."""
 SOCKET_BYTES = 512 * 1024
 """Most that one request counts for: the rest of a longer body is not in its socket yet."""
-SHORT_QUEUE = 0.25
-"""Share of the bytes in flight up to which the sockets count as empty: the requests wait for the
-service and not for the link, and more of them do no harm.  Also the share of ``DELAY`` for which
-the last bytes in the sockets keep the link busy until the next sample."""
+RUNS_DRY = 0.25
+"""Share of ``DELAY`` for which the rest in the sockets keeps the link busy till the next sample."""
 GROWTH = 2
 
 
@@ -74,8 +72,8 @@ class SendWindow:
         # Requests that began together empty their sockets together, before the next fill them.
         longest = max(queued for _, _, queued in samples)
         carried = (left - left_then) / (now - then) * DELAY if now > then else 0.0
-        self._runs_dry = queued < carried * SHORT_QUEUE
-        if longest <= max(SHORT_QUEUE * self.in_flight, carried / GROWTH):
+        self._runs_dry = queued < carried * RUNS_DRY
+        if longest <= carried / GROWTH:
             if self._is_used():
                 self.bytes *= GROWTH
         elif queued > carried > 0 and now - then >= RATE_SECONDS / 2:
