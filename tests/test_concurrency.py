@@ -145,7 +145,7 @@ def test_a_service_that_gets_faster_is_tried_again() -> None:
 def test_large_requests_find_it_too() -> None:
     """100 ms for each part, 800 parts a second."""
     knee = ConcurrencyLimiter(MOST, first=8)
-    Service(knee, latency=0.1, capacity=800, size=8 * 2**20).run(30)
+    Service(knee, latency=0.1, capacity=800, size=8 * 2**20).run(25)
     assert 48 <= knee.limit <= 48 * LONG_STEP
 
 
@@ -283,6 +283,44 @@ def test_a_step_is_one_part_at_least() -> None:
         now += 1.0
         knee.completed(now, 1.0, 8 * 2**20, True, weight=8)
     assert knee.limit == 10
+
+
+def round_of(knee: ConcurrencyLimiter, now: float, seconds: float) -> float:
+    """As many answers as are in flight, evenly spread; returns when the last one came."""
+    began, count = now, knee.limit
+    for number in range(count):
+        now = began + seconds * (number + 1) / count
+        knee.completed(now, 0.1, SMALL, True)
+    return now
+
+
+def test_a_step_is_not_judged_by_the_burst_that_it_begins_with() -> None:
+    """All that a step adds is sent at once, and its answers wait for each other on a slow link."""
+    knee = ConcurrencyLimiter(MOST, first=FIRST)
+    now = 0.0
+    while knee.limit == FIRST:
+        now = round_of(knee, now, 0.17)
+    raised = knee.limit
+    for _ in range(FIRST):  # sent before the step
+        knee.completed(now, 0.1, SMALL, True)
+    now = round_of(knee, now, 0.17 * raised / FIRST)
+    assert knee.limit == raised
+    round_of(knee, now, 0.17 * raised / FIRST / 1.25)
+    assert knee.limit > raised
+
+
+def test_a_step_that_brings_nothing_in_two_rounds_is_taken_back() -> None:
+    knee = ConcurrencyLimiter(MOST, first=FIRST)
+    now = 0.0
+    while knee.limit == FIRST:
+        now = round_of(knee, now, 0.17)
+    raised = knee.limit
+    for _ in range(FIRST):
+        knee.completed(now, 0.1, SMALL, True)
+    for _ in range(2):
+        assert knee.limit == raised
+        now = round_of(knee, now, 0.17 * raised / FIRST)
+    assert knee.limit == FIRST
 
 
 # What is never exceeded

@@ -193,7 +193,8 @@ def test_an_outage_costs_no_file_and_the_run_goes_on_at_once(kind: str, seed: in
     if seconds > 2 * SILENCE:
         assert len(run.outages) == len(run.workers)
     probes = len(run.workers) * (10 + seconds * PROBES_A_MINUTE / 60)
-    assert service.requests < len(todo) + 2 * service.most_under_way + probes
+    # What was under way may fail twice before it is seen that nothing is answered any more.
+    assert service.requests < len(todo) + 3 * service.most_under_way + probes
 
 
 @seeds

@@ -74,6 +74,8 @@ class ConcurrencyLimiter:
         self._best = 0.0
         self._before = self.limit
         self._settling = self.limit
+        self._doubted = False
+        """A step did not pay in one round: the next one decides."""
         self._round = 0
         self._requests = 0
         self._work = 0
@@ -177,12 +179,17 @@ class ConcurrencyLimiter:
             # At least one more of the requests that there are, whatever they count for.
             least = self.limit + self._round // self._requests
             self.limit = min(self._ceiling, max(least, int(self.limit * step)))
+        elif gain < WORTH_KEEPING and not self._doubted:
+            # The first round after a step begins with a burst and looks slower than the next.
+            self._doubted = True
+            return
         else:
             if gain < WORTH_KEEPING:
                 self.limit = self._before
             self._before = self.limit
             self._best = 0.0
             self._rest_until = now + REST
+        self._doubted = False
 
     def _step(self, seconds: float) -> float:
         """By how much the number may be raised after a round that took so long: no further than
