@@ -99,6 +99,7 @@ class Dispatcher:
         self._strikes: dict[int, int] = {}
         self._again: deque[Job] = deque()
         self._tried_again: set[int] = set()
+        self._stopped = False
         self._workers: dict[object, _Worker] = {}
         self.exhausted = False
         """The scan has ended (or was stopped): no new jobs will come."""
@@ -159,7 +160,9 @@ class Dispatcher:
     def try_again(self, job: Job) -> bool:
         """A job that has failed for a passing reason goes once more when all others have ended;
         False when that is not possible."""
-        if job.number in self._tried_again or len(self._tried_again) >= MOST_TO_TRY_AGAIN:
+        if self._stopped or job.number in self._tried_again:
+            return False
+        if len(self._tried_again) >= MOST_TO_TRY_AGAIN:
             return False
         self._tried_again.add(job.number)
         self._again.append(job)
@@ -187,7 +190,7 @@ class Dispatcher:
 
     def stop(self) -> list[Job]:
         """Hands out nothing more and ends the scan; returns the jobs that no worker has."""
-        self.exhausted = True
+        self.exhausted = self._stopped = True
         queues = (self._large, self._small, self._suspects, self._again)
         waiting = [job for queue in queues for job in queue]
         for queue in queues:

@@ -15,9 +15,11 @@ from _uploader.dispatch import (
     LARGE,
     LOOKAHEAD,
     MOST_STRIKES,
+    MOST_TO_TRY_AGAIN,
     WINDOW_BYTES,
     WINDOW_FILES,
     Dispatcher,
+    ReadAhead,
 )
 from _uploader.model import Job
 
@@ -71,6 +73,55 @@ class Counting:
         entry = next(self._entries)
         self.pulled += 1
         return entry
+
+
+class TestReadAhead:
+    def test_nothing_is_fetched_before_it_is_wanted(self) -> None:
+        scan = Counting(jobs(10))
+        ahead = ReadAhead(scan)
+        assert (scan.pulled, ahead.fetched) == (0, 0)
+
+    def test_no_more_is_fetched_than_told(self) -> None:
+        scan = Counting(jobs(10))
+        ahead = ReadAhead(scan)
+        ahead.fetch(3)
+        assert (scan.pulled, ahead.fetched) == (3, 3)
+
+    def test_the_order_is_kept_whether_fetched_or_not(self) -> None:
+        ahead = ReadAhead(jobs(5))
+        ahead.fetch(2)
+        assert list(ahead) == jobs(5)
+
+    def test_what_is_fetched_while_others_are_taken_comes_after_them(self) -> None:
+        ahead = ReadAhead(jobs(4))
+        ahead.fetch(2)
+        first = next(ahead)
+        ahead.fetch(ALL)
+        assert [first, *ahead] == jobs(4)
+
+    def test_it_is_exhausted_when_a_fetch_finds_nothing_more(self) -> None:
+        ahead = ReadAhead(jobs(2))
+        ahead.fetch(2)
+        assert not ahead.exhausted
+        ahead.fetch(1)
+        assert ahead.exhausted
+        assert ahead.fetched == 2
+
+    def test_a_fetch_of_what_has_ended_fetches_nothing(self) -> None:
+        ahead = ReadAhead(jobs(2))
+        ahead.fetch(ALL)
+        ahead.fetch(ALL)
+        assert list(ahead) == jobs(2)
+
+    def test_it_wants_no_more_when_full_or_exhausted(self) -> None:
+        full, ended = ReadAhead(jobs(2 * LOOKAHEAD)), ReadAhead(jobs(2))
+        wanted = full.wants_more, ended.wants_more
+        full.fetch(LOOKAHEAD)
+        ended.fetch(3)
+        assert wanted == (True, True)
+        assert (full.wants_more, ended.wants_more) == (False, False)
+        next(full)
+        assert full.wants_more
 
 
 class TestLookahead:
@@ -315,6 +366,95 @@ class TestLost:
         assert given.lost("a") == []
 
 
+def failed(given: Dispatcher, name: object, number: int) -> bool:
+    """A file has failed for a passing reason; returns whether it will go once more."""
+    ended = given.done(name, number)
+    assert ended is not None
+    return given.try_again(ended)
+
+
+class TestTryAgain:
+    def test_a_file_goes_once_more_when_all_others_have_ended(self) -> None:
+        given = dispatcher(jobs(2))
+        sent(given)
+        assert failed(given, "a", 0)
+        assert not sent(given), "1 is still under way"
+        given.done("a", 1)
+        assert sent(given) == {"a": [0]}
+
+    def test_not_before_the_scan_has_ended(self) -> None:
+        given = Dispatcher(iter(jobs(2)))
+        given.add_worker("a", 2)
+        given.look_ahead(1)
+        sent(given)
+        failed(given, "a", 0)
+        assert not sent(given)
+        given.look_ahead(1)
+        assert sent(given) == {"a": [1]}
+
+    def test_not_before_the_suspects_have_ended(self) -> None:
+        given = dispatcher(jobs(2), "ab")
+        sent(given)
+        given.lost("a")
+        failed(given, "b", 1)
+        assert sent(given) == {"b": [0]}
+        given.done("b", 0)
+        assert sent(given) == {"b": [1]}
+
+    def test_those_that_go_again_are_spread_over_the_workers(self) -> None:
+        given = dispatcher(jobs(2), "ab")
+        assert sent(given) == {"a": [0], "b": [1]}
+        failed(given, "a", 0)
+        failed(given, "b", 1)
+        assert sorted(sum(sent(given).values(), [])) == [0, 1]
+        assert given.is_busy("a")
+        assert given.is_busy("b")
+
+    def test_a_second_failure_is_the_last(self) -> None:
+        given = dispatcher(jobs(1))
+        sent(given)
+        assert failed(given, "a", 0)
+        sent(given)
+        assert not failed(given, "a", 0)
+        assert given.finished
+
+    def test_the_run_is_not_finished_before_it_has_gone_again(self) -> None:
+        given = dispatcher(jobs(1))
+        sent(given)
+        failed(given, "a", 0)
+        assert not given.finished
+        sent(given)
+        assert not given.finished
+        given.done("a", 0)
+        assert given.finished
+
+    def test_it_goes_on_with_the_multipart_upload_that_it_began(self) -> None:
+        given = dispatcher(jobs(1))
+        sent(given)
+        given.begun("a", 0, "upload", 7)
+        failed(given, "a", 0)
+        ((_, batch),) = given.next_batches()
+        assert batch == [job(0)._replace(upload_id="upload", ctime_ns=7)]
+
+    def test_no_more_files_are_remembered_than_memory_should_hold(self) -> None:
+        given = dispatcher([])
+        kept = sum(given.try_again(job(number)) for number in range(MOST_TO_TRY_AGAIN + 5))
+        assert kept == MOST_TO_TRY_AGAIN
+
+    def test_stop_returns_those_that_wait(self) -> None:
+        given = dispatcher(jobs(2))
+        sent(given)
+        failed(given, "a", 0)
+        assert given.stop() == [job(0)]
+
+    def test_after_stop_none_goes_again(self) -> None:
+        given = dispatcher(jobs(1))
+        sent(given)
+        given.stop()
+        assert not failed(given, "a", 0)
+        assert given.finished
+
+
 class TestEnd:
     def test_finished_when_the_scan_has_ended_and_all_is_done(self) -> None:
         given = Dispatcher(iter(jobs(1)))
@@ -388,6 +528,7 @@ class Life(RuleBasedStateMachine):
         self.scanned: set[int] = set()
         self.ended: set[int] = set()
         self.known: set[int] = set()
+        self.tried_again: set[int] = set()
         self.source: list[Job | None] = []
         self.dispatcher = Dispatcher(self.entries())
 
@@ -445,6 +586,20 @@ class Life(RuleBasedStateMachine):
             assert answer.number == number
             self.workers[name].discard(number)
             self.end(number)
+
+    @precondition(lambda self: any(self.workers.values()))
+    @rule(data=st.data())
+    def some_fail_for_a_passing_reason(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from([n for n, held in self.workers.items() if held]))
+        for number in data.draw(st.sets(st.sampled_from(sorted(self.workers[name])))):
+            answer = self.dispatcher.done(name, number)
+            assert answer is not None
+            self.workers[name].discard(number)
+            if self.dispatcher.try_again(answer):
+                assert number not in self.tried_again, "a third time"
+                self.tried_again.add(number)
+            else:
+                self.end(number)
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data(), number=st.integers(0, 100))
