@@ -383,8 +383,9 @@ class ParallelUpload(BaseUpload):
             for number in engine.drain():
                 settle(number, reason)
 
+        cloud = _S3Drivers(self) if isinstance(self.driver, S3Driver) else _Drivers(self)
         engine = Engine(
-            _S3Drivers(self) if isinstance(self.driver, S3Driver) else _Drivers(self),
+            cloud,
             source_root="",
             key_prefix="",
             policy=_POLICY,
@@ -402,6 +403,8 @@ class ParallelUpload(BaseUpload):
             raise
         for job in unsettled.values():
             failures.add(job.path, INTERRUPTED)
+        for notice in cloud.notices:
+            _complain(notice)
 
     def _upload_by_processes(
         self, files: Sequence[File], in_flight: int, failures: _Failures
@@ -452,6 +455,11 @@ class _S3Drivers(_Drivers):
     """The same, where large files go in parts that are sent side by side."""
 
     parts = S3Cloud.parts
+
+    def __init__(self, uploader: ParallelUpload) -> None:
+        super().__init__(uploader)
+        service = uploader.driver.service
+        self.traffic, self.notices = service.traffic, service.notices
 
 
 class _Failures(Display):

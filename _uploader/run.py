@@ -138,6 +138,7 @@ class Run:
         self._jobs = self._ledger.jobs(self._entries)
         self._dispatcher = Dispatcher(self._jobs)
         self._prepared = False
+        self._noted: set[str] = set()
         self._refusals = RefusalJudge()
         self._stall = StallDetector(settings.give_up_after)
 
@@ -288,7 +289,8 @@ class Run:
             self._prepared = True
             if event.created and self._journal:
                 self._journal.void()
-        elif isinstance(event, Note):
+        elif isinstance(event, Note) and event.text not in self._noted:
+            self._noted.add(event.text)  # each worker may find out the same
             self._display.note(event.text)
 
     def _take_end(self, job: Job, result: Result) -> None:

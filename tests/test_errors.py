@@ -20,6 +20,7 @@ from providers.errors import (
     Denied,
     Failure,
     Fatal,
+    Interrupted,
     NotFound,
     Rejected,
     SourceChanged,
@@ -28,6 +29,7 @@ from providers.errors import (
     Transient,
     Unreachable,
 )
+from providers.source import Leased
 
 CODES = {name: value for name, value in vars(errors).items() if name.startswith("EXIT_")}
 HERE = "us-east-1"
@@ -78,7 +80,7 @@ class TestExitCodes:
         assert (UsageError.exit_code, RunError.exit_code) == (2, 3)
 
     def test_the_help_documents_each_code(self) -> None:
-        documented = cli.EPILOG.partition("Exit codes:")[2]
+        documented = " ".join(cli.EPILOG.partition("Exit codes:")[2].split())
         signals = [EXIT_SIGNAL + number for number in (signal.SIGINT, signal.SIGTERM)]
         plain = [code for code in CODES.values() if code != EXIT_SIGNAL]
         missing = [code for code in [*plain, *signals] if f" {code}" not in documented]
@@ -101,6 +103,8 @@ class TestAnswers:
         Denied: (False, False, False, False),
         NotFound: (False, True, False, False),
         Fatal: (False, False, True, False),
+        Interrupted: (False, False, False, False),
+        Leased: (True, False, False, False),
     }
 
     @pytest.mark.parametrize("kind", ANSWERS, ids=lambda kind: kind.__name__)
