@@ -59,10 +59,11 @@ class Attempts:
     def run(self, request: Callable[[], T]) -> T:
         """The answer to a request; raises its last failure, or ``Interrupted`` when the run ends
         while it waits."""
+        health = self._health
         counted = 0
         since = time.monotonic()
         while True:
-            if self._health.began is not None:
+            if health.began is not None:
                 self._wait_for_service()
             try:
                 answer = request()
@@ -78,7 +79,9 @@ class Attempts:
                 since = now
                 self.retries += 1
             else:
-                self._answered()
+                health.answered_at = time.monotonic()
+                if health.began is not None:
+                    self._answered()
                 return answer
 
     def bounded(self, operation: Callable[[], T]) -> T:

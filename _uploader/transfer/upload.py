@@ -10,7 +10,7 @@ from itertools import count
 from typing import NamedTuple
 
 from providers.base import Metadata, PartRules, Session
-from providers.errors import Denied, Failure, Interrupted, NotFound, Rejected, SourceChanged
+from providers.errors import Busy, Denied, Failure, Interrupted, NotFound, Rejected, SourceChanged
 from providers.source import Source, guess_content_type
 
 from ..model import INTERRUPTED, Job, Result
@@ -60,8 +60,7 @@ class Upload:
         context, job = self._context, self.job
         source: Source | None = None
         try:
-            path = context.source_root + job.path
-            source = context.attempts.bounded(partial(context.open, path))
+            source = self._open()
             rules = context.rules
             if rules and source.size > rules.threshold:
                 large = _LargeUpload(self, context, source, rules.size_for(source.size))
@@ -78,6 +77,13 @@ class Upload:
                 source.close()
         self.stored(source)
         return source.size
+
+    def _open(self) -> Source:
+        path = self._context.source_root + self.job.path
+        try:
+            return self._context.open(path)
+        except Busy:
+            return self._context.attempts.bounded(partial(self._context.open, path))
 
     @property
     def is_first(self) -> bool:
