@@ -34,23 +34,15 @@ def metadata_headers(metadata: Pairs) -> list[tuple[str, str]]:
     ``Rejected`` for names that are no tokens or not unique, for control characters, and for more
     than ``MOST_METADATA`` bytes.
     """
-    headers = {_meta_name(name): value for name, value in metadata}
-    text = "".join([*headers, *headers.values()])
-    # The usual case, found in half a microsecond.
-    if (
-        len(headers) == len(metadata)
-        and len(text) <= MOST_METADATA
-        and " " not in text
-        and text.isascii()
-        and text.isprintable()
-    ):
-        return list(headers.items())
-    if len(headers) < len(metadata):
-        names = [_meta_name(name) for name, _ in metadata]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Rejected(f"the metadata {twice.removeprefix(META)!r} is given twice")
+    names, room = _meta_names(tuple([name for name, _ in metadata]))
+    values = [value for _, value in metadata]
+    text = "".join(values)
+    # The usual case: a file's own attributes.
+    if len(text) <= room and " " not in text and text.isascii() and text.isprintable():
+        return list(zip(names, values, strict=True))
     cleaned = [
-        (name, metadata_value(name.removeprefix(META), value)) for name, value in headers.items()
+        (name, metadata_value(name.removeprefix(META), value))
+        for name, value in zip(names, values, strict=True)
     ]
     size = sum(len(name) - len(META) + len(value) for name, value in cleaned)
     if size > MOST_METADATA:
@@ -84,7 +76,14 @@ def _is_plain(text: str) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _meta_name(name: str) -> str:
-    if not _TOKEN.fullmatch(name):
-        raise Rejected(f"{name!r} is no name for metadata")
-    return META + name.lower()
+def _meta_names(names: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+    """The names of the headers, which are the same for all files of a run, and the bytes that they
+    leave for the values."""
+    for name in names:
+        if not _TOKEN.fullmatch(name):
+            raise Rejected(f"{name!r} is no name for metadata")
+    headers = tuple([META + name.lower() for name in names])
+    if len(set(headers)) < len(headers):
+        twice = next(name for name in headers if headers.count(name) > 1)
+        raise Rejected(f"the metadata {twice.removeprefix(META)!r} is given twice")
+    return headers, MOST_METADATA - sum(map(len, names))

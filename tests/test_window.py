@@ -31,8 +31,7 @@ def window() -> SendWindow:
 def fill(window: SendWindow, size: int = SIZE) -> int:
     """Begins as many requests as there is room for."""
     begun = 0
-    while window.has_room(size):
-        window.begin(size)
+    while window.begin(size):
         begun += 1
     return begun
 
@@ -40,10 +39,8 @@ def fill(window: SendWindow, size: int = SIZE) -> int:
 def answer_all(window: SendWindow, seconds: float, size: int = SIZE) -> None:
     """Each request under way is answered, and another begins if it may."""
     for _ in range(window.in_flight // size):
-        window.end(size)
-        window.accepted(size, seconds)
-        if window.has_room(size):
-            window.begin(size)
+        window.end(size, seconds)
+        window.begin(size)
 
 
 def sample(
@@ -65,7 +62,7 @@ def test_as_many_begin_as_the_window_holds(window: SendWindow) -> None:
 
 def test_what_ends_makes_room(window: SendWindow) -> None:
     fill(window)
-    window.end(SIZE)
+    window.end(SIZE, None)
     assert fill(window) == 1
 
 
@@ -76,14 +73,14 @@ def test_a_single_request_may_always_begin(window: SendWindow) -> None:
 
 def test_a_long_body_counts_for_what_its_socket_holds(window: SendWindow) -> None:
     assert fill(window, 2**33) == FIRST_BYTES // SOCKET_BYTES
-    window.end(2**33)
-    window.end(2**33)
+    window.end(2**33, None)
+    window.end(2**33, None)
     assert window.in_flight == 0
 
 
 def test_empty_requests_are_never_held_up(window: SendWindow) -> None:
     fill(window)
-    assert window.has_room(0)
+    assert window.begin(0)
 
 
 # Growth
@@ -105,16 +102,14 @@ def test_answers_that_took_long_do_not(window: SendWindow, seconds: float) -> No
 def test_a_long_body_may_take_longer(window: SendWindow) -> None:
     size = 16 * SOCKET_BYTES
     fill(window, size)
-    window.end(size)
-    window.accepted(size, 15 * PROMPT)
+    window.end(size, 15 * PROMPT)
     assert window.bytes == FIRST_BYTES + SOCKET_BYTES
 
 
 def test_room_that_is_not_used_does_not_grow(window: SendWindow) -> None:
     for _ in range(1000):
         window.begin(SIZE)
-        window.end(SIZE)
-        window.accepted(SIZE, 0.001)
+        window.end(SIZE, 0.001)
         window.sample(1.0, 10**9, 0)
     assert window.bytes == FIRST_BYTES
 
@@ -202,11 +197,10 @@ def test_one_more_may_begin_before_the_link_has_nothing_to_do(window: SendWindow
     """Else a link that carries one request at a time would be idle for each answer."""
     fill(window)
     sample(window, 100_000, window.in_flight)
-    assert not window.has_room(SIZE)
+    assert not window.begin(SIZE)
     window.sample(RATE_SECONDS + STEP, int(100_000 * (RATE_SECONDS + STEP)), 40_000)
-    assert window.has_room(SIZE)
-    window.begin(SIZE)
-    assert not window.has_room(SIZE)
+    assert window.begin(SIZE)
+    assert not window.begin(SIZE)
 
 
 def test_two_samples_of_one_moment_are_no_rate(window: SendWindow) -> None:
@@ -231,8 +225,8 @@ def test_whatever_happens_one_request_may_begin_and_no_growth_is_unbounded(
         now, left = now + passed, left + moved
         window.begin(size)
         window.sample(now, left, queued)
-        window.end(size)
-        window.accepted(size, passed)
+        window.end(size, passed)
         assert LEAST_BYTES <= window.bytes <= max(FIRST_BYTES, 2 * GROWTH * SOCKET_BYTES)
         assert window.in_flight == 0
-        assert window.has_room(size)
+        assert window.begin(size)
+        window.end(size, None)

@@ -399,12 +399,11 @@ class Worker:
             file = todo[0]
             if file.is_part and self._parts_running >= max(1, self.limiter.limit // PART_WEIGHT):
                 return
-            if not self.window.has_room(file.size):
+            if not self.window.begin(file.size):
                 return
             todo.popleft()
             self._running += 1
             self._parts_running += file.is_part
-            self.window.begin(file.size)
             file.began = self._world.now
             self._run.disk.open(partial(self._begin, file))
 
@@ -426,9 +425,8 @@ class Worker:
 
     def _stored(self, file: File) -> None:
         self._answered()
-        self._end(file)
         now = self._world.now
-        self.window.accepted(file.size, now - file.began)
+        self._end(file, now - file.began)
         weight = PART_WEIGHT if file.is_part else 1
         saturated = bool(self._run.todo)
         self.limiter.completed(now, now - file.began, file.size, saturated, weight)
@@ -461,10 +459,10 @@ class Worker:
         else:
             self._world.after(pause, partial(self._attempt, file))
 
-    def _end(self, file: File) -> None:
+    def _end(self, file: File, seconds: float | None = None) -> None:
         self._running -= 1
         self._parts_running -= file.is_part
-        self.window.end(file.size)
+        self.window.end(file.size, seconds)
 
     def _answered(self) -> None:
         began = self.health.began

@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from itertools import count
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import gevent
 from gevent.event import Event
@@ -21,6 +21,7 @@ from ..model import INTERRUPTED
 from .outage import ServiceHealth
 from .retry import RetryPolicy
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -56,7 +57,7 @@ class Attempts:
         self.trouble = ""
         """What last went wrong with a request."""
 
-    def run(self, request: Callable[[], T]) -> T:
+    def run(self, request: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> T:
         """The answer to a request; raises its last failure, or ``Interrupted`` when the run ends
         while it waits."""
         health = self._health
@@ -66,7 +67,7 @@ class Attempts:
             if health.began is not None:
                 self._wait_for_service()
             try:
-                answer = request()
+                answer = request(*arguments, **named)
             except Failure as failure:
                 now = time.monotonic()
                 if self._counts(failure, since, now):

@@ -6,11 +6,10 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from functools import partial
 
 import gevent
 
-from providers.base import Cloud, Session
+from providers.base import Cloud
 from providers.disk import Disk
 from providers.errors import Failure
 
@@ -19,8 +18,8 @@ from .attempts import Attempts
 from .concurrency import ConcurrencyLimiter
 from .outage import SILENCE
 from .retry import RetryPolicy
-from .slots import Slots, Task
-from .upload import Context, Upload, first_bytes, reason_of
+from .slots import Slots
+from .upload import Context, Upload, reason_of
 from .window import SendWindow
 
 SAMPLING = 0.5
@@ -84,15 +83,13 @@ class Engine:
             resume_since,
         )
         self._taken_over_bytes = 0
-        self._waiting: dict[int, Job] = {}
         self._watcher = gevent.spawn(self._watch)
 
     def submit(self, jobs: Iterable[Job]) -> None:
         """Queues files for upload; returns at once."""
-        rules = self._cloud.parts
+        context, add = self._context, self._slots.add
         for job in jobs:
-            self._waiting[job.number] = job
-            self._slots.add(Task(partial(self._upload, job), first_bytes(job.size, rules)))
+            add(Upload(job, context).first_task())
 
     def set_share(self, share: float) -> None:
         """Uses only a part of the concurrency, 0 to 1, but at least one request."""
@@ -103,10 +100,8 @@ class Engine:
 
         What is in flight goes on, but waits for no retry and begins no further part.
         """
-        numbers = list(self._waiting)
-        self._waiting.clear()
         self.attempts.drain()
-        return numbers
+        return [owner.job.number for owner in self._slots.take_back()]
 
     def close(self) -> None:
         """Waits for what was submitted, then ends the greenlets and closes their sessions."""
@@ -129,11 +124,6 @@ class Engine:
     def progress(self) -> int:
         """A number that grows as long as requests succeed, or long ones move."""
         return self._slots.accepted + self._cloud.traffic.progress
-
-    def _upload(self, job: Job, session: Session) -> int | None:
-        if self._waiting.pop(job.number, None) is None:
-            return None
-        return Upload(job, self._context).begin(session)
 
     def _taken_over(self, size: int) -> None:
         self._taken_over_bytes += size

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gevent.event import AsyncResult
 from gevent.pool import Group
@@ -34,6 +34,8 @@ class Task(NamedTuple):
     """A part of a large file: goes before other tasks, and counts for several requests."""
     rank: int = 0
     """Of the parts that wait, the one with the lowest goes first."""
+    owner: Any = None
+    """What ``Slots.take_back`` returns for it."""
 
 
 class Slots:
@@ -79,6 +81,12 @@ class Slots:
             self._tasks.append(task)
         self.fill()
 
+    def take_back(self) -> list[Any]:
+        """The owners of the tasks that have not begun and are no parts; none of them will."""
+        owners = [task.owner for task in self._tasks]
+        self._tasks.clear()
+        return owners
+
     def fill(self) -> None:
         """Begins as many of the queued tasks as there is room for."""
         while self.running < self.limit and (task := self._next()):
@@ -117,14 +125,13 @@ class Slots:
             task = self._tasks[0]
         else:
             return None
-        if not self._window.has_room(task.size):
+        if not self._window.begin(task.size):
             return None
         if is_part:
             heappop(self._parts)
             self._parts_running += 1
         else:
             self._tasks.popleft()
-        self._window.begin(task.size)
         return task
 
     def _work(self, first: Task) -> None:
@@ -145,20 +152,21 @@ class Slots:
 
     def _run(self, task: Task, session: Session) -> None:
         began = time.monotonic()
-        accepted = None
+        seconds = accepted = None
         try:
             accepted = task.run(session)
+            now = time.monotonic()
+            if accepted is not None:
+                seconds = now - began
         finally:
             self._parts_running -= task.is_part
-            self._window.end(task.size)
-        if accepted is None:
+            self._window.end(task.size, seconds)
+        if accepted is None or seconds is None:
             return
         self.accepted += 1
-        now = time.monotonic()
-        self._window.accepted(task.size, now - began)
         weight = self._part_weight if task.is_part else 1
         saturated = bool(self._tasks or self._parts)
-        if self._limiter.completed(now, now - began, accepted, saturated, weight):
+        if self._limiter.completed(now, seconds, accepted, saturated, weight):
             self.resize()
 
     def _next_or_wait(self) -> Task | None:
@@ -181,7 +189,7 @@ class Slots:
     def _put_back(self, task: Task) -> None:
         self.running -= 1
         self._parts_running -= task.is_part
-        self._window.end(task.size)
+        self._window.end(task.size, None)
         if task.is_part:
             heappush(self._parts, (task.rank, next(self._added), task))
         else:

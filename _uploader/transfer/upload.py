@@ -55,7 +55,12 @@ class Upload:
         self._context = context
         self._restarts = restarts
 
-    def begin(self, session: Session) -> int | None:
+    def first_task(self) -> Task:
+        """What is to be done first: of a file that goes in parts it sends no bytes."""
+        size, rules = self.job.size, self._context.rules
+        return Task(self._begin, 0 if rules and size > rules.threshold else size, owner=self)
+
+    def _begin(self, session: Session) -> int | None:
         """Stores the file, or begins its multipart upload; returns the bytes that are accepted."""
         context, job = self._context, self.job
         source: Source | None = None
@@ -68,7 +73,7 @@ class Upload:
                 large.begin(session)
                 return None
             key, metadata, content_type = describe(job, source, context)
-            context.attempts.run(partial(session.put, key, source, metadata, content_type))
+            context.attempts.run(session.put, key, source, metadata, content_type)
         except Exception as error:
             self.failed(error)
             return None
@@ -102,8 +107,7 @@ class Upload:
         restart = isinstance(error, Failure) and error.restart
         if restart and self._restarts < attempts.policy.retries and not attempts.draining:
             attempts.retries += 1
-            again = Upload(job, context, self._restarts + 1)
-            context.add(Task(again.begin, first_bytes(job.size, context.rules)))
+            context.add(Upload(job, context, self._restarts + 1).first_task())
             return
         reason = reason_of(error)
         passing = denied = False
@@ -245,11 +249,6 @@ class _LargeUpload:
             self._context.attempts.run(partial(session.abort, self._key, upload_id))
         except Exception as error:
             reason_of(error)
-
-
-def first_bytes(size: int, rules: PartRules | None) -> int:
-    """Bytes of a file of ``size`` bytes that ``Upload.begin`` sends: none when it goes in parts."""
-    return 0 if rules and size > rules.threshold else size
 
 
 def describe(job: Job, source: Source, context: Context) -> tuple[str, Metadata, str]:

@@ -41,25 +41,23 @@ class SendWindow:
         """The link has nothing to do soon: one more request may begin whatever its size."""
         self._samples: deque[tuple[float, int, int]] = deque()
 
-    def has_room(self, size: int) -> bool:
-        """A request of ``size`` bytes may begin; a single one always may."""
-        room = self.bytes - self.in_flight
-        return not self.in_flight or self._runs_dry or min(size, SOCKET_BYTES) <= room
-
-    def begin(self, size: int) -> None:
-        """A request of ``size`` bytes begins."""
+    def begin(self, size: int) -> bool:
+        """Begins a request of ``size`` bytes if there is room for it; a single one always may."""
+        counted = size if size < SOCKET_BYTES else SOCKET_BYTES
+        in_flight = self.in_flight
+        if in_flight and in_flight + counted > self.bytes and not self._runs_dry:
+            return False
         self._runs_dry = False
-        self.in_flight += min(size, SOCKET_BYTES)
+        self.in_flight = in_flight + counted
+        return True
 
-    def end(self, size: int) -> None:
-        """A request that began with ``size`` bytes has ended, well or badly."""
-        self.in_flight -= min(size, SOCKET_BYTES)
-
-    def accepted(self, size: int, seconds: float) -> None:
-        """A request was answered ``seconds`` after it began, and has ended."""
-        counted = min(size, SOCKET_BYTES)
-        if seconds < PROMPT * max(1.0, size / SOCKET_BYTES) and self._is_used(counted):
-            self.bytes += counted
+    def end(self, size: int, seconds: float | None) -> None:
+        """A request that began with ``size`` bytes has ended: well, after so many ``seconds``, or
+        (None) badly."""
+        counted = size if size < SOCKET_BYTES else SOCKET_BYTES
+        if seconds is not None and seconds < PROMPT * max(1.0, size / SOCKET_BYTES):
+            self.bytes += counted if self._is_used() else 0
+        self.in_flight -= counted
 
     def sample(self, now: float, left: int, queued: int) -> None:
         """Takes the bytes that have left the machine so far and those that wait in the sockets;
@@ -80,7 +78,7 @@ class SendWindow:
             # The sockets may hold more or less than what was counted for them.
             self.bytes = max(LEAST_BYTES, min(self.bytes, int(self.in_flight * carried / queued)))
 
-    def _is_used(self, ended: int = 0) -> bool:
-        """The window holds requests back, or would soon; ``ended``: bytes that have just left it.
-        Unused room tells nothing about the link."""
-        return GROWTH * (self.in_flight + ended) >= self.bytes
+    def _is_used(self) -> bool:
+        """The window holds requests back, or would soon.  Unused room tells nothing about the
+        link."""
+        return GROWTH * self.in_flight >= self.bytes
