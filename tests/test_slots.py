@@ -306,7 +306,7 @@ def test_a_task_that_raises_gives_back_what_it_held(setup: Setup) -> None:
     before, hub.print_exception = hub.print_exception, lambda *told: None
     settle()
     hub.print_exception = before
-    assert setup.window.in_flight == 0
+    assert (setup.slots.running, setup.window.in_flight) == (0, 0)
     assert [session.closed for session in setup.sessions] == [1]
 
 

@@ -158,6 +158,9 @@ class Slots:
             now = time.monotonic()
             if accepted is not None:
                 seconds = now - began
+        except BaseException:
+            self.running -= 1  # the greenlet ends, and its room is another's
+            raise
         finally:
             self._parts_running -= task.is_part
             self._window.end(task.size, seconds)
