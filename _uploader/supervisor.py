@@ -132,6 +132,8 @@ class Supervisor:
         self._prepared = False
         self._draining = False
         self._deaths = 0
+        self._notices: set[str] = set()
+        """What the user was told of the service."""
         self._gone_sent = 0
         self._gone_progress = 0
         self._gone_retries = 0
@@ -298,6 +300,10 @@ class Supervisor:
                     yield Ended(job, interrupted(job))
         elif isinstance(message, wire.Note):
             yield Note(message.text)
+        elif isinstance(message, wire.Notice):
+            if message.text not in self._notices:
+                self._notices.add(message.text)
+                yield Note(message.text)
         elif isinstance(message, wire.Fatal):
             raise RunError(message.reason)
 

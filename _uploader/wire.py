@@ -110,6 +110,12 @@ class Note(NamedTuple):
     text: str
 
 
+class Notice(NamedTuple):
+    """From a worker: one line about the service; others may have noticed the same."""
+
+    text: str
+
+
 Message: TypeAlias = (
     Start
     | Resume
@@ -123,6 +129,7 @@ Message: TypeAlias = (
     | Returned
     | Fatal
     | Note
+    | Notice
 )
 _KINDS: tuple[Any, ...] = Message.__args__
 _NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}

@@ -89,7 +89,7 @@ class Worker:
             cloud = providers.load(settings.cloud())
             limiter = _limiter(start, cloud)
             self._engine = engine = self._make_engine(settings, cloud, limiter)
-            gevent.spawn(self._send_results, engine)
+            gevent.spawn(self._send_results, engine, cloud.notices)
             prepared = Prepared(False, "")
             if start.prepare:
                 self._send(wire.Destination(cloud.destination()))
@@ -142,12 +142,14 @@ class Worker:
     def _stop_run(self, reason: str) -> None:
         self._send(wire.Fatal(reason))
 
-    def _send_results(self, engine: Engine) -> None:
+    def _send_results(self, engine: Engine, notices: list[str]) -> None:
         attempts = engine.attempts
         while True:
             if self._wake.wait(HEARTBEAT):
                 gevent.sleep(FLUSH_INTERVAL)
             self._wake.clear()
+            while notices:
+                self._send(wire.Notice(notices.pop(0)))
             results, self._results = self._results, []
             outage = attempts.outage()
             self._send(
