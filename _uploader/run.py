@@ -28,7 +28,7 @@ from .progress import Display, files_text, seconds_text
 from .report import FailureList, state_directory
 from .scan import scan
 from .stopping import RefusalJudge, StallDetector
-from .supervisor import Begun, Destined, Ended, Event, Note, Prepared, Supervisor
+from .supervisor import Begun, Destined, Ended, Event, Missing, Note, Prepared, Supervisor
 from .throttle import BASE_MEMORY, MemoryThrottle, body_budget, processes_within
 
 SCAN_SLICE = 256
@@ -284,10 +284,13 @@ class Run:
             self._ledger.begun(event.job)
         elif isinstance(event, Destined):
             self._open_journal(event.text, supervisor)
+        elif isinstance(event, Missing):
+            # Now: once the bucket is there, a run that ends here would leave records of another.
+            if self._journal:
+                self._journal.void()
+                self._refusals.stored = False
         elif isinstance(event, Prepared):
             self._prepared = True
-            if event.created and self._journal:
-                self._journal.void()
         elif isinstance(event, Note):
             self._display.note(event.text)
 

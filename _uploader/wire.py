@@ -55,14 +55,20 @@ class Destination(NamedTuple):
     text: str
 
 
+class Missing(NamedTuple):
+    """From the worker that prepares: there is no bucket; it waits for ``Create``."""
+
+
+class Create(NamedTuple):
+    """To the worker that has said ``Missing``: it may make the bucket."""
+
+
 class Ready(NamedTuple):
     """From a worker: it waits for jobs."""
 
     pid: int
     least: int
     """The fewest jobs that keep it busy, whatever their size."""
-    created: bool
-    """It has made the bucket."""
 
 
 class Results(NamedTuple):
@@ -123,6 +129,8 @@ Message: TypeAlias = (
     | Share
     | Drain
     | Destination
+    | Missing
+    | Create
     | Ready
     | Results
     | Begun
