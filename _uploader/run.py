@@ -28,7 +28,7 @@ from .progress import Display, files_text, seconds_text
 from .report import FailureList, state_directory
 from .scan import scan
 from .stopping import RefusalJudge, StallDetector
-from .supervisor import Begun, Destined, Ended, Event, Note, Prepared, Supervisor
+from .supervisor import Begun, Destined, Ended, Event, Missing, Note, Prepared, Supervisor
 from .throttle import BASE_MEMORY, MemoryThrottle, body_budget, processes_within
 
 SCAN_SLICE = 256
@@ -138,7 +138,6 @@ class Run:
         self._jobs = self._ledger.jobs(self._entries)
         self._dispatcher = Dispatcher(self._jobs)
         self._prepared = False
-        self._noted: set[str] = set()
         self._refusals = RefusalJudge()
         self._stall = StallDetector(settings.give_up_after)
 
@@ -285,12 +284,14 @@ class Run:
             self._ledger.begun(event.job)
         elif isinstance(event, Destined):
             self._open_journal(event.text, supervisor)
+        elif isinstance(event, Missing):
+            # Now: once the bucket is there, a run that ends here would leave records of another.
+            if self._journal:
+                self._journal.void()
+                self._refusals.stored = False
         elif isinstance(event, Prepared):
             self._prepared = True
-            if event.created and self._journal:
-                self._journal.void()
-        elif isinstance(event, Note) and event.text not in self._noted:
-            self._noted.add(event.text)  # each worker may find out the same
+        elif isinstance(event, Note):
             self._display.note(event.text)
 
     def _take_end(self, job: Job, result: Result) -> None:

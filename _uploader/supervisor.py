@@ -52,14 +52,15 @@ class Destined(NamedTuple):
     text: str
 
 
+class Missing(NamedTuple):
+    """There is no bucket: it is made as soon as this has been dealt with."""
+
+
 class Prepared(NamedTuple):
     """The bucket is there: jobs can be handed out."""
 
-    created: bool
-    """This run has made it, so it holds nothing."""
 
-
-Event = Ended | Begun | Note | Destined | Prepared
+Event = Ended | Begun | Note | Destined | Missing | Prepared
 
 
 class _Worker:
@@ -132,6 +133,8 @@ class Supervisor:
         self._prepared = False
         self._draining = False
         self._deaths = 0
+        self._notices: set[str] = set()
+        """What the user was told of the service."""
         self._gone_sent = 0
         self._gone_progress = 0
         self._gone_retries = 0
@@ -286,18 +289,25 @@ class Supervisor:
                 yield Begun(job)
         elif isinstance(message, wire.Destination):
             yield Destined(message.text)
+        elif isinstance(message, wire.Missing):
+            yield Missing()
+            self._send(worker, wire.Create())
         elif isinstance(message, wire.Ready):
             worker.pid = message.pid
             self._dispatcher.add_worker(worker, message.least)
             if worker.prepares and not self._prepared:
                 self._prepared = True
-                yield Prepared(message.created)
+                yield Prepared()
         elif isinstance(message, wire.Returned):
             for number in message.numbers:
                 if job := self._dispatcher.done(worker, number):
                     yield Ended(job, interrupted(job))
         elif isinstance(message, wire.Note):
             yield Note(message.text)
+        elif isinstance(message, wire.Notice):
+            if message.text not in self._notices:
+                self._notices.add(message.text)
+                yield Note(message.text)
         elif isinstance(message, wire.Fatal):
             raise RunError(message.reason)
 

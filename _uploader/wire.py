@@ -55,14 +55,20 @@ class Destination(NamedTuple):
     text: str
 
 
+class Missing(NamedTuple):
+    """From the worker that prepares: there is no bucket; it waits for ``Create``."""
+
+
+class Create(NamedTuple):
+    """To the worker that has said ``Missing``: it may make the bucket."""
+
+
 class Ready(NamedTuple):
     """From a worker: it waits for jobs."""
 
     pid: int
     least: int
     """The fewest jobs that keep it busy, whatever their size."""
-    created: bool
-    """It has made the bucket."""
 
 
 class Results(NamedTuple):
@@ -110,6 +116,12 @@ class Note(NamedTuple):
     text: str
 
 
+class Notice(NamedTuple):
+    """From a worker: one line about the service; others may have noticed the same."""
+
+    text: str
+
+
 Message: TypeAlias = (
     Start
     | Resume
@@ -117,12 +129,15 @@ Message: TypeAlias = (
     | Share
     | Drain
     | Destination
+    | Missing
+    | Create
     | Ready
     | Results
     | Begun
     | Returned
     | Fatal
     | Note
+    | Notice
 )
 _KINDS: tuple[Any, ...] = Message.__args__
 _NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}

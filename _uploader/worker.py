@@ -18,8 +18,8 @@ from gevent.event import Event
 from gevent.lock import Semaphore
 
 import providers
-from providers.base import Cloud, Prepared
-from providers.errors import Failure
+from providers.base import Cloud
+from providers.errors import Failure, NoBucket
 
 from . import wire
 from .config import Settings
@@ -55,6 +55,7 @@ class Worker:
         self._sending = Semaphore()
         self._engine: Engine | None = None
         self._resume_since: float | None = None
+        self._may_create = Event()
 
     def run(self) -> NoReturn:
         """Serves the supervisor until it is gone, then exits the process at once: unreported files
@@ -73,6 +74,8 @@ class Worker:
             gevent.spawn(self._start, message)
         elif isinstance(message, wire.Resume):
             self._resume_since = message.since
+        elif isinstance(message, wire.Create):
+            self._may_create.set()
         elif self._engine is None:
             return
         elif isinstance(message, wire.Jobs):
@@ -90,10 +93,9 @@ class Worker:
             limiter = _limiter(start, cloud)
             self._engine = engine = self._make_engine(settings, cloud, limiter)
             gevent.spawn(self._send_results, engine, cloud.notices)
-            prepared = Prepared(False, "")
             if start.prepare:
                 self._send(wire.Destination(cloud.destination()))
-                prepared = self._prepare(settings, cloud, engine)
+                self._prepare(settings, cloud, engine)
         except Failure as failure:
             self._stop_run(str(failure))
             return
@@ -102,7 +104,7 @@ class Worker:
             self._stop_run(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
             return
         least = 2 if cloud.parts else limiter.limit
-        self._send(wire.Ready(os.getpid(), least, prepared.created))
+        self._send(wire.Ready(os.getpid(), least))
 
     def _make_engine(self, settings: Settings, cloud: Cloud, limiter: ConcurrencyLimiter) -> Engine:
         resumable = not settings.no_journal
@@ -120,9 +122,17 @@ class Worker:
             resume_since=lambda: self._resume_since,
         )
 
-    def _prepare(self, settings: Settings, cloud: Cloud, engine: Engine) -> Prepared:
+    def _prepare(self, settings: Settings, cloud: Cloud, engine: Engine) -> None:
         attempts = engine.attempts
-        prepared = attempts.bounded(partial(cloud.prepare, not settings.no_create))
+        try:
+            prepared = attempts.bounded(partial(cloud.prepare, False))
+        except NoBucket:
+            if settings.no_create:
+                raise
+            # Before it is made, what is recorded of an earlier one with its name has to go.
+            self._send(wire.Missing())
+            self._may_create.wait()
+            prepared = attempts.bounded(partial(cloud.prepare, True))
         if prepared.note:
             self._send(wire.Note(prepared.note))
         if settings.abort_stale and cloud.parts:
@@ -130,7 +140,6 @@ class Worker:
             for key in abort_uploads(attempts, session, settings.prefix, lambda info: True):
                 self._send(wire.Note(f"aborted an unfinished upload of {key}"))
             session.close()
-        return prepared
 
     def _begun(self, number: int, upload_id: str, ctime_ns: int) -> None:
         self._send(wire.Begun(number, upload_id, ctime_ns))
@@ -148,9 +157,9 @@ class Worker:
             if self._wake.wait(HEARTBEAT):
                 gevent.sleep(FLUSH_INTERVAL)
             self._wake.clear()
-            results, self._results = self._results, []
             while notices:
-                self._send(wire.Note(notices.pop(0)))
+                self._send(wire.Notice(notices.pop(0)))
+            results, self._results = self._results, []
             outage = attempts.outage()
             self._send(
                 wire.Results(

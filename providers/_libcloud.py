@@ -30,7 +30,7 @@ from ._conn_class import LibcloudConnection
 from ._http import Endpoint, Timeouts, tls_context
 from ._limit import within
 from .base import Cloud, CloudSettings, Metadata, ObjectInfo, Prepared, Session
-from .errors import Denied, Failure, Fatal, NotFound, Rejected, Throttled, Transient
+from .errors import Denied, Failure, Fatal, NoBucket, NotFound, Rejected, Throttled, Transient
 from .source import Source
 from .traffic import Traffic
 
@@ -174,7 +174,7 @@ class DriverSession(Session):
             if not isinstance(failure.__cause__, ContainerDoesNotExistError):
                 raise
         if not create:
-            raise Fatal(f"bucket {name} does not exist")
+            raise NoBucket(f"bucket {name} does not exist")
         calling(lambda: self.driver.create_container(name))
         return Prepared(True, f"created bucket {name}")
 

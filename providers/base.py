@@ -191,8 +191,9 @@ class Cloud(ABC):
 
     @abstractmethod
     def prepare(self, create: bool) -> Prepared:
-        """Makes sure that the bucket is there and usable; called once, before the first upload.
+        """Makes sure that the bucket is there and usable; called before the first upload.
 
-        With ``create`` a missing bucket is made, private to its owner.  Raises ``Fatal`` when the
-        bucket is missing (without ``create``), forbidden or elsewhere, or the credentials are bad.
+        With ``create`` a missing bucket is made, private to its owner.  Raises ``NoBucket`` when
+        the bucket is missing (without ``create``), another ``Fatal`` when it is forbidden or
+        elsewhere, or the credentials are bad.
         """

@@ -95,5 +95,9 @@ class Fatal(Failure):
     fatal = True
 
 
+class NoBucket(Fatal):
+    """The bucket does not exist."""
+
+
 class Interrupted(Failure):
     """The run was told to stop before this was done."""

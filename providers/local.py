@@ -27,7 +27,7 @@ from libcloud.storage.drivers.local import LocalStorageDriver
 from ._libcloud import DriverSession, calling
 from .base import MIB, Cloud, CloudSettings, Metadata, ObjectInfo, Prepared
 from .disk import Disk
-from .errors import Busy, Failure, Fatal, NotFound, Rejected, Transient
+from .errors import Busy, Failure, Fatal, NoBucket, NotFound, Rejected, Transient
 from .source import PASSING, Source
 
 STEP = 8 * MIB
@@ -264,7 +264,7 @@ class LocalCloud(Cloud):
         if os.path.isdir(bucket):
             return Prepared(False, "")
         if not create:
-            raise Fatal(f"bucket {self.settings.bucket} does not exist in {self._base}")
+            raise NoBucket(f"bucket {self.settings.bucket} does not exist in {self._base}")
         try:
             _make_directories(bucket)
         except OSError as error:

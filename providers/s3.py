@@ -70,6 +70,7 @@ from .errors import (
     Denied,
     Failure,
     Fatal,
+    NoBucket,
     NotFound,
     Rejected,
     StaleConnection,
@@ -653,7 +654,7 @@ class S3Session(Session):
             self._exchange("HEAD")
         except NotFound:
             if not create:
-                raise Fatal(f"bucket {self._bucket} does not exist") from None
+                raise NoBucket(f"bucket {self._bucket} does not exist") from None
             # The answer to its creation may be lost: it is new all the same.
             was_missing.add(self._bucket)
             note = self._create_bucket()

@@ -16,7 +16,7 @@ import gevent
 import pytest
 
 from providers.base import Metadata, Part, PartRules, Prepared, Session
-from providers.errors import Failure, Fatal, NotFound, Rejected, SourceChanged, Transient
+from providers.errors import Failure, Fatal, NoBucket, NotFound, Rejected, SourceChanged, Transient
 from providers.source import BLOCK_SIZE, Source
 from tests.targets import TIMEOUT, Store, Target
 
@@ -331,7 +331,7 @@ class ProviderSuite:
         assert found == [Prepared(False, ""), Prepared(False, "")]
 
     def test_a_missing_bucket_is_fatal(self, store: Store, no_bucket: str) -> None:
-        with pytest.raises(Fatal, match=no_bucket):
+        with pytest.raises(NoBucket, match=no_bucket):
             store.cloud(no_bucket).prepare(False)
 
     def test_a_missing_bucket_is_created(self, store: Store, no_bucket: str) -> None:

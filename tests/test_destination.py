@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.command import KEYS, Finished, environment, names_below, run, write
+from tests.command import KEYS, Finished, Running, arguments, environment, names_below, run, write
 from tests.fakes3 import FakeS3
 
 
@@ -98,6 +99,24 @@ def test_bucket_that_this_run_made_holds_nothing(
         server.buckets.clear()
         if provider == "local":
             (tmp_path / "store" / "bucket").rename(tmp_path / "elsewhere")
+        summary = upload(*options, data=data, env=env).summary
+    assert (summary["uploaded"], summary["skipped"]) == (2, 0)
+
+
+def test_run_that_is_killed_while_it_makes_the_bucket_leaves_no_records_of_another_one(
+    data: Path, files: list[str]
+) -> None:
+    """The next run finds a bucket, as empty as it was made."""
+    with_unreadable(data)
+    with fake() as server:
+        options = ("--endpoint-url", server.endpoint)
+        env = environment(**KEYS)
+        assert upload(*options, data=data, env=env).summary["uploaded"] == 2
+        server.buckets.clear()
+        server.script("create_bucket", "bucket", "mute...")
+        with Running(*arguments(data, server.endpoint, "bucket"), env=env) as running:
+            running.wait_until(lambda: "bucket" in server.buckets)
+            running.signal(signal.SIGKILL)
         summary = upload(*options, data=data, env=env).summary
     assert (summary["uploaded"], summary["skipped"]) == (2, 0)
 

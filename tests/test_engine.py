@@ -799,6 +799,17 @@ def test_strays_that_may_not_be_listed_are_left(setup: Setup) -> None:
     assert setup.stops == []
 
 
+@pytest.mark.parametrize("operation", ["uploads", "abort"])
+@pytest.mark.parametrize("failures", [[Denied("no")], [Transient("500")] * (RETRIES + 1)])
+def test_no_file_fails_for_strays_that_cannot_be_cleared_away(
+    setup: Setup, operation: str, failures: list[Failure]
+) -> None:
+    setup.make(resume_since=time.time)
+    setup.service.uploads["stray"] = Upload("a", time.time())
+    setup.service.fail(operation, "a", *failures)
+    assert setup.upload(setup.file("a", LARGE)) == {"a": ""}
+
+
 def test_without_an_earlier_run_nobody_looks_for_strays(setup: Setup) -> None:
     setup.upload(setup.file("a", LARGE))
     assert setup.service.count("uploads") == 0

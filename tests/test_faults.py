@@ -448,6 +448,18 @@ def test_what_a_server_proves_is_learned_once(mode: str, tmp_path: Path) -> None
         assert server.stored.total() <= len(names) + 4
 
 
+def test_another_proof_of_the_content_is_told_once(tmp_path: Path) -> None:
+    """Not by each worker that finds out."""
+    small_files(tmp_path, 400)
+    with FakeS3(mode="refusing", buckets=[BUCKET]) as server:
+        more = ["--json", "--processes", 2, "--concurrency", 4]
+        told = arguments(tmp_path, server.endpoint, BUCKET, *more)
+        finished = run(*told, env=environment(server))
+        notes = [event["text"] for event in finished.events if event["event"] == "note"]
+        assert [note for note in notes if "MD5" in note] == notes[:1]
+        assert "x-amz-checksum-crc64nvme" in notes[0]
+
+
 # the clock and the credentials
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from providers.base import Session, UploadInfo
-from providers.errors import Rejected
+from providers.errors import Rejected, Transient
 
 from .attempts import Attempts
 
@@ -18,25 +19,28 @@ def abort_uploads(
     attempts: Attempts, session: Session, prefix: str, stale: Callable[[UploadInfo], bool]
 ) -> list[str]:
     """Aborts those multipart uploads below ``prefix`` that are ``stale``; returns their keys.
-    Credentials without the permission to list them leave them alone."""
+    Credentials without the permission to list or abort them leave them alone."""
     try:
         found = attempts.run(lambda: list(session.uploads(prefix)))
     except Rejected:
         return []
-    aborted = [info for info in found if stale(info)]
-    for info in aborted:
-        attempts.run(partial(session.abort, info.key, info.upload_id))
-    return [info.key for info in aborted]
+    aborted = []
+    for info in filter(stale, found):
+        with suppress(Rejected):
+            attempts.run(partial(session.abort, info.key, info.upload_id))
+            aborted.append(info.key)
+    return aborted
 
 
 def abort_others(
     attempts: Attempts, session: Session, key: str, upload_id: str, since: float
 ) -> None:
     """Clears away what was begun for this very key after ``since``, in seconds since the epoch,
-    and is not ``upload_id``."""
+    and is not ``upload_id``.  A file is not failed for what cannot be cleared away."""
     since -= CLOCKS_DIFFER
 
     def stale(info: UploadInfo) -> bool:
         return info.key == key and info.upload_id != upload_id and info.begun >= since
 
-    abort_uploads(attempts, session, key, stale)
+    with suppress(Transient):
+        abort_uploads(attempts, session, key, stale)
