@@ -83,6 +83,8 @@ class Stream:
         self._timer = loop.timer(self._idle.interval, self._idle.interval)
         self._tls: ssl.SSLObject | None = None
         self._traffic = traffic
+        self._moved_at = monotonic()
+        """When a look last found that something had moved."""
         self._sent = 0
         self._received = 0
         self._acknowledged = 0
@@ -209,9 +211,9 @@ class Stream:
         self._acknowledged = acknowledged
         waiting = self._readable.active or self._ready.active
         if self._idle.look(acknowledged, self._received, waiting):
-            self._traffic.moved_at = monotonic()
+            self._traffic.moved_at = self._moved_at = monotonic()
             self._traffic.progress += 1
-        if self._idle.reached:
+        if self._idle.reached or (waiting and self._moved_at < self._traffic.lost_before):
             user.throw(NoProgress)
 
     def _limit_queue(self, rate: float) -> None:

@@ -18,7 +18,7 @@ class Queue(Protocol):
 class Traffic:
     """Counters of one process, written by its connections and read by anyone."""
 
-    __slots__ = ("sent", "moved_at", "progress", "queues")
+    __slots__ = ("sent", "moved_at", "progress", "queues", "lost_before")
 
     def __init__(self) -> None:
         self.sent = 0
@@ -29,6 +29,9 @@ class Traffic:
         self.progress = 0
         """How often a request that had lasted for seconds was seen to move.  Bytes alone are no
         progress: those of requests that fail at once move, too."""
+        self.lost_before = 0.0
+        """The service was away until now and has forgotten what it was sent: requests that have not
+        moved since this moment (``time.monotonic``) are given up."""
         self.queues: WeakSet[Queue] = WeakSet()
         """The open connections."""
 

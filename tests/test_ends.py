@@ -90,6 +90,16 @@ def test_service_that_stays_away_ends_the_run_with_a_reason(server: FakeS3, data
     assert "connection closed" in complaint
 
 
+def test_requests_that_an_outage_has_swallowed_are_sent_again(server: FakeS3, data: Path) -> None:
+    """Nobody will ever answer them, and a time limit of an hour is far away."""
+    small_files(data, 20)
+    server.script("put", "*", "noanswer ok")
+    server.script("head_bucket", "bucket", "ok hangup hangup ok")
+    server.script("list", "bucket", "hangup")
+    finished = upload(server, data, "--timeout", 3600)
+    assert (finished.code, finished.summary["uploaded"]) == (0, 20)
+
+
 # One more round
 
 

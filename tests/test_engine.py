@@ -328,6 +328,7 @@ def test_a_part_counts_for_several_requests(setup: Setup, concurrency: int, part
     setup.service.gates["put_part"] = Event()
     setup.engine.submit(jobs)
     setup.until(lambda: setup.service.count("begin") == 5)
+    setup.until(lambda: setup.service.in_flight >= parts)
     gevent.sleep(5 * LATENCY)
     assert setup.service.in_flight == parts
     setup.service.gates["put_part"].set()

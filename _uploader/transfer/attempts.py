@@ -42,12 +42,15 @@ class Attempts:
         policy: RetryPolicy,
         probe: Callable[[], None],
         failed: Callable[[Failure], None] = lambda failure: None,
+        back: Callable[[float], None] = lambda began: None,
     ) -> None:
         """``probe`` asks the service for a sign of life and raises a ``Failure`` without one;
-        ``failed`` is told each failure that may be a sign of load."""
+        ``failed`` is told each failure that may be a sign of load, ``back`` when an outage began
+        that is over now (``time.monotonic``)."""
         self.policy = policy
         self._probe = probe
         self._failed = failed
+        self._back = back
         self._health = ServiceHealth()
         self._open = Event()
         self._open.set()
@@ -146,10 +149,12 @@ class Attempts:
         return counts
 
     def _answered(self) -> None:
-        over = self._health.began is not None
+        began = self._health.began
         self._health.answered(time.monotonic())
-        if over:
+        if began is not None:
             self._open.set()
+            if not self._health.false_alarm:
+                self._back(began)
 
     def _wait_for_service(self) -> None:
         self._open.wait()

@@ -60,7 +60,7 @@ class Engine:
         self._stop_run = stop_run
         self._window = SendWindow()
         self._give_up_after = give_up_after
-        self.attempts = Attempts(policy, self._probe, self._request_failed)
+        self.attempts = Attempts(policy, self._probe, self._request_failed, self._service_is_back)
         self._slots = Slots(
             cloud.open,
             limiter,
@@ -133,6 +133,10 @@ class Engine:
         limiter = self._limiter
         if limiter.refused(now) if failure.throttle else limiter.failed(now):
             self._slots.resize()
+
+    def _service_is_back(self, began: float) -> None:
+        """What was under way may wait for a server that knows nothing of it any more."""
+        self._cloud.traffic.lost_before = began
 
     def _probe(self) -> None:
         with closing(self._cloud.open()) as session:
