@@ -185,6 +185,7 @@ def serve(descriptor: int, work: Callable[[int], NoReturn]) -> NoReturn:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     control = _socket.socket(fileno=descriptor)
+    control.setblocking(True)  # that of a supervisor with patched sockets is not
     gc.freeze()  # what the collector never looks at stays shared with the forks
     pids: list[int] = []
     while True:

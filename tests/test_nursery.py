@@ -110,6 +110,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 Make = Callable[..., Nursery]
+Pair = tuple[socket.socket, socket.socket]
 
 
 def test_workers_are_forks_of_one_process(nursery_of: Make, children: list[Child]) -> None:
@@ -117,6 +118,24 @@ def test_workers_are_forks_of_one_process(nursery_of: Make, children: list[Child
     pids = [born(nursery, children).pid() for _ in range(3)]
     assert len(set(pids)) == 3
     assert [psutil.Process(pid).ppid() for pid in pids] == nursery.pids() * 3
+
+
+def test_it_waits_for_requests_of_a_caller_with_patched_sockets(
+    nursery_of: Make, children: list[Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gevent makes both ends of a pair non-blocking."""
+
+    def pair(*, made: Callable[[], Pair] = socket.socketpair) -> Pair:
+        ours, theirs = made()
+        theirs.setblocking(False)
+        return ours, theirs
+
+    nursery = nursery_of()
+    with monkeypatch.context() as patched:
+        patched.setattr(module.socket, "socketpair", pair)
+        nursery.start()
+    pids = [born(nursery, children).pid() for _ in range(2)]  # one comes before the other is asked
+    assert [psutil.Process(pid).ppid() for pid in pids] == nursery.pids() * 2
 
 
 def test_a_worker_has_a_session_of_its_own(nursery_of: Make, children: list[Child]) -> None:
