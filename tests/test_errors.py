@@ -80,7 +80,7 @@ class TestExitCodes:
         assert (UsageError.exit_code, RunError.exit_code) == (2, 3)
 
     def test_the_help_documents_each_code(self) -> None:
-        documented = " ".join(cli.EPILOG.partition("Exit codes:")[2].split())
+        documented = " ".join(cli.EPILOG.partition("Exit codes")[2].split())
         signals = [EXIT_SIGNAL + number for number in (signal.SIGINT, signal.SIGTERM)]
         plain = [code for code in CODES.values() if code != EXIT_SIGNAL]
         missing = [code for code in [*plain, *signals] if f" {code}" not in documented]

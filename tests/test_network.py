@@ -261,7 +261,7 @@ def test_no_file_fails_for_connections_that_are_reset(server: FakeS3, data: Path
     for number in range(8):
         names.append(f"large{number}")
         write(data, names[-1], random_bytes(1_000_000, number))
-    with Network(server.endpoint, reset_share=0.3) as network:
+    with Network(server.endpoint, reset_share=0.9) as network:
         finished = run(*through(network, data, "--concurrency", 16), env=environment(server))
         assert network.traffic().resets > 0
     check(finished, server, data, len(names))
