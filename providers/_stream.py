@@ -83,6 +83,8 @@ class Stream:
         self._timer = loop.timer(self._idle.interval, self._idle.interval)
         self._tls: ssl.SSLObject | None = None
         self._traffic = traffic
+        self._looked_before = False
+        """At this request: before the first look moves what any request sends at once."""
         self._moved_at = monotonic()
         """When a look last found that something had moved."""
         self._sent = 0
@@ -183,6 +185,7 @@ class Stream:
 
     def start_limit(self) -> None:
         """From now on NoProgress is thrown into this greenlet when it waits and nothing moves."""
+        self._looked_before = False
         # again(), not start(): libev's start goes on with what an earlier stop left over.
         self._timer.again(self._look, gevent.getcurrent())
 
@@ -212,7 +215,8 @@ class Stream:
         waiting = self._readable.active or self._ready.active
         if self._idle.look(acknowledged, self._received, waiting):
             self._traffic.moved_at = self._moved_at = monotonic()
-            self._traffic.progress += 1
+            self._traffic.progress += self._looked_before
+        self._looked_before = True
         if self._idle.reached or (waiting and self._moved_at < self._traffic.lost_before):
             user.throw(NoProgress)
 

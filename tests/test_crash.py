@@ -550,6 +550,7 @@ def test_a_journal_that_cannot_be_written_stops_the_next_run(world: World) -> No
 
 def test_a_second_run_stops_and_the_first_goes_on(world: World) -> None:
     names = world.fill(files=200)
+    world.server.script("put", names[-1], "delay:5,ok")
     with world.start() as running:
         world.uploaded_until(running, 5)
         assert_refused(world.run(), "another run is using the journal")

@@ -21,6 +21,7 @@ from providers.errors import (
     Failure,
     Fatal,
     Interrupted,
+    NoBucket,
     NotFound,
     Rejected,
     SourceChanged,
@@ -104,6 +105,7 @@ class TestAnswers:
         NotFound: (False, True, False, False),
         Fatal: (False, False, True, False),
         Interrupted: (False, False, False, False),
+        NoBucket: (False, False, True, False),
         Leased: (True, False, False, False),
     }
 
