@@ -273,7 +273,8 @@ class Run:
         )
         if stalled:
             patience = seconds_text(self._settings.give_up_after, 0)
-            raise RunError(f"nothing has succeeded for {patience}: {supervisor.trouble}")
+            reason = f"nothing has succeeded for {patience}"
+            raise RunError(": ".join(filter(None, (reason, supervisor.trouble))))
         if reason := self._refusals.verdict:
             raise RunError(reason)
 

@@ -22,12 +22,15 @@ class StallDetector:
         """To be asked from time to time.
 
         ``life`` is anything that differs after something has moved: files, the scan, long requests.
-        ``trouble`` counts failed attempts.  Slowness alone is borne for ever: only failures or an
-        ``outage`` start the clock, and any change of ``life`` stops it.
+        ``trouble`` counts failed attempts.  Slowness alone is borne for ever, be it the link's or
+        the disk's: only failures or an ``outage`` start the clock.  Any change of ``life`` stops
+        it, and so does the end of an outage in which no attempt has failed.
         """
         if life != self._life:
             self._life, self._trouble, self._since = life, trouble, None
-        elif self._since is None and (outage or trouble != self._trouble):
+        elif not outage and trouble == self._trouble:
+            self._since = None
+        elif self._since is None:
             self._since = now
         return self._since is not None and now - self._since > self._patience
 

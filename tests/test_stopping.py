@@ -43,6 +43,21 @@ class TestStallDetector:
         detector.is_stalled(10.0, life=1, trouble=0, outage=True)
         assert detector.is_stalled(10.1 + PATIENCE, life=1, trouble=0, outage=True)
 
+    def test_an_outage_that_a_probe_has_ended_starts_no_clock(
+        self, detector: StallDetector
+    ) -> None:
+        """Nothing moves either when it is the disk that hangs."""
+        detector.is_stalled(10.0, life=1, trouble=0, outage=True)
+        detector.is_stalled(11.0, life=1, trouble=0, outage=False)
+        detector.is_stalled(16.0, life=1, trouble=0, outage=True)
+        assert not detector.is_stalled(10.1 + PATIENCE, life=1, trouble=0, outage=True)
+
+    def test_failures_count_whatever_a_probe_says(self, detector: StallDetector) -> None:
+        """A service may refuse to store and answer all else."""
+        detector.is_stalled(10.0, life=1, trouble=1, outage=True)
+        detector.is_stalled(11.0, life=1, trouble=1, outage=False)
+        assert detector.is_stalled(10.1 + PATIENCE, life=1, trouble=1, outage=False)
+
     @pytest.mark.parametrize("life", [2, 0, ("bytes", 1)])
     def test_any_sign_of_life_stops_the_clock(self, detector: StallDetector, life: object) -> None:
         """Bytes, files or the scan: whatever differs."""
