@@ -408,7 +408,11 @@ class ParallelUpload(BaseUpload):
     ) -> None:
         place = self._place._replace(bucket=self.container.name)
         settings = Settings(
-            **place._asdict(), concurrency=in_flight, no_create=True, extra_metadata=_now()
+            **place._asdict(),
+            concurrency=in_flight,
+            no_create=True,
+            no_journal=True,
+            extra_metadata=_now(),
         )
         environment = {"UPLOADER_KEY": self.key, "UPLOADER_SECRET": self.secret or ""}
         if self._is_aws:

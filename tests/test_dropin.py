@@ -16,8 +16,9 @@ from textwrap import dedent
 
 import pytest
 
-from tests.command import keys, names_below, new_bucket, stored, write
+from tests.command import MIB, keys, names_below, new_bucket, stored, write
 from tests.conftest import REPO
+from tests.fakes3 import FakeS3
 from tests.servers.moto import Moto
 
 TIMEOUT = 60.0
@@ -600,6 +601,29 @@ class TestUploadFiles:
         assert head["ContentLength"] == 51 * 2**20
         assert "-" in head["ETag"]
         assert set(head["Metadata"]) == {"dt", "size", "mtime", "mode", "uid", "gid"}
+
+    def test_parts_that_no_later_run_knows_of_are_not_left_behind(
+        self, program: Program, work: Path, bucket: str
+    ) -> None:
+        write(work, "large", b"x" * 17 * MIB)
+        code = """
+        import dataclasses
+        @dataclasses.dataclass(frozen=True)
+        class Impatient(_uploader.dropin.Settings):
+            retries: int = 0
+        _uploader.dropin.Settings = Impatient
+        _uploader.dropin.HERE_FILES = 0
+        ParallelUpload(*ACCOUNT).uploadFiles([{'path': 'large', 'size': 17 << 20}], 4)
+        """
+        with FakeS3(buckets=[bucket]) as server:
+            server.script("part", "large", "500...")
+            done = program(
+                OPENING + THROUGH_PROCESSES + dedent(code),
+                quiet=False,
+                AWS_ENDPOINT_URL=server.endpoint,
+            )
+            assert done.stderr.startswith("large: InternalError")
+            assert server.open_uploads(bucket) == []
 
     def test_the_local_provider(self, program: Program, work: Path, tmp_path: Path) -> None:
         make_files(work / "data" / "x", 600)
