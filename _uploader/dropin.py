@@ -301,7 +301,7 @@ class ParallelUpload(BaseUpload):
             with closing(_session(driver, self.container.name)):
                 obj = self._upload_with(driver, file, file, dict(_now()), filesize)
         except Exception as error:
-            _LOG.warning("%s: %s", printable(file), _reason(error))
+            _LOG.warning("%s", printable(f"{file}: {_reason(error)}"))
             return {"error": file}
         return {"success": obj.name}
 

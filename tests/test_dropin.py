@@ -783,6 +783,22 @@ class TestParallelUpload:
         assert sorted(objects) == ["data/001.txt", "data/002.txt"]
         assert all("dt" in found.metadata for found in objects.values())
 
+    def test_what_an_async_upload_logs_controls_no_terminal(
+        self, on_moto: Program, work: Path
+    ) -> None:
+        make_files(work / "data", 1)
+        done = on_moto(
+            r"""
+            class Mine(ParallelUpload):
+                def uploadSimple(self, *_):
+                    raise RuntimeError('\x9b31m\u202e')
+            Mine(*ACCOUNT).asyncUpload('data/000.txt')
+            """,
+            quiet=False,
+            PYTHONUTF8="1",
+        )
+        assert done.stderr == "data/000.txt: RuntimeError: \\x9b31m\\u202e\n"
+
     def test_make_dummy_file(self, on_moto: Program, work: Path) -> None:
         on_moto("ParallelUpload(*ACCOUNT).makeDummyFile(3)")
         assert (work / "dummy.dat").stat().st_size == 3 * 2**20
