@@ -207,6 +207,9 @@ class BaseUpload:
         self, driver: StorageDriver, src: str, dst: str, meta_data: Metadata = _NONE
     ) -> Object:
         """Uploads the file ``src`` as ``dst`` in parts where the provider has them."""
+        if isinstance(driver, LocalDriver):
+            # A disk has no parts, and a stream no mode and time for it to keep.
+            return self.uploadSimple(driver, src, dst, meta_data)
 
         def send(extra: dict[str, Any]) -> Object:
             with open(src, "rb") as stream:
@@ -238,9 +241,7 @@ class BaseUpload:
     def _upload_with(
         self, driver: StorageDriver, src: str, dst: str, meta_data: Metadata, filesize: int
     ) -> Object:
-        # A disk has no parts, and a stream no mode and time for it to keep.
-        divisible = not isinstance(driver, LocalDriver)
-        large = divisible and (filesize or os.path.getsize(src)) >= MULTIPART_FROM
+        large = (filesize or os.path.getsize(src)) >= MULTIPART_FROM
         return (self.uploadMultiPart if large else self.uploadSimple)(driver, src, dst, meta_data)
 
     @property

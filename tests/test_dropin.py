@@ -635,13 +635,15 @@ class TestUploadFiles:
                 + "uploader = ParallelUpload(Provider.LOCAL, '../store', '', bucket)\n"
                 + "os.chmod('data/x/005.txt', 0o640)\n"
                 + "uploader.upload('data/x/005.txt', 'one', {}, 51 << 20)\n"
+                + "uploader.uploadMultiPart(uploader.driver, 'data/x/005.txt', 'two')\n"
                 + "uploader.uploadFiles(getFiles('data'), 20)\n"
                 + "uploader.saveMeta()\n"
             )
             [store] = (tmp_path / "store").iterdir()
             assert len(list((store / "data" / "x").iterdir())) == 600
-            assert (store / "one").read_bytes() == b"xxxxx"
-            assert (store / "one").stat().st_mode == 0o100640
+            for name in ("one", "two"):
+                assert (store / name).read_bytes() == b"xxxxx"
+                assert (store / name).stat().st_mode == 0o100640
             assert json.loads((work / "meta.json").read_text())["data/x/599.txt"]["size"] == 599
 
 
