@@ -207,6 +207,9 @@ class BaseUpload:
         self, driver: StorageDriver, src: str, dst: str, meta_data: Metadata = _NONE
     ) -> Object:
         """Uploads the file ``src`` as ``dst`` in parts where the provider has them."""
+        if isinstance(driver, LocalDriver):
+            # A disk has no parts, and a stream no mode and time for it to keep.
+            return self.uploadSimple(driver, src, dst, meta_data)
 
         def send(extra: dict[str, Any]) -> Object:
             with open(src, "rb") as stream:
@@ -238,9 +241,7 @@ class BaseUpload:
     def _upload_with(
         self, driver: StorageDriver, src: str, dst: str, meta_data: Metadata, filesize: int
     ) -> Object:
-        # A disk has no parts, and a stream no mode and time for it to keep.
-        divisible = not isinstance(driver, LocalDriver)
-        large = divisible and (filesize or os.path.getsize(src)) >= MULTIPART_FROM
+        large = (filesize or os.path.getsize(src)) >= MULTIPART_FROM
         return (self.uploadMultiPart if large else self.uploadSimple)(driver, src, dst, meta_data)
 
     @property
@@ -301,7 +302,7 @@ class ParallelUpload(BaseUpload):
             with closing(_session(driver, self.container.name)):
                 obj = self._upload_with(driver, file, file, dict(_now()), filesize)
         except Exception as error:
-            _LOG.warning("%s: %s", printable(file), _reason(error))
+            _LOG.warning("%s", printable(f"{file}: {_reason(error)}"))
             return {"error": file}
         return {"success": obj.name}
 
@@ -411,7 +412,11 @@ class ParallelUpload(BaseUpload):
     ) -> None:
         place = self._place._replace(bucket=self.container.name)
         settings = Settings(
-            **place._asdict(), concurrency=in_flight, no_create=True, extra_metadata=_now()
+            **place._asdict(),
+            concurrency=in_flight,
+            no_create=True,
+            no_journal=True,
+            extra_metadata=_now(),
         )
         environment = {"UPLOADER_KEY": self.key, "UPLOADER_SECRET": self.secret or ""}
         if self._is_aws:

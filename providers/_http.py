@@ -320,12 +320,14 @@ class Connection:
 
     def _connect(self) -> None:
         name = self._endpoint.address
+        by_way_of = f"proxy {self._proxy.endpoint.address}: " if self._proxy else ""
         limit = self._timeouts.connect
         try:
             with gevent.Timeout(limit, NoProgress):
                 stream = self._open()
         except NoProgress:
-            raise Unreachable(f"cannot connect to {name}: not done within {limit:g} s") from None
+            reason = f"{by_way_of}not done within {limit:g} s"
+            raise Unreachable(f"cannot connect to {name}: {reason}") from None
         except Lost as lost:
             raise Unreachable(f"cannot connect to {name}: {lost}") from None
         except ssl.SSLCertVerificationError as error:
@@ -335,7 +337,7 @@ class Connection:
             raise Fatal(f"{name} does not speak TLS: use http:// (or another port)") from None
         except OSError as error:
             kind = Busy if error.errno in SHORTAGES else Unreachable
-            raise kind(f"cannot connect to {name}: {_text(error)}") from error
+            raise kind(f"cannot connect to {name}: {by_way_of}{_text(error)}") from error
         self._stream = stream
         self._reader = Reader()
         self._sender = Sender(stream, self._reader, self._traffic)

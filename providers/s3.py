@@ -251,9 +251,11 @@ class S3Connection(S3SignatureV4Connection):  # type: ignore[misc]
         pairs = parse_qsl(query, keep_blank_values=True)
         pairs += [(name, str(value)) for name, value in params.items()]
         host = headers.pop("Host")
-        amz = [_given(k, v) for k, v in headers.items() if k.lower().startswith("x-amz-")]
+        # Names that differ in their case only are one header: the last one counts.
+        amz = dict(_given(k, v) for k, v in headers.items() if k.lower().startswith("x-amz-"))
         service: Service = self.driver.service
-        signed = service.sign(self.method, host, path, canonical_query(pairs), amz, payload_hash)
+        asked = canonical_query(pairs)
+        signed = service.sign(self.method, host, path, asked, [*amz.items()], payload_hash)
         others = {k: v for k, v in headers.items() if not k.lower().startswith("x-amz-")}
         return params, {**others, **dict(signed)}
 

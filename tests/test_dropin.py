@@ -16,8 +16,9 @@ from textwrap import dedent
 
 import pytest
 
-from tests.command import keys, names_below, new_bucket, stored, write
+from tests.command import MIB, keys, names_below, new_bucket, stored, write
 from tests.conftest import REPO
+from tests.fakes3 import FakeS3
 from tests.servers.moto import Moto
 
 TIMEOUT = 60.0
@@ -601,6 +602,29 @@ class TestUploadFiles:
         assert "-" in head["ETag"]
         assert set(head["Metadata"]) == {"dt", "size", "mtime", "mode", "uid", "gid"}
 
+    def test_parts_that_no_later_run_knows_of_are_not_left_behind(
+        self, program: Program, work: Path, bucket: str
+    ) -> None:
+        write(work, "large", b"x" * 17 * MIB)
+        code = """
+        import dataclasses
+        @dataclasses.dataclass(frozen=True)
+        class Impatient(_uploader.dropin.Settings):
+            retries: int = 0
+        _uploader.dropin.Settings = Impatient
+        _uploader.dropin.HERE_FILES = 0
+        ParallelUpload(*ACCOUNT).uploadFiles([{'path': 'large', 'size': 17 << 20}], 4)
+        """
+        with FakeS3(buckets=[bucket]) as server:
+            server.script("part", "large", "500...")
+            done = program(
+                OPENING + THROUGH_PROCESSES + dedent(code),
+                quiet=False,
+                AWS_ENDPOINT_URL=server.endpoint,
+            )
+            assert done.stderr.startswith("large: InternalError")
+            assert server.open_uploads(bucket) == []
+
     def test_the_local_provider(self, program: Program, work: Path, tmp_path: Path) -> None:
         make_files(work / "data" / "x", 600)
         (tmp_path / "store").mkdir()
@@ -611,13 +635,15 @@ class TestUploadFiles:
                 + "uploader = ParallelUpload(Provider.LOCAL, '../store', '', bucket)\n"
                 + "os.chmod('data/x/005.txt', 0o640)\n"
                 + "uploader.upload('data/x/005.txt', 'one', {}, 51 << 20)\n"
+                + "uploader.uploadMultiPart(uploader.driver, 'data/x/005.txt', 'two')\n"
                 + "uploader.uploadFiles(getFiles('data'), 20)\n"
                 + "uploader.saveMeta()\n"
             )
             [store] = (tmp_path / "store").iterdir()
             assert len(list((store / "data" / "x").iterdir())) == 600
-            assert (store / "one").read_bytes() == b"xxxxx"
-            assert (store / "one").stat().st_mode == 0o100640
+            for name in ("one", "two"):
+                assert (store / name).read_bytes() == b"xxxxx"
+                assert (store / name).stat().st_mode == 0o100640
             assert json.loads((work / "meta.json").read_text())["data/x/599.txt"]["size"] == 599
 
 
@@ -758,6 +784,22 @@ class TestParallelUpload:
         objects = stored(moto, bucket)
         assert sorted(objects) == ["data/001.txt", "data/002.txt"]
         assert all("dt" in found.metadata for found in objects.values())
+
+    def test_what_an_async_upload_logs_controls_no_terminal(
+        self, on_moto: Program, work: Path
+    ) -> None:
+        make_files(work / "data", 1)
+        done = on_moto(
+            r"""
+            class Mine(ParallelUpload):
+                def uploadSimple(self, *_):
+                    raise RuntimeError('\x9b31m\u202e')
+            Mine(*ACCOUNT).asyncUpload('data/000.txt')
+            """,
+            quiet=False,
+            PYTHONUTF8="1",
+        )
+        assert done.stderr == "data/000.txt: RuntimeError: \\x9b31m\\u202e\n"
 
     def test_make_dummy_file(self, on_moto: Program, work: Path) -> None:
         on_moto("ParallelUpload(*ACCOUNT).makeDummyFile(3)")

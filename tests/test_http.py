@@ -915,6 +915,17 @@ def test_plain_requests_name_their_whole_address_to_a_proxy() -> None:
     ]
 
 
+def test_a_proxy_that_is_not_there_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    proxy = Proxy.parse(f"http://me:p%40ss@127.0.0.1:{port}")
+    connection = Connection(Endpoint(False, "127.0.0.1", 1234), PATIENT, None, proxy)
+    with pytest.raises(errors.Unreachable) as caught:
+        connection.request(GET)
+    told = f"cannot connect to 127.0.0.1:1234: proxy 127.0.0.1:{port}: Connection refused"
+    assert str(caught.value) == told
+
+
 def test_a_proxy_that_refuses_to_pass_a_request_on_is_fatal() -> None:
     raw = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     with Server(answer(raw)) as server:

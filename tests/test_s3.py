@@ -1186,11 +1186,13 @@ def test_libclouds_own_requests_sign_metadata_as_it_is_sent(talk: Any) -> None:
     made = reply(body=b"<R %b><ETag>etag</ETag></R>" % namespace)
     with talk(begun, stored_without_echo, made) as conversation:
         driver = conversation.session.driver
-        extra = {"meta_data": {"origin": " Grüße  "}, "content_type": "text/plain"}
+        meta = {"origin": " Grüße  ", "A": "1", "a": "2"}
+        extra = {"meta_data": meta, "content_type": "text/plain"}
         container = Container(BUCKET, {}, driver)
         driver.upload_object_via_stream(iter([CONTENT]), container, "key", extra)
     sent = conversation.requests[0]
     assert is_signed_right(sent, "http", KEYS)
+    assert sent.headers["x-amz-meta-a"] == "2"
     assert str(make_header(decode_header(sent.headers["x-amz-meta-origin"]))) == "Grüße"
 
 
