@@ -52,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in (sys.argv if arguments is None else arguments)
     _open_missing_streams()
     try:
-        return _run(arguments)
+        settings = settings_from(arguments)
+        debug = settings.debug
+        return _run(settings)
     except RunError as error:
         _complain(str(error))
         return error.exit_code
@@ -116,8 +118,7 @@ def _open_missing_streams() -> None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  (stays open)
 
 
-def _run(arguments: Sequence[str] | None) -> int:
-    settings = settings_from(arguments)
+def _run(settings: Settings) -> int:
     with contextlib.closing(Nursery(settings.provider)) as nursery:
         if not settings.dry_run:
             _start_early(nursery)

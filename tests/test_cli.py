@@ -24,6 +24,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from _uploader import cli
+from _uploader.config import Settings
 from bench.sink import Sink
 from tests.command import (
     KEYS,
@@ -728,6 +730,28 @@ def test_command_that_is_stopped_while_it_starts_prints_nothing(number: int) -> 
         [sys.executable, "-c", code], cwd=REPO, capture_output=True, timeout=FATAL_WITHIN
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (128 + number, b"", b"")
+
+
+@pytest.mark.parametrize(
+    ("variable", "option", "shown"),
+    [("", [], False), ("", ["--debug"], True), ("1", [], True), ("1", ["--no-debug"], False)],
+)
+def test_command_debug_shows_where_it_failed(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    variable: str,
+    option: list[str],
+    shown: bool,
+) -> None:
+    def fail(settings: Settings) -> int:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(cli, "_run", fail)
+    monkeypatch.setenv("UPLOADER_DEBUG", variable)
+    assert cli.main([*REQUIRED, *option]) == 3
+    told = capfd.readouterr().err
+    assert told.endswith("uploader: unexpected RuntimeError: boom (--debug shows where)\n")
+    assert ("Traceback" in told) is shown
 
 
 def test_command_complaint_controls_no_terminal() -> None:
