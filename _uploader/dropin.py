@@ -453,6 +453,10 @@ class _S3Drivers(_Drivers):
 
     parts = S3Cloud.parts
 
+    def __init__(self, uploader: ParallelUpload) -> None:
+        super().__init__(uploader)
+        self.traffic = uploader.driver.service.traffic
+
 
 class _Failures(Display):
     """Tells on stderr which files failed, up to a number, and nothing else."""
