@@ -16,9 +16,11 @@ from textwrap import dedent
 
 import pytest
 
+from bench.network import Network
 from tests.command import MIB, keys, names_below, new_bucket, stored, write
 from tests.conftest import REPO
 from tests.fakes3 import FakeS3
+from tests.servers import require
 from tests.servers.moto import Moto
 
 TIMEOUT = 60.0
@@ -478,6 +480,23 @@ class TestUploadFiles:
         for key, found in objects.items():
             assert found.size == (work / key).stat().st_size == int(found.metadata["size"])
             assert set(found.metadata) == {"dt", "size", "mtime", "mode", "uid", "gid"}
+
+    def test_a_slow_link_is_no_silence(self, program: Program, work: Path, bucket: str) -> None:
+        """Bytes that leave say that the service is there: nobody asks for a sign of life."""
+        require(Network)
+        write(work, "data/file", bytes(200_000))
+        with FakeS3(buckets=[bucket]) as server, Network(server.endpoint, rate=50_000) as network:
+            program(
+                OPENING.replace("testaccesskey", server.access_key).replace(
+                    "testsecretkey", server.secret_key
+                )
+                + "import _uploader.transfer.engine\n"
+                + "_uploader.transfer.engine.SILENCE = 1.5\n"
+                + "ParallelUpload(*ACCOUNT).uploadFiles(getFiles('data'), 20)\n",
+                AWS_ENDPOINT_URL=network.url,
+            )
+            assert server.objects(bucket).keys() == {"data/file"}
+            assert server.requests["head_bucket", bucket] == 1
 
     def test_secrets_stay_secret(
         self, on_moto: Program, work: Path, moto: Moto, bucket: str
