@@ -180,7 +180,10 @@ class Run:
                 size += job.size
                 self._display.file_event("would upload", job.path, f"{job.size:,} bytes")
         self._display.note(f"would upload {files_text(files)}, {size:,} bytes in all")
-        return Outcome(self._close([], 0, None), None, self._interrupts.last)
+        summary = self._close([], 0, None)
+        if self._settings.json:
+            self._display.finish(summary)
+        return Outcome(summary, None, self._interrupts.last)
 
     def _close(self, unfinished: list[Job], peak_memory: int, error: RunError | None) -> Summary:
         """Where nothing was uploaded because nothing could be, the error alone says it all."""

@@ -211,4 +211,8 @@ def _is_true(variable: str) -> bool:
 
 
 def _line(error: Exception) -> str:
+    """One line of what botocore says.  Not what a ``credential_process`` has said: nobody knows
+    what a program that handles secrets writes to its stderr."""
+    if getattr(error, "kwargs", {}).get("provider") == "custom-process":
+        return "its credential_process failed: run it by hand to see why"
     return " ".join(str(error).split()) or type(error).__name__

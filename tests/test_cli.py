@@ -507,6 +507,7 @@ def test_command_dry_run_lists_the_files(data: Path) -> None:
     finished = run("--src", data, "--bucket", "b", "--dry-run", "--json", env=environment())
     assert finished.code == 0
     assert finished.reasons("would upload") == {"a": "5 bytes", "d/b c": "0 bytes"}
+    assert (finished.summary["files"], finished.summary["uploaded"]) == (2, 0)
 
 
 def test_command_dry_run_connects_to_nothing(data: Path) -> None:
