@@ -101,7 +101,7 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
                 raise UsageError(f"{row.metadata['flag']}: {error}") from None
     if "journal" in given:
         given.setdefault("no_journal", False)
-    settings = Settings(**{**from_environment(), **given})
+    settings = Settings(**{**from_environment(provider=given.get("provider")), **given})
     for name in ("src", "bucket"):
         if not getattr(settings, name):
             raise UsageError(f"--{name} is missing: --help tells what it is")

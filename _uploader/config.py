@@ -364,14 +364,20 @@ OPTIONS = tuple(row for row in fields(Settings) if row.metadata)
 """The table: dataclass fields whose ``metadata`` are the rows made by ``option``."""
 
 
-def from_environment(environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+def from_environment(
+    environment: Mapping[str, str] = os.environ, provider: str | None = None
+) -> dict[str, Any]:
     """The settings that the environment gives, by field name; an empty variable gives none.
 
-    Raises ``UsageError`` naming the variable when its value makes no sense.
+    ``provider`` as the command line names it, None when it does not: AWS's own variables speak of
+    s3 only.  Raises ``UsageError`` naming the variable when its value makes no sense.
     """
+    named = provider or environment.get("UPLOADER_PROVIDER") or Settings.provider
     found: dict[str, Any] = {}
     for row in OPTIONS:
         for name in row.metadata["env"]:
+            if name.startswith("AWS_") and named != Settings.provider:
+                continue
             if environment.get(name):
                 try:
                     found[row.name] = row.metadata["parse"](environment[name])

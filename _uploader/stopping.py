@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-MOST_PLACES = 3
+MOST_PLACES = 8
 """Entries of the source directory below which all was refused: so many are no single secret one."""
-MOST_DENIED = 1000
+MOST_DENIED = 10_000
 """Files refused in a row, wherever they lie."""
 
 

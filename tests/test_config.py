@@ -180,6 +180,16 @@ class TestEnvironment:
         with pytest.raises(UsageError, match="^UPLOADER_RETRIES: 'many' is not a whole number"):
             from_environment({"UPLOADER_RETRIES": "many"})
 
+    @pytest.mark.parametrize(
+        ("more", "provider"), [({}, "minio"), ({"UPLOADER_PROVIDER": "minio"}, None)]
+    )
+    def test_variables_of_aws_speak_of_s3_only(
+        self, more: dict[str, str], provider: str | None
+    ) -> None:
+        environment = {"AWS_REGION": "eu-west-1", "AWS_ENDPOINT_URL": "https://h", **more}
+        found = from_environment(environment, provider)
+        assert found.keys().isdisjoint({"region", "endpoint_url"})
+
     def test_no_variable_stands_for_two_settings(self) -> None:
         names = [name for name, _ in VARIABLES]
         assert len(set(names)) == len(names)

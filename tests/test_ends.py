@@ -49,7 +49,7 @@ def test_resumed_run_whose_only_file_left_is_refused_is_incomplete(
 
 
 def test_credentials_that_may_store_nothing_stop_the_run(server: FakeS3, data: Path) -> None:
-    small_files(data, 3000)
+    small_files(data, 3000, folders=10)
     server.script("put", "*", "403...")
     finished = upload(server, data)
     assert (finished.code, finished.complaints) == (

@@ -111,7 +111,9 @@ class TestRefusalJudge:
 
     def test_the_first_reason_is_told(self, judge: RefusalJudge) -> None:
         deny(judge, "a/1", reason="InvalidAccessKeyId")
-        assert deny(judge, "b/1", "c/1", "d/1") == "InvalidAccessKeyId"
+        assert (
+            deny(judge, *(f"{number}/1" for number in range(MOST_PLACES))) == "InvalidAccessKeyId"
+        )
 
     @pytest.mark.parametrize("before", [True, False])
     def test_where_something_was_stored_refusals_never_stop_it(self, before: bool) -> None:
