@@ -72,9 +72,10 @@ def test_a_single_request_may_always_begin(window: SendWindow) -> None:
 
 
 def test_a_long_body_counts_for_what_its_socket_holds(window: SendWindow) -> None:
-    assert fill(window, 2**33) == FIRST_BYTES // SOCKET_BYTES
-    window.end(2**33, None)
-    window.end(2**33, None)
+    begun = fill(window, 2**33)
+    assert begun == FIRST_BYTES // SOCKET_BYTES
+    for _ in range(begun):
+        window.end(2**33, None)
     assert window.in_flight == 0
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-START = 16
+START = 32
 """In flight in one process at the start: what a slow link has sent after seconds, not minutes."""
 FIRST = 64
 """In flight when growth is first measured: enough where the service is near, and a long step from

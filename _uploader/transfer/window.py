@@ -22,7 +22,7 @@ PROMPT = DELAY / 2
 room for more."""
 RATE_SECONDS = 3.0
 """Seconds over which the link's rate is measured."""
-SOCKET_BYTES = 512 * 1024
+SOCKET_BYTES = 256 * 1024
 """Most that one request counts for: the rest of a longer body is not in its socket yet."""
 RUNS_DRY = 0.25
 """Share of ``DELAY`` for which the rest in the sockets keeps the link busy till the next sample."""
