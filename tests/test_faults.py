@@ -37,8 +37,8 @@ from tests.command import (
 from tests.fakes3 import KIB, MIB, FakeS3, Seen, small_parts
 
 BUCKET = "bucket"
-RETRIES = 2
-TIMEOUT = 1.0
+RETRIES = 3
+TIMEOUT = 2.0
 PATIENCE = 240.0
 """Seconds that a run through all faults may take: each of them is met in two rounds."""
 SMALL = 70_000
