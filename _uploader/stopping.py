@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-MOST_PLACES = 8
+MOST_PLACES = 5
 """Entries of the source directory below which all was refused: so many are no single secret one."""
 MOST_DENIED = 10_000
 """Files refused in a row, wherever they lie."""
