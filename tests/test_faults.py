@@ -532,7 +532,7 @@ def test_a_run_that_cannot_succeed_ends_at_once(word: str, tmp_path: Path) -> No
     small_files(tmp_path, 500)
     with FakeS3(buckets=[BUCKET]) as server:
         server.script("put", "*", f"{word}...")
-        told = arguments(tmp_path, server.endpoint, BUCKET, "--concurrency", 8)
+        told = arguments(tmp_path, server.endpoint, BUCKET, "--concurrency", 64)
         finished = run(*told, env=environment(server))
         assert finished.code == 3
         assert len(finished.complaints) == 1
