@@ -527,8 +527,9 @@ def test_credentials_that_expire_in_mid_run_are_renewed(tmp_path: Path, minutes:
 # faults that end the run
 
 
-@pytest.mark.parametrize("word", ["507", "expired", "delay:0.2,401"])
-def test_a_run_that_cannot_succeed_ends_at_once(word: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("word", "most"), [("507", 100), ("expired", 100), ("delay:0.2,401", 450)])
+def test_a_run_that_cannot_succeed_ends_at_once(word: str, most: int, tmp_path: Path) -> None:
+    """Permission refused may concern some objects only: that it is all takes more of them."""
     small_files(tmp_path, 500)
     with FakeS3(buckets=[BUCKET]) as server:
         server.script("put", "*", f"{word}...")
@@ -536,7 +537,7 @@ def test_a_run_that_cannot_succeed_ends_at_once(word: str, tmp_path: Path) -> No
         finished = run(*told, env=environment(server))
         assert finished.code == 3
         assert len(finished.complaints) == 1
-        assert len(server.seen) < 100
+        assert len(server.seen) < most
 
 
 def test_a_server_that_never_answers_does_not_hold_the_run(tmp_path: Path) -> None:
