@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _uploader.transfer.retry import FIRST_DELAY, LONGEST_DELAY, LONGEST_RETRY_AFTER, RetryPolicy
+from _uploader.transfer.retry import (
+    FIRST_DELAY,
+    FIRST_DELAY_THROTTLED,
+    LONGEST_DELAY,
+    LONGEST_RETRY_AFTER,
+    RetryPolicy,
+)
 from providers.errors import (
     Denied,
     Failure,
@@ -66,7 +72,7 @@ def test_a_delay_of_ours_stays_below_its_limit(attempt: int, random: float) -> N
 
 def test_a_delay_that_the_service_asked_for_is_kept_and_the_jitter_added() -> None:
     delay = RetryPolicy(5).delay(Throttled("busy", after=7), 0, 0.5)
-    assert delay == pytest.approx(7 + 0.5 * FIRST_DELAY)
+    assert delay == pytest.approx(7 + 0.5 * FIRST_DELAY_THROTTLED)
 
 
 def test_a_service_that_asks_for_an_hour_is_asked_again_sooner() -> None:

@@ -6,8 +6,11 @@ from typing import NamedTuple
 
 from providers.errors import Failure
 
-FIRST_DELAY = 0.2
-"""Upper end of the first delay in seconds; doubles with each attempt."""
+FIRST_DELAY = 0.05
+"""Upper end of the first delay in seconds; doubles with each attempt.  A request that waits keeps
+others from being sent: where 3 % fail, four times as long costs a tenth of the rate."""
+FIRST_DELAY_THROTTLED = 0.2
+"""The same where the service asked for fewer requests."""
 LONGEST_DELAY = 20.0
 """Upper end of any delay, as the AWS SDKs have it."""
 LONGEST_RETRY_AFTER = 60.0
@@ -31,5 +34,6 @@ class RetryPolicy(NamedTuple):
         """
         if not failure.retry or attempt >= self.retries:
             return None
-        jitter = random * min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(attempt, 30))
+        first = FIRST_DELAY_THROTTLED if failure.throttle else FIRST_DELAY
+        jitter = random * min(LONGEST_DELAY, first * 2.0 ** min(attempt, 30))
         return min(failure.after or 0.0, LONGEST_RETRY_AFTER) + jitter
