@@ -87,16 +87,17 @@ class Case(NamedTuple):
     def key(self) -> str:
         return f"{self.kind}/{self.word}/{'always' if self.always else 'once'}"
 
-    def arrives(self) -> bool:
-        """The file should be uploaded in spite of it."""
+    def arrives(self) -> bool | None:
+        """The file should be uploaded in spite of it; None: that depends on how many of its parts
+        were under way, as the last round finds those that were stored."""
         if self.kind == "abort":
             return False  # what is given up has failed already
         if self.word in HARMLESS or self.kind in NO_EFFECT.get(self.word, ()):
             return True
         if self.kind == "head":
             return True  # whether an object is there: what nobody knows is sent again
-        if self.kind == "part" and self.word in STORED:
-            return True
+        if self.kind == "part" and self.word in STORED and self.always:
+            return None
         if self.kind == "list_parts" and self.word in UNUSABLE:
             return True
         return self.word not in FINAL and not self.always
