@@ -211,16 +211,18 @@ class _LargeUpload:
         return accepted
 
     def _store(self, span: Span, session: Session) -> int | None:
-        put = partial(session.put_part, self._key, self._id, span.number, self._source)
+        number, offset, length = span
         try:
             if self._parts.error:
                 raise self._parts.error
-            part = self._context.attempts.run(partial(put, span.offset, span.length))
+            part = self._context.attempts.run(
+                session.put_part, self._key, self._id, number, self._source, offset, length
+            )
         except Exception as error:
             self._parts.failed(error)
             return None
         self._parts.stored(part)
-        return span.length
+        return length
 
     def _finish(self, session: Session) -> None:
         error = self._parts.error or self._complete(session)
@@ -246,7 +248,7 @@ class _LargeUpload:
     def _abort(self, session: Session, upload_id: str) -> None:
         """Gives back the space of the parts; the file's own failure is the one that is told."""
         try:
-            self._context.attempts.run(partial(session.abort, self._key, upload_id))
+            self._context.attempts.run(session.abort, self._key, upload_id)
         except Exception as error:
             reason_of(error)
 
