@@ -20,9 +20,9 @@ MOST_METADATA = 2048
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
 """
 META = "x-amz-meta-"
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 """https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2"""
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROL = "[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
 """Control characters, and what has no UTF-8 form."""
 
 
@@ -34,8 +34,10 @@ def metadata_headers(metadata: Pairs) -> list[tuple[str, str]]:
     ``Rejected`` for names that are no tokens or not unique, for control characters, and for more
     than ``MOST_METADATA`` bytes.
     """
-    names, room = _meta_names(tuple([name for name, _ in metadata]))
-    values = [value for _, value in metadata]
+    if not metadata:
+        return []
+    given, values = zip(*metadata, strict=True)
+    names, room = _meta_names(given)
     text = "".join(values)
     # The usual case: a file's own attributes.
     if len(text) <= room and " " not in text and text.isascii() and text.isprintable():
@@ -55,7 +57,7 @@ def metadata_value(name: str, value: str) -> str:
     trimmed = value.strip(" ")
     if _is_plain(trimmed):
         return trimmed
-    if _CONTROL.search(trimmed):
+    if re.search(_CONTROL, trimmed):
         raise Rejected(f"the metadata {name!r} has a character that cannot be sent in its value")
     return Header(trimmed, "utf-8").encode(linesep="")
 
@@ -63,7 +65,7 @@ def metadata_value(name: str, value: str) -> str:
 def header(name: str, value: str) -> tuple[str, str]:
     """One header of another kind, its name in lower case; raises ``Rejected`` when it cannot be
     sent.  A run of spaces becomes one, as for the signature."""
-    if not _TOKEN.fullmatch(name):
+    if not re.fullmatch(_TOKEN, name):
         raise Rejected(f"{name!r} is no name for a header")
     folded = re.sub(" +", " ", value).strip(" ")
     if not _is_plain(folded):
@@ -80,7 +82,7 @@ def _meta_names(names: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
     """The names of the headers, which are the same for all files of a run, and the bytes that they
     leave for the values."""
     for name in names:
-        if not _TOKEN.fullmatch(name):
+        if not re.fullmatch(_TOKEN, name):
             raise Rejected(f"{name!r} is no name for metadata")
     headers = tuple([META + name.lower() for name in names])
     if len(set(headers)) < len(headers):

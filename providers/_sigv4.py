@@ -66,6 +66,8 @@ def quote_path(key: str) -> str:
 
 def canonical_query(pairs: Iterable[tuple[str, str]]) -> str:
     """The query string of ``pairs``, encoded and sorted: what is signed is also what is sent."""
+    if not pairs:
+        return ""
     # Sorted as pairs: "a-b=1" sorts before "a=1" as text, but "a" goes before "a-b".
     encoded = sorted((quote(name, safe="~"), quote(value, safe="~")) for name, value in pairs)
     return "&".join([f"{name}={value}" for name, value in encoded])
@@ -101,8 +103,8 @@ class Signer:
         if date[:8] != self._day or credentials != self._credentials:
             self._renew(credentials, date[:8])
         names = ";".join([name for name, _ in headers])
-        lines = "".join([f"{name}:{value}\n" for name, value in headers])
-        request = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{payload_hash}"
+        lines = "\n".join(map(":".join, headers))
+        request = f"{method}\n{path}\n{query}\n{lines}\n\n{names}\n{payload_hash}"
         hashed = hashlib.sha256(request.encode()).hexdigest()
         inner = self._inner.copy()
         inner.update(f"AWS4-HMAC-SHA256\n{date}\n{self._scope}\n{hashed}".encode())

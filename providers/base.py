@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from .errors import Rejected
-from .source import BLOCK_SIZE, Source
 from .traffic import Traffic
+
+if TYPE_CHECKING:  # the supervisor reads settings only, and its first moments count
+    from .source import Source
 
 MIB = 1024 * 1024
 
@@ -164,7 +166,7 @@ class Cloud(ABC):
 
     parts: ClassVar[PartRules | None] = None
     """How large files are cut; None: every file goes as a whole."""
-    body_memory: ClassVar[int] = BLOCK_SIZE + 128 * 1024
+    body_memory: ClassVar[int] = 384 * 1024
     """Most bytes that one session takes while it uploads: a block of the body, and what the
     connection needs."""
     keeps_metadata: ClassVar[bool] = True

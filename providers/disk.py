@@ -7,15 +7,16 @@ On a cold disk or a network volume it takes milliseconds, and many of them overl
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from time import monotonic, thread_time
-from typing import Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import gevent
-from gevent.threadpool import ThreadPool
 
 from .source import Leased, Source, loaded
+
+if TYPE_CHECKING:
+    from gevent.threadpool import ThreadPool
 
 T = TypeVar("T")
 
@@ -111,6 +112,8 @@ class Disk:
         return self._in_thread(operation).result()
 
     def _in_thread(self, operation: Callable[[], T]) -> _Outcome[T]:
+        from gevent.threadpool import ThreadPool  # takes 2 ms, and few disks need it
+
         threads = self._threads
         if threads is None or threads.hub is not gevent.get_hub():
             threads = self._threads = ThreadPool(THREADS, idle_task_timeout=THREAD_IDLE)
@@ -128,21 +131,25 @@ class Disk:
                     raise
 
 
-@dataclass(slots=True)
 class _Outcome(Generic[T]):
     """How an operation ended."""
 
-    value: T | None
-    error: BaseException | None
-    waited: float
-    """Seconds that it neither computed nor waited for the CPU, about."""
-    ended: float
+    __slots__ = ("_error", "_value", "ended", "waited")
+
+    def __init__(
+        self, value: T | None, error: BaseException | None, waited: float, ended: float
+    ) -> None:
+        self._value = value
+        self._error = error
+        self.waited = waited
+        """Seconds that it neither computed nor waited for the CPU, about."""
+        self.ended = ended
 
     def result(self) -> T:
         """Its value, or its exception."""
-        if self.error:
-            raise self.error
-        return cast(T, self.value)
+        if self._error:
+            raise self._error
+        return cast(T, self._value)
 
 
 def _outcome(operation: Callable[[], T]) -> _Outcome[T]:

@@ -22,8 +22,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
-from xml.etree.ElementTree import Element
-from xml.sax.saxutils import escape
+from xml.etree.ElementTree import Element, SubElement, tostring
 
 import gevent
 from libcloud.common.aws import AWSDriver
@@ -80,6 +79,7 @@ from .source import Source, guess_content_type
 from .traffic import Traffic
 
 USER_AGENT = "uploader"
+NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _HEX_MD5 = re.compile("[0-9a-f]{32}")
 _OURS = {
     "authorization",
@@ -381,9 +381,9 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
             method, place.host, path, question, headers, request.payload_hash
         )
         target = f"{path}?{question}" if question else path
-        lines = "".join([f"{name}: {value}\r\n" for name, value in signed])
+        lines = "\r\n".join(map(": ".join, signed))
         head = (
-            f"{method} {target} HTTP/1.1\r\n{lines}"
+            f"{method} {target} HTTP/1.1\r\n{lines}\r\n"
             f"content-length: {request.size}\r\nuser-agent: {USER_AGENT}\r\n\r\n"
         ).encode()
         expects_body = method != "HEAD"
@@ -686,11 +686,9 @@ class S3Session(Session):
         """
         body = b""
         if self.driver.ex_location_name:
-            body = (
-                '<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-                f"<LocationConstraint>{escape(self.driver.ex_location_name)}</LocationConstraint>"
-                "</CreateBucketConfiguration>"
-            ).encode()
+            root = Element("CreateBucketConfiguration", xmlns=NAMESPACE)
+            SubElement(root, "LocationConstraint").text = self.driver.ex_location_name
+            body = tostring(root)
         try:
             self._exchange("PUT", body=body)
         except Rejected as failure:
@@ -824,17 +822,14 @@ def _combined(parts: Sequence[Part], crc: Crc) -> int:
 
 
 def _completion(parts: Sequence[Part], crc: Crc | None) -> bytes:
-    elements = []
+    root = Element("CompleteMultipartUpload", xmlns=NAMESPACE)
     for part in parts:
-        proof = f"<{crc.tag}>{crc.text(part.checksum)}</{crc.tag}>" if crc else ""
-        elements.append(
-            f"<Part><PartNumber>{part.number}</PartNumber>"
-            f"<ETag>&quot;{escape(part.etag)}&quot;</ETag>{proof}</Part>"
-        )
-    return (
-        '<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-        f"{''.join(elements)}</CompleteMultipartUpload>"
-    ).encode()
+        element = SubElement(root, "Part")
+        SubElement(element, "PartNumber").text = str(part.number)
+        SubElement(element, "ETag").text = f'"{part.etag}"'
+        if crc:
+            SubElement(element, crc.tag).text = crc.text(part.checksum)
+    return bytes(tostring(root))
 
 
 def _is_md5(etag: str, headers: Mapping[str, str]) -> bool:

@@ -55,8 +55,9 @@ class SendWindow:
         """A request that began with ``size`` bytes has ended: well, after so many ``seconds``, or
         (None) badly."""
         counted = size if size < SOCKET_BYTES else SOCKET_BYTES
-        if seconds is not None and seconds < PROMPT * max(1.0, size / SOCKET_BYTES):
-            self.bytes += counted if self._is_used() else 0
+        prompt = seconds is not None and seconds * SOCKET_BYTES < PROMPT * max(SOCKET_BYTES, size)
+        if prompt and self._is_used():
+            self.bytes += counted
         self.in_flight -= counted
 
     def sample(self, now: float, left: int, queued: int) -> None:
