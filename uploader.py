@@ -19,6 +19,6 @@ else:
     from _uploader.apart import our_modules
 
     with our_modules():
-        from _uploader.dropin import *  # noqa: F403
-        from _uploader.dropin import __all__  # noqa: F401
+        from _uploader.dropin.uploads import *  # noqa: F403
+        from _uploader.dropin.uploads import __all__  # noqa: F401
     del our_modules

@@ -22,9 +22,9 @@ import sys  # noqa: E402
 import providers  # noqa: E402
 from providers.errors import Fatal  # noqa: E402
 
-from . import nursery, worker  # noqa: E402
+from .processes import fork_server, worker  # noqa: E402
 
 if __name__ == "__main__":
     with contextlib.suppress(Fatal):  # each worker will say it
         providers.find(sys.argv[2])
-    nursery.serve(int(sys.argv[1]), worker.main)
+    fork_server.serve(int(sys.argv[1]), worker.main)

@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 
 from . import __version__
 from .config import OPTIONS, Settings, from_environment
+from .display.outlet import Outlet, printable
 from .errors import EXIT_STOPPED, RunError, UsageError
-from .nursery import Nursery
-from .outlet import Outlet, printable
+from .processes.fork_server import ForkServer
 
 DESCRIPTION = "Uploads every file below a directory to a private bucket, in parallel."
 EPILOG = """\
@@ -119,20 +119,20 @@ def _open_missing_streams() -> None:
 
 
 def _run(settings: Settings) -> int:
-    with contextlib.closing(Nursery(settings.provider)) as nursery:
+    with contextlib.closing(ForkServer(settings.provider)) as fork_server:
         if not settings.dry_run:
-            _start_early(nursery)
-        return _execute(settings, nursery)
+            _start_early(fork_server)
+        return _execute(settings, fork_server)
 
 
-def _start_early(nursery: Nursery) -> None:
+def _start_early(fork_server: ForkServer) -> None:
     """What the workers import and what is imported here take the same time on two processors."""
     with contextlib.suppress(OSError):  # it is tried again when a worker is needed
-        nursery.start()
+        fork_server.start()
 
 
-def _execute(settings: Settings, nursery: Nursery) -> int:
-    from .progress import choose
+def _execute(settings: Settings, fork_server: ForkServer) -> int:
+    from .display.progress import choose
     from .run import Interrupts, Run
 
     with Interrupts() as interrupts:
@@ -143,7 +143,7 @@ def _execute(settings: Settings, nursery: Nursery) -> int:
 
         display = choose(settings, sys.stdout, sys.stderr, hurried=hurried)
         try:
-            run = Run(settings, display, interrupts, nursery=nursery)
+            run = Run(settings, display, interrupts, fork_server=fork_server)
             outcome = run.preview() if settings.dry_run else run.execute()
         finally:
             display.close()

@@ -15,21 +15,21 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from . import wire
 from .config import Settings, memory_limit
-from .dispatch import Dispatcher, ReadAhead
+from .display.progress import Display, files_text, seconds_text
 from .errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_SIGNAL, RunError, UsageError
-from .journal import Journal, default_path, files_of
-from .ledger import Ledger
-from .machine import MemoryWatch, memory_total, usable_cpus
-from .model import INTERRUPTED, Failed, Job, Result, Skipped, Summary
-from .nursery import Nursery
-from .progress import Display, files_text, seconds_text
-from .report import FailureList, state_directory
-from .scan import scan
+from .files.model import INTERRUPTED, Failed, Job, Result, Skipped, Summary
+from .files.scan import scan
+from .processes import wire
+from .processes.dispatch import Dispatcher, ReadAhead
+from .processes.fork_server import ForkServer
+from .processes.machine import MemoryWatch, memory_total, usable_cpus
+from .processes.supervisor import Begun, Destined, Ended, Event, Missing, Note, Prepared, Supervisor
+from .records.failures import FailureList, state_directory
+from .records.journal import Journal, default_path, files_of
+from .records.ledger import Ledger
 from .stopping import RefusalJudge, StallDetector
-from .supervisor import Begun, Destined, Ended, Event, Missing, Note, Prepared, Supervisor
-from .throttle import BASE_MEMORY, MemoryThrottle, body_budget, processes_within
+from .transfer.memory import BASE_MEMORY, MemoryThrottle, body_budget, processes_within
 
 SCAN_SLICE = 256
 """Entries of the scan between two looks at the workers."""
@@ -107,9 +107,9 @@ class Run:
         interrupts: Interrupts | None = None,
         *,
         jobs: Iterable[Job] | None = None,
-        nursery: Nursery | None = None,
+        fork_server: ForkServer | None = None,
     ) -> None:
-        """``jobs`` takes the place of the scan and keeps no journal; ``nursery`` is where the
+        """``jobs`` takes the place of the scan and keeps no journal; ``fork_server`` is where the
         workers come from, and is closed at the end of the run.
 
         Raises ``UsageError`` when the settings make no sense on this machine, ``RunError`` when
@@ -118,7 +118,7 @@ class Run:
         self._settings = settings
         self._display = display
         self._interrupts = interrupts or Interrupts()
-        self._nursery = nursery or Nursery(settings.provider)
+        self._nursery = fork_server or ForkServer(settings.provider)
         self._began = time.monotonic()
         limit = memory_limit(settings.max_memory, memory_total())
         self._throttle = MemoryThrottle(limit)
@@ -152,13 +152,13 @@ class Run:
             supervisor = self._supervisor()
             supervisor.start()
             self._serve(supervisor, watch)
-            self._ledger.settle()
+            self._ledger.commit()
             if reason := self._refusals.final_verdict:
                 raise RunError(reason)
         except RunError as failure:
             error = failure
             with contextlib.suppress(RunError):
-                self._ledger.settle()  # what had ended before
+                self._ledger.commit()  # what had ended before
         finally:
             unfinished = [*self._fetched_jobs(), *self._dispatcher.stop()]
             if supervisor:
@@ -188,7 +188,7 @@ class Run:
     def _close(self, unfinished: list[Job], peak_memory: int, error: RunError | None) -> Summary:
         """Where nothing was uploaded because nothing could be, the error alone says it all."""
         listed = error is None or self._ledger.counters.uploaded > 0
-        self._ledger.leave(unfinished, INTERRUPTED, listed=listed)
+        self._ledger.fail_unfinished(unfinished, INTERRUPTED, listed=listed)
         return self._ledger.close(
             seconds=time.monotonic() - self._began,
             peak_memory=peak_memory,
@@ -209,7 +209,7 @@ class Run:
             self._dispatcher,
             count=count,
             start=start,
-            nursery=self._nursery,
+            fork_server=self._nursery,
             echo=self._display.echo if settings.debug else None,
         )
 
@@ -225,12 +225,12 @@ class Run:
             if self._interrupts.count and patience is None:
                 patience = now + GRACE
                 self._display.note("stopping: what is in flight may end; once more to stop at once")
-                self._ledger.leave(supervisor.drain(), INTERRUPTED, listed=True)
+                self._ledger.fail_unfinished(supervisor.drain(), INTERRUPTED, listed=True)
             if patience and (self._interrupts.count > 1 or now > patience):
                 return
             if now >= next_tick:
                 next_tick = now + TICK
-                self._ledger.settle()
+                self._ledger.commit()
                 self._tell(supervisor, now)
                 self._check_progress(supervisor, now)
             if now >= next_sample:

@@ -35,7 +35,7 @@ PHASES: Mapping[str, Mapping[str, str]] = {
     "_uploader/dispatch.py": {"": "dispatch"},
     "_uploader/wire.py": {"": "message"},
     "_uploader/supervisor.py": {"": "message"},
-    "_uploader/nursery.py": {"": "fork"},
+    "_uploader/fork_server.py": {"": "fork"},
     "_uploader/progress.py": {"": "progress"},
     "_uploader/report.py": {"": "progress"},
     "_uploader/journal.py": {"": "journal"},
@@ -105,7 +105,7 @@ def start() -> None:
     """Samples this process from now on, when it is one of ours.  For ``sitecustomize``."""
     arguments = " ".join(sys.orig_argv)
     if "runpy" in arguments and "_uploader" in arguments:
-        role = "nursery"
+        role = "fork_server"
     elif "uploader.py" in arguments:
         role = "supervisor"
     else:
@@ -251,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BenchError, ServerError) as error:
         print(f"bench: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    for role in ("worker", "nursery", "supervisor"):
+    for role in ("worker", "fork_server", "supervisor"):
         cpu, phases = shares(found, role)
         count = sum(each.role == role for each in found)
         print(f"{count} {role}{'s' if count != 1 else ''}, {cpu:.2f} s of CPU")

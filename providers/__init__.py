@@ -21,7 +21,7 @@ def find(provider: str) -> type[Cloud]:
         module = importlib.import_module(f"{__name__}.{provider}")
         cloud: type[Cloud] = module.CLOUD
         return cloud
-    from ._libcloud import LibcloudCloud, known_providers
+    from .libcloud import LibcloudCloud, known_providers
 
     if provider not in known_providers():
         known = ", ".join(sorted({*names(), *known_providers()}))
@@ -34,4 +34,4 @@ def load(settings: CloudSettings) -> Cloud:
     return find(settings.provider)(settings)
 
 
-_NOT_CLOUDS = {"base", "disk", "errors", "source", "traffic"}
+_NOT_CLOUDS = {"base", "disk", "errors", "http", "libcloud", "source", "traffic"}

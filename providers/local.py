@@ -24,10 +24,10 @@ from typing import Any
 from libcloud.storage.base import Container, Object
 from libcloud.storage.drivers.local import LocalStorageDriver
 
-from ._libcloud import DriverSession, calling
 from .base import MIB, Cloud, CloudSettings, Metadata, ObjectInfo, Prepared
 from .disk import Disk
 from .errors import Busy, Failure, Fatal, NoBucket, NotFound, Rejected, Transient
+from .libcloud import DriverSession, mapped
 from .source import PASSING, Source
 
 STEP = 8 * MIB
@@ -247,7 +247,7 @@ class LocalCloud(Cloud):
 
     def open(self) -> LocalSession:
         """A driver on the directory."""
-        driver = calling(lambda: LocalDriver(self._base, self._writer))
+        driver = mapped(lambda: LocalDriver(self._base, self._writer))
         return LocalSession(driver, self.settings.bucket)
 
     def _moved(self, size: int) -> None:

@@ -174,7 +174,7 @@ class Running:
             if parent(child) not in (None, self.pid) and alive(child)
         ]
 
-    def nursery(self) -> list[int]:
+    def fork_server(self) -> list[int]:
         """The process that the workers come from, while it is alive."""
         return [child.pid for child in self._below() if parent(child) == self.pid and alive(child)]
 

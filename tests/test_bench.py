@@ -434,8 +434,8 @@ def test_the_profile_sees_workers_and_supervisor(
     require(Sink)
     assert profile.main(["--files", "2000"]) == 0
     printed = capsys.readouterr().out
-    workers, nursery, supervisor = re.split(r"\n\n(?=\d)", printed.strip())
+    workers, fork_server, supervisor = re.split(r"\n\n(?=\d)", printed.strip())
     assert re.match(r"\d workers?, ", workers) and "  send  " in workers
-    assert nursery.startswith("1 nursery, ") and "start-up, imports" in nursery
+    assert fork_server.startswith("1 fork_server, ") and "start-up, imports" in fork_server
     assert supervisor.startswith("1 supervisor, ") and "  scan  " in supervisor
     assert os.listdir(temporary) == []

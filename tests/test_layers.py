@@ -26,55 +26,70 @@ FLOORS: tuple[set[str], ...] = (
     {"providers.source"},
     {"providers.base", "providers.disk"},
     {
-        "providers._crc",
-        "providers._dial",
-        "providers._endpoint",
-        "providers._idle",
-        "providers._limit",
-        "providers._response",
-        "providers._s3_headers",
-        "providers._sigv4",
+        "providers.http",
+        "providers.http.dial",
+        "providers.http.endpoint",
+        "providers.http.idle",
+        "providers.http.limit",
+        "providers.http.response",
+        "providers.s3.checksums",
+        "providers.s3.headers",
+        "providers.s3.sigv4",
     },
-    {"providers._stream"},
-    {"providers._http"},
+    {"providers.http.stream"},
+    {"providers.http.connection"},
     {
-        "providers._aws",
-        "providers._conn_class",
-        "providers._s3_addressing",
-        "providers._s3_answers",
-        "providers._s3_body",
+        "providers.http.conn_class",
+        "providers.s3.addressing",
+        "providers.s3.answers",
+        "providers.s3.body",
+        "providers.s3.credentials",
     },
-    {"providers._libcloud"},
-    {CLOUD},
+    {"providers.libcloud", "providers.s3.service"},
+    {"providers.s3.driver"},
+    {"providers.s3.session"},
+    {CLOUD, "providers.s3"},
     {"providers"},
-    {"_uploader", "_uploader.transfer"},
+    {
+        "_uploader",
+        "_uploader.display",
+        "_uploader.dropin",
+        "_uploader.files",
+        "_uploader.processes",
+        "_uploader.records",
+        "_uploader.transfer",
+    },
     {"_uploader.apart"},
-    {"_uploader.errors", "_uploader.model", "_uploader.outlet"},
+    {"_uploader.errors", "_uploader.files.model", "_uploader.display.outlet"},
     {"_uploader.config"},
     {
-        "_uploader.demand",
-        "_uploader.dispatch",
-        "_uploader.journal",
-        "_uploader.machine",
-        "_uploader.nursery",
-        "_uploader.progress",
-        "_uploader.report",
-        "_uploader.scan",
-        "_uploader.throttle",
+        "_uploader.display.progress",
+        "_uploader.files.scan",
+        "_uploader.processes.cpu_clock",
+        "_uploader.processes.dispatch",
+        "_uploader.processes.fork_server",
+        "_uploader.processes.machine",
+        "_uploader.processes.wire",
+        "_uploader.records.failures",
+        "_uploader.records.journal",
         "_uploader.stopping",
         "_uploader.transfer.concurrency",
+        "_uploader.transfer.memory",
         "_uploader.transfer.multipart",
         "_uploader.transfer.outage",
         "_uploader.transfer.retry",
         "_uploader.transfer.window",
-        "_uploader.wire",
     },
     {"_uploader.transfer.attempts", "_uploader.transfer.slots"},
     {"_uploader.transfer.strays"},
     {"_uploader.transfer.upload"},
-    {"_uploader.ledger", "_uploader.supervisor", "_uploader.transfer.engine"},
-    {"_uploader.run", "_uploader.worker"},
-    {"_uploader.__main__", "_uploader.cli", "_uploader.dropin"},
+    {
+        "_uploader.processes.supervisor",
+        "_uploader.records.ledger",
+        "_uploader.transfer.engine",
+    },
+    {"_uploader.processes.worker", "_uploader.run"},
+    {"_uploader.__main__", "_uploader.cli", "_uploader.dropin.uploads"},
     {"_uploader.start"},
     {"uploader"},
 )
@@ -150,7 +165,7 @@ def loaded(code: str) -> frozenset[str]:
 def opening(name: str, address: str) -> str:
     """Code that opens a cloud as a worker does."""
     return (
-        f"{PATCH}import _uploader.worker, providers\n"
+        f"{PATCH}import _uploader.processes.worker, providers\n"
         "from providers.base import CloudSettings\n"
         f"providers.load(CloudSettings({name!r}, 'b', {address!r})).open().close()"
     )
@@ -208,9 +223,9 @@ class TestFloors:
     @pytest.mark.parametrize(
         "module",
         [
-            "dispatch",
+            "processes.dispatch",
             "stopping",
-            "throttle",
+            "transfer.memory",
             "transfer.concurrency",
             "transfer.multipart",
             "transfer.outage",
@@ -225,7 +240,7 @@ class TestFloors:
 
 
 class TestLight:
-    @pytest.mark.parametrize("module", ["cli", "run", "supervisor"])
+    @pytest.mark.parametrize("module", ["cli", "run", "processes.supervisor"])
     def test_the_side_of_the_supervisor_loads_no_network(self, module: str) -> None:
         heavy = {"gevent", "libcloud", "requests", "botocore", "awscrt", "httptools"}
         assert heavy.isdisjoint(loaded(f"import _uploader.{module}"))
@@ -239,7 +254,7 @@ class TestLight:
     @pytest.mark.parametrize("code", [S3, LOCAL], ids=["s3", "local"])
     def test_a_worker_loads_no_journal_and_no_command_line(self, code: str) -> None:
         names = loaded(code)
-        assert "_uploader.worker" in names
+        assert "_uploader.processes.worker" in names
         assert {"sqlite3", "argparse", "tqdm", "_uploader.run"}.isdisjoint(names)
 
     def test_a_worker_with_keys_in_its_environment_loads_no_botocore(self) -> None:
@@ -276,4 +291,4 @@ class TestPatching:
 
     def test_a_worker_is_patched(self) -> None:
         code = "import _uploader.__main__, gevent.monkey as m; assert m.is_module_patched('socket')"
-        assert "_uploader.worker" in loaded(code)
+        assert "_uploader.processes.worker" in loaded(code)

@@ -17,7 +17,7 @@ from gevent.event import Event
 
 from providers.errors import Busy, Failure, Interrupted, Rejected
 
-from ..model import INTERRUPTED
+from ..files.model import INTERRUPTED
 from .outage import ServiceHealth
 from .retry import RetryPolicy
 

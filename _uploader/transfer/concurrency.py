@@ -1,23 +1,18 @@
 """How many requests should be in flight: found while they are.  Pure: the clocks are arguments.
 
 More in flight hide more latency, until the network, the service or the processor is full; past
-that knee more only cost.  The number begins low and grows with each prompt answer, as a TCP sender
-does; from there on it is raised as long as that pays, then left alone and tried again from time to
-time.  A service that asks for less gets less at once, and one that often fails
-gets a little less.
+that knee more only cost.  The number is raised as long as that pays, then left alone and tried
+again from time to time.  A service that asks for less gets less at once, and one that often fails
+gets a little less.  (What a slow link can bear is decided by bytes: see ``window``.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-START = 32
-"""In flight in one process at the start: what a slow link has sent after seconds, not minutes."""
 FIRST = 64
-"""In flight when growth is first measured: enough where the service is near, and a long step from
+"""In flight in one process at the start: enough where the service is near, and a long step from
 what a distant one needs."""
-LATE = 1.5
-"""An answer that takes this many times the shortest so far has waited for others."""
 MOST = 1024
 STEP = 2
 LONG_STEP = 6
@@ -65,11 +60,8 @@ class ConcurrencyLimiter:
         with at once; ``demand`` says for how many seconds so far the process has run or waited for
         a processor."""
         self._ceiling = max(1, min(ceiling, MOST))
-        self.limit = min(START if first is None else first, self._ceiling)
+        self.limit = min(first or FIRST, self._ceiling)
         """Requests that should be in flight."""
-        self._starting = first is None
-        self._shortest = float("inf")
-        self._late = 0
         self._demand = demand
         self._best = 0.0
         self._before = self.limit
@@ -88,18 +80,14 @@ class ConcurrencyLimiter:
         """What a series of refusals or failures leaves of the number in the end: up to here one is
         added for each round that passes.  Without that a few that never cease would leave one."""
 
-    def completed(
-        self, now: float, seconds: float, size: int, saturated: bool, weight: int = 1
-    ) -> bool:
-        """One request of ``size`` bytes, that counts for ``weight``, has ended well after
-        ``seconds``; returns whether ``limit`` has changed.
+    def completed(self, now: float, size: int, saturated: bool, weight: int = 1) -> bool:
+        """One request of ``size`` bytes, that counts for ``weight``, has ended well; returns
+        whether ``limit`` has changed.
 
         ``saturated``: more requests were waiting, so the limit was what held them back.  After a
         change as many completions pass unmeasured as were in flight before it.
         """
         self._failing -= self._failing / MEMORY
-        if self._starting:
-            return saturated and self._start(seconds / max(1, size / MIB), weight)
         if self._settling:
             self._settling = max(0, self._settling - weight)
             if not self._settling:
@@ -134,21 +122,6 @@ class ConcurrencyLimiter:
         left = max(int(self.limit * AFTER_FAILURES), min(least, self.limit))
         return self._back_off(now, left, recovers=1.0)
 
-    def _start(self, seconds: float, weight: int) -> bool:
-        """Adds what an answer that did not wait for others counts for, until there are enough or
-        as many as are in flight were late."""
-        self._shortest = min(self._shortest, seconds)
-        before = self.limit
-        if seconds < max(PROMPT, LATE * self._shortest):
-            self.limit = max(before, min(FIRST, self._ceiling, before + weight))
-        else:
-            self._late += weight
-        if self.limit >= min(FIRST, self._ceiling) or self._late >= self.limit:
-            self._starting = False
-            # Half of them were sent when there were half as many.
-            self._settling = self.limit // 2
-        return self.limit != before
-
     def _in_series(self, now: float) -> bool:
         """What is lowered now was lowered not long ago."""
         return now - self._backed_off < REST
@@ -158,7 +131,6 @@ class ConcurrencyLimiter:
             return False
         if not self._in_series(now):
             self._recovers_to = max(1, int(self.limit * recovers))
-        self._starting = False
         self._backed_off = now
         self._rest_until = now + REST
         self._best = 0.0

@@ -13,7 +13,7 @@ from providers.base import Cloud
 from providers.disk import Disk
 from providers.errors import Failure
 
-from ..model import Job, Result
+from ..files.model import Job, Result
 from .attempts import Attempts
 from .concurrency import ConcurrencyLimiter
 from .outage import SILENCE

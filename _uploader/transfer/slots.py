@@ -179,7 +179,7 @@ class Slots:
         self.accepted += 1
         weight = self._part_weight if task.is_part else 1
         saturated = bool(self._tasks or self._parts)
-        if self._limiter.completed(now, seconds, accepted, saturated, weight):
+        if self._limiter.completed(now, accepted, saturated, weight):
             self.resize()
 
     def _next_or_wait(self) -> Task | None:

@@ -13,7 +13,7 @@ from providers.base import Metadata, PartRules, Session
 from providers.errors import Busy, Denied, Failure, Interrupted, NotFound, Rejected, SourceChanged
 from providers.source import Source, guess_content_type
 
-from ..model import INTERRUPTED, Job, Result
+from ..files.model import INTERRUPTED, Job, Result
 from .attempts import Attempts
 from .multipart import End, Parts, Span, end_after
 from .slots import Task

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import trustme
 
-from providers._http import Endpoint, Timeouts
+from providers.http.connection import Endpoint, Timeouts
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -1,0 +1,1 @@
+"""The old names and classes on the new engine."""

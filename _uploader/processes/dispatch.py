@@ -1,0 +1,243 @@
+"""Which worker gets which files, and when.  Pure: it is told what happened and says what to send.
+
+Workers pull: each has a window of files and bytes that it may hold, and gets a batch when its
+window has room.  The list of files is never held: the dispatcher looks a fixed number of jobs
+ahead and pulls the scan only as far as that.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from ..files.model import Job
+
+T = TypeVar("T")
+
+LOOKAHEAD = 16384
+"""Jobs known but not handed out, some 5 MB: what is scanned while the workers start, and what feeds
+them while the scan meets a slow directory."""
+BATCH_FILES = 128
+"""Files in a message: at this size the message costs under 0.2 us a file.  Fewer when fewer are
+known, so that each worker has its share of a short list and of the end of a long one."""
+BATCH_BYTES = 64 * 2**20
+"""Bytes in a message, unless a single file is larger."""
+WINDOW_FILES = 512
+"""Files that a worker may hold, begun or not; more when it has more than half of that in flight."""
+WINDOW_BYTES = 256 * 2**20
+"""Bytes that a worker may hold: with more, it waits while others have nothing to do."""
+UNREPORTED = 128
+"""Files that a worker may have ended without having said so."""
+LARGE = 16 * 2**20
+"""Files of this size go before smaller ones that are known, so that none of them is last."""
+MOST_TO_TRY_AGAIN = 10_000
+"""Failed files that are remembered for one more round at the end."""
+MOST_STRIKES = 2
+"""A file that was alone in a worker, or suspected, when it died this often is given up."""
+
+
+@dataclass
+class _Worker:
+    least: int
+    """Files it may hold whatever their size."""
+    held: dict[int, Job] = field(default_factory=dict)
+    held_bytes: int = 0
+    window: int = WINDOW_FILES
+    in_flight: int = WINDOW_FILES
+    alone: bool = False
+    """Holds one suspected file and gets no other before that is done."""
+
+    def has_room(self) -> bool:
+        if self.alone or len(self.held) > self.window - BATCH_FILES:
+            return False
+        return self.held_bytes < WINDOW_BYTES or len(self.held) < self.least
+
+
+class ReadAhead(Iterator[T]):
+    """An iterator whose next values can be fetched before anybody wants them."""
+
+    def __init__(self, values: Iterable[T]) -> None:
+        self._values = iter(values)
+        self._fetched: deque[T] = deque()
+        self.exhausted = False
+        """Nothing is left to fetch."""
+
+    def fetch(self, most: int) -> None:
+        """Fetches up to ``most`` values."""
+        while most > 0 and not self.exhausted:
+            most -= 1
+            try:
+                self._fetched.append(next(self._values))
+            except StopIteration:
+                self.exhausted = True
+
+    @property
+    def wants_more(self) -> bool:
+        """There may be more, and there is room for it."""
+        return not self.exhausted and len(self._fetched) < LOOKAHEAD
+
+    @property
+    def fetched(self) -> int:
+        """Values that wait to be taken."""
+        return len(self._fetched)
+
+    def __next__(self) -> T:
+        return self._fetched.popleft() if self._fetched else next(self._values)
+
+
+class Dispatcher:
+    """Jobs in, batches out.  Workers are named by any hashable value."""
+
+    def __init__(self, jobs: Iterable[Job | None]) -> None:
+        """``jobs`` may yield None where it has worked but found nothing to upload."""
+        self._jobs: Iterator[Job | None] = iter(jobs)
+        self._small: deque[Job] = deque()
+        self._large: deque[Job] = deque()
+        self._suspects: deque[Job] = deque()
+        self._strikes: dict[int, int] = {}
+        self._again: deque[Job] = deque()
+        self._tried_again: set[int] = set()
+        self._stopped = False
+        self._workers: dict[object, _Worker] = {}
+        self.exhausted = False
+        """The scan has ended (or was stopped): no new jobs will come."""
+
+    def add_worker(self, name: object, least: int) -> None:
+        """A worker is ready; ``least`` files keep it busy whatever their size."""
+        self._workers[name] = _Worker(least)
+
+    def widen(self, name: object, in_flight: int) -> None:
+        """A worker has ``in_flight`` requests at a time: it needs as many files again at hand."""
+        if worker := self._workers.get(name):
+            worker.in_flight = in_flight
+            worker.window = max(WINDOW_FILES, 2 * in_flight + BATCH_FILES)
+
+    def look_ahead(self, most: int) -> None:
+        """Pulls up to ``most`` entries from the scan, as far as the lookahead has room."""
+        while most > 0 and self.wants_jobs():
+            most -= 1
+            try:
+                job = next(self._jobs)
+            except StopIteration:
+                self.exhausted = True
+                return
+            if job is not None:
+                (self._large if job.size >= LARGE else self._small).append(job)
+
+    def wants_jobs(self) -> bool:
+        """The scan should go on: it has not ended and the lookahead has room."""
+        return not self.exhausted and len(self._small) + len(self._large) < LOOKAHEAD
+
+    def next_batches(self) -> Iterator[tuple[object, list[Job]]]:
+        """Batches to send now: (worker, jobs), the worker with the fewest bytes to go first."""
+        if self._again and self._only_again_is_left():
+            self._small.extend(self._again)
+            self._again.clear()
+        for name, worker in sorted(self._workers.items(), key=lambda item: item[1].held_bytes):
+            if worker.has_room() and (batch := self._batch_for(worker)):
+                yield name, batch
+
+    def begun(self, name: object, number: int, upload_id: str, ctime_ns: int) -> Job | None:
+        """A worker has begun a multipart upload: whoever gets the file next can go on with it."""
+        held = self._workers[name].held
+        if number not in held:
+            return None
+        held[number] = held[number]._replace(upload_id=upload_id, ctime_ns=ctime_ns)
+        return held[number]
+
+    def done(self, name: object, number: int) -> Job | None:
+        """A job has ended in a worker, well or badly; None when the worker does not hold it."""
+        worker = self._workers[name]
+        job = worker.held.pop(number, None)
+        if job is not None:
+            worker.held_bytes -= job.size
+            worker.alone = False
+            self._strikes.pop(number, None)
+        return job
+
+    def try_again(self, job: Job) -> bool:
+        """A job that has failed for a passing reason goes once more when all others have ended;
+        False when that is not possible."""
+        if self._stopped or job.number in self._tried_again:
+            return False
+        if len(self._tried_again) >= MOST_TO_TRY_AGAIN:
+            return False
+        self._tried_again.add(job.number)
+        self._again.append(job)
+        return True
+
+    def lost(self, name: object) -> list[Job]:
+        """A worker has died: its files are sent again, those that it may have begun one at a time
+        to a worker of their own.
+
+        Returns those that are given up, since workers died of them before.  Workers take files in
+        the order in which they got them, so what was begun is among the first that they hold.
+        """
+        worker = self._workers.pop(name, None)
+        held = list(worker.held.values()) if worker else []
+        begun = worker.in_flight + UNREPORTED if worker else 0
+        self._small.extendleft(reversed(held[begun:]))
+        given_up = []
+        for job in held[:begun]:
+            strikes = self._strikes[job.number] = self._strikes.get(job.number, 0) + 1
+            if strikes >= MOST_STRIKES:
+                given_up.append(job)
+            else:
+                self._suspects.append(job)
+        return given_up
+
+    def stop(self) -> list[Job]:
+        """Hands out nothing more and ends the scan; returns the jobs that no worker has."""
+        self.exhausted = self._stopped = True
+        queues = (self._large, self._small, self._suspects, self._again)
+        waiting = [job for queue in queues for job in queue]
+        for queue in queues:
+            queue.clear()
+        return waiting
+
+    def held_by(self, name: object) -> list[Job]:
+        """The jobs that a worker has and has not answered for."""
+        worker = self._workers.get(name)
+        return list(worker.held.values()) if worker else []
+
+    def is_busy(self, name: object) -> bool:
+        """A worker has jobs that it has not answered for."""
+        worker = self._workers.get(name)
+        return worker is not None and bool(worker.held)
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is left to hand out or to wait for."""
+        return self.exhausted and not self._known() and not self._held()
+
+    def _known(self) -> int:
+        return len(self._small) + len(self._large) + len(self._suspects) + len(self._again)
+
+    def _only_again_is_left(self) -> bool:
+        return self.exhausted and self._known() == len(self._again) and not self._held()
+
+    def _held(self) -> bool:
+        return any(worker.held for worker in self._workers.values())
+
+    def _batch_for(self, worker: _Worker) -> list[Job]:
+        batch: list[Job] = []
+        most = min(BATCH_FILES, -(-self._known() // len(self._workers)))
+        room = min(BATCH_BYTES, max(0, WINDOW_BYTES - worker.held_bytes))
+        for queue in (self._large, self._small):
+            while queue and len(batch) < most:
+                if batch and room < queue[0].size:
+                    break
+                job = queue.popleft()
+                room -= job.size
+                batch.append(job)
+        if not batch and self._suspects and not worker.held:
+            batch.append(self._suspects.popleft())
+            worker.alone = True
+        for job in batch:
+            worker.held[job.number] = job
+            worker.held_bytes += job.size
+        if worker.alone:
+            return [job._replace(orphaned=True) for job in batch]
+        return batch

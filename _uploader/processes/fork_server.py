@@ -1,0 +1,247 @@
+"""Starts worker processes as forks of one that has imported everything already.
+
+A worker's imports cost 0.2 s of CPU, a fork of them 5 ms, and forks share their memory.  The
+supervisor cannot be forked itself: its caller may have threads, a gevent hub and open sockets, and
+none of that must leak into a worker.  So it starts, by exec, a process that does nothing but be
+forked: the fork server.
+"""
+
+from __future__ import annotations
+
+import _socket  # its class is the one that monkey patching leaves alone
+import gc
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+# Under gevent, os.fork, os.waitpid and os.close start an event loop, which must not be there before
+# a fork.
+from posix import close as _close
+from posix import fork as _fork
+from posix import waitpid as _waitpid
+from typing import NamedTuple, NoReturn
+
+ANSWER_TIMEOUT = 2.0
+"""Seconds after which a fork server that does not answer is killed.  Its workers live on."""
+STDERR_KEPT = 4096
+FORK = -1
+"""A request for a worker: two descriptors come with it, those of its connection and its stderr.
+Any other number kills that worker, counted from 0; the reply is its exit code."""
+
+_NUMBER = struct.Struct("!i")
+_HOME = str(Path(__file__).resolve().parents[2])
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The supervisor's to handle, whoever gets them: systemd and some terminals send them to every
+process of a run, and what is in flight should end."""
+
+
+class End(NamedTuple):
+    """How a worker ended."""
+
+    code: int
+    """As ``subprocess`` has it: negative for a signal."""
+    stderr_tail: bytes
+    """What the fork server had to say, where it has ended too."""
+
+
+class ForkServer:
+    """The supervisor's side: started once for all workers, and again when it has died."""
+
+    def __init__(self, provider: str, environment: Mapping[str, str] | None = None) -> None:
+        """``provider`` is imported before the first fork; ``environment`` is added to this
+        process's."""
+        self._provider = provider
+        self._environment = environment or {}
+        self._process: _Process | None = None
+
+    def start(self) -> None:
+        """Starts the process, if it is not there: it can import while the caller does other things.
+
+        Raises OSError when that is impossible.
+        """
+        if self._process is None:
+            self._process = _Process(self._provider, {**os.environ, **self._environment})
+
+    def fork(self, connection: socket.socket, stderr: int) -> Callable[[], End]:
+        """Starts a worker that serves ``connection`` and writes its stderr to ``stderr``.
+
+        Returns a function that kills it, if it still runs, and says how it ended.  A worker whose
+        fork server is dead ends as soon as its connection is closed.  Raises OSError when no
+        process can be started.
+        """
+        self.start()
+        assert self._process is not None
+        try:
+            return self._process.fork(connection, stderr)
+        except OSError:
+            self.close()
+            self.start()
+            return self._process.fork(connection, stderr)
+
+    def listen(self) -> bytes:
+        """What the process has written since the last time: to be called now and then, as it could
+        write no more once the pipe is full."""
+        return self._process.listen() if self._process else b""
+
+    def pids(self) -> list[int]:
+        """Of its process, where there is one."""
+        return [self._process.pid] if self._process else []
+
+    def close(self) -> None:
+        """Kills all workers and ends the process."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+
+class _Process:
+    """One process and the conversation with it."""
+
+    def __init__(self, provider: str, environment: dict[str, str]) -> None:
+        """In a session of its own, and without the signals that are the supervisor's."""
+        self._forks = 0
+        self._closed = False
+        self._said = b""
+        self._control, theirs = socket.socketpair()
+        self._control.settimeout(ANSWER_TIMEOUT)
+        self._stderr, stderr = os.pipe()
+        os.set_blocking(self._stderr, False)
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # inherited until ``serve``
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _boot(), str(theirs.fileno()), provider],
+                env=environment,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=stderr,
+                stderr=stderr,
+                start_new_session=True,
+            )
+        except BaseException:
+            self._control.close()
+            os.close(self._stderr)
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            theirs.close()
+            os.close(stderr)
+        self.pid = self._process.pid
+
+    def fork(self, connection: socket.socket, stderr: int) -> Callable[[], End]:
+        socket.send_fds(self._control, [_NUMBER.pack(FORK)], [connection.fileno(), stderr])
+        number = self._forks
+        self._forks += 1
+        return partial(self._end, number)
+
+    def _end(self, number: int) -> End:
+        try:
+            self._control.sendall(_NUMBER.pack(number))
+            answer = self._control.recv(_NUMBER.size, socket.MSG_WAITALL)
+            return End(_NUMBER.unpack(answer)[0], b"")
+        except (OSError, struct.error):
+            self._process.kill()
+            self.close()
+            return End(self._process.returncode, self._said)
+
+    def listen(self) -> bytes:
+        if self._closed:
+            return b""
+        try:
+            data = os.read(self._stderr, 16 * STDERR_KEPT)
+        except BlockingIOError:
+            return b""
+        self._said = (self._said + data)[-STDERR_KEPT:]
+        return data
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        try:
+            self._control.shutdown(socket.SHUT_WR)
+            self._control.recv(1)  # its end; Popen.wait(timeout) would only look now and then
+        except BaseException as error:
+            self._process.kill()
+            if not isinstance(error, OSError):
+                raise
+        finally:
+            self._control.close()
+            self._process.wait()
+            self.listen()
+            self._closed = True
+            os.close(self._stderr)
+
+
+def serve(descriptor: int, work: Callable[[int], NoReturn]) -> NoReturn:
+    """Serves the supervisor at the other end of the socket ``descriptor``.
+
+    Kills all workers when it is gone.  ``work`` runs a worker, given its connection's descriptor.
+    """
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    control = _socket.socket(fileno=descriptor)
+    control.setblocking(True)  # that of a supervisor with patched sockets is not
+    gc.freeze()  # what the collector never looks at stays shared with the forks
+    pids: list[int] = []
+    while True:
+        request, descriptors, *_ = socket.recv_fds(control, _NUMBER.size, 2)  # type: ignore[arg-type]
+        if not request:
+            break
+        (number,) = _NUMBER.unpack(request)
+        if number == FORK:
+            pids.append(_start(control, work, *descriptors))
+        else:
+            control.sendall(_NUMBER.pack(_end(pids[number])))
+            pids[number] = 0
+    for pid in filter(None, pids):
+        os.kill(pid, signal.SIGKILL)
+    for pid in filter(None, pids):
+        _waitpid(pid, 0)
+    os._exit(0)
+
+
+def _boot() -> str:
+    """``python -m _uploader``, but that modules are found where this process would find them, our
+    own first, and never in the working directory: what lies there must not be imported in place of
+    ours or of the library's."""
+    path = [_HOME, *(os.path.abspath(p) for p in sys.path if isinstance(p, str) and p)]
+    return f"""
+import runpy, sys
+sys.path[:] = {path!r}
+runpy.run_module("_uploader", run_name="__main__")
+"""
+
+
+def _start(control: _socket.socket, work: Callable[[int], NoReturn], mine: int, stderr: int) -> int:
+    """Forks a worker; 0 when that is impossible: its stderr says why."""
+    try:
+        pid = _fork()
+    except OSError as error:
+        os.write(stderr, f"{error.strerror}\n".encode())
+        pid = 0
+    else:
+        if not pid:
+            control.close()
+            os.setsid()
+            os.dup2(stderr, 1)
+            os.dup2(stderr, 2)
+            _close(stderr)
+            gc.enable()
+            work(mine)
+    _close(mine)
+    _close(stderr)
+    return pid
+
+
+def _end(pid: int) -> int:
+    """Kills and buries a process: its pid is its own until then."""
+    if not pid:
+        return 1
+    os.kill(pid, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(_waitpid(pid, 0)[1])

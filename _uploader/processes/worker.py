@@ -1,0 +1,209 @@
+"""A worker process: takes jobs from the supervisor, uploads them, sends back results.
+
+The connection is the only tie between the two: its end is noticed whatever killed the other side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import socket
+import traceback
+from functools import partial
+from typing import NoReturn
+
+import gevent
+from gevent.event import Event
+from gevent.lock import Semaphore
+
+import providers
+from providers.base import Cloud
+from providers.errors import Failure, NoBucket
+
+from ..config import Settings
+from ..files.model import Job, Result
+from ..transfer.concurrency import ConcurrencyLimiter
+from ..transfer.engine import Engine
+from ..transfer.retry import RetryPolicy
+from ..transfer.strays import abort_uploads
+from . import wire
+from .cpu_clock import demand_clock
+
+FLUSH_INTERVAL = 0.01
+"""Seconds over which results are gathered into one message."""
+HEARTBEAT = 0.5
+"""Seconds after which a worker with nothing to report says how it stands."""
+RECEIVE_SIZE = 256 * 1024
+DESCRIPTORS_RESERVED = 32
+"""For libraries, the resolver and the conversation with the supervisor."""
+NICENESS = 10
+"""Others on the machine come first; where nobody else wants the CPU this costs nothing."""
+PART_WEIGHT = 8
+"""Requests that a part of a large file counts for where their number is found: it needs no others
+beside it to keep network and service busy.  8 in flight in each of two workers took 0.8 of the time
+that 64 took, most of all because the service needs memory for each."""
+
+
+class Worker:
+    """The process's side of the conversation in ``wire``."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._results: list[Result] = []
+        self._wake = Event()
+        self._sending = Semaphore()
+        self._engine: Engine | None = None
+        self._resume_since: float | None = None
+        self._may_create = Event()
+
+    def run(self) -> NoReturn:
+        """Serves the supervisor until it is gone, then exits the process at once: unreported files
+        are uploaded again, and nobody is left to hear of them."""
+        decoder = wire.Decoder()
+        try:
+            while data := self._connection.recv(RECEIVE_SIZE):
+                for message in decoder.feed(data):
+                    self._handle(message)
+        except ConnectionError:
+            pass
+        os._exit(0)
+
+    def _handle(self, message: wire.Message) -> None:
+        if isinstance(message, wire.Start):
+            gevent.spawn(self._start, message)
+        elif isinstance(message, wire.Resume):
+            self._resume_since = message.since
+        elif isinstance(message, wire.Create):
+            self._may_create.set()
+        elif self._engine is None:
+            return
+        elif isinstance(message, wire.Jobs):
+            self._engine.submit(map(Job._make, message.jobs))
+        elif isinstance(message, wire.Share):
+            self._engine.set_share(message.share)
+        elif isinstance(message, wire.Drain):
+            self._send(wire.Returned(self._engine.drain()))
+
+    def _start(self, start: wire.Start) -> None:
+        """Opens the cloud and says that it is ready, or that no file can succeed."""
+        settings = Settings(**start.settings)
+        try:
+            cloud = providers.load(settings.cloud())
+            limiter = _limiter(start, cloud)
+            self._engine = engine = self._make_engine(settings, cloud, limiter)
+            gevent.spawn(self._send_results, engine, cloud.notices)
+            if start.prepare:
+                self._send(wire.Destination(cloud.destination()))
+                self._prepare(settings, cloud, engine)
+        except Failure as failure:
+            self._stop_run(str(failure))
+            return
+        except Exception as error:
+            traceback.print_exc()
+            self._stop_run(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
+            return
+        least = 2 if cloud.parts else limiter.limit
+        self._send(wire.Ready(os.getpid(), least))
+
+    def _make_engine(self, settings: Settings, cloud: Cloud, limiter: ConcurrencyLimiter) -> Engine:
+        resumable = not settings.no_journal
+        return Engine(
+            cloud,
+            source_root=os.path.join(settings.src, ""),
+            key_prefix=settings.prefix,
+            extra_metadata=settings.extra_metadata,
+            policy=RetryPolicy(settings.retries),
+            limiter=limiter,
+            part_weight=PART_WEIGHT if settings.concurrency is None else 1,
+            report=self._report,
+            stop_run=self._stop_run,
+            begun=self._begun if resumable else None,
+            resume_since=lambda: self._resume_since,
+        )
+
+    def _prepare(self, settings: Settings, cloud: Cloud, engine: Engine) -> None:
+        attempts = engine.attempts
+        try:
+            prepared = attempts.bounded(partial(cloud.prepare, False))
+        except NoBucket:
+            if settings.no_create:
+                raise
+            # Before it is made, what is recorded of an earlier one with its name has to go.
+            self._send(wire.Missing())
+            self._may_create.wait()
+            prepared = attempts.bounded(partial(cloud.prepare, True))
+        if prepared.note:
+            self._send(wire.Note(prepared.note))
+        if settings.abort_stale and cloud.parts:
+            session = cloud.open()
+            for key in abort_uploads(attempts, session, settings.prefix, lambda info: True):
+                self._send(wire.Note(f"aborted an unfinished upload of {key}"))
+            session.close()
+
+    def _begun(self, number: int, upload_id: str, ctime_ns: int) -> None:
+        self._send(wire.Begun(number, upload_id, ctime_ns))
+
+    def _report(self, result: Result) -> None:
+        self._results.append(result)
+        self._wake.set()
+
+    def _stop_run(self, reason: str) -> None:
+        self._send(wire.Fatal(reason))
+
+    def _send_results(self, engine: Engine, notices: list[str]) -> None:
+        attempts = engine.attempts
+        while True:
+            if self._wake.wait(HEARTBEAT):
+                gevent.sleep(FLUSH_INTERVAL)
+            self._wake.clear()
+            while notices:
+                self._send(wire.Notice(notices.pop(0)))
+            results, self._results = self._results, []
+            outage = attempts.outage()
+            self._send(
+                wire.Results(
+                    [tuple(result) for result in results],
+                    engine.sent,
+                    engine.progress,
+                    attempts.retries,
+                    engine.limit,
+                    attempts.trouble,
+                    (outage.seconds, outage.next_try) if outage else None,
+                )
+            )
+
+    def _send(self, message: wire.Message) -> None:
+        try:
+            # One message after the other: sendall of two greenlets could mix their bytes.
+            with self._sending:
+                self._connection.sendall(wire.encode(message))
+        except ConnectionError:
+            os._exit(0)
+
+
+def _limiter(start: wire.Start, cloud: Cloud) -> ConcurrencyLimiter:
+    """The number in flight: as told, or found; never more than memory and descriptors allow."""
+    ceiling = min(start.body_budget // cloud.body_memory, _descriptors() // 2)
+    if start.concurrency is None:
+        return ConcurrencyLimiter(min(start.most_in_flight, ceiling), demand=demand_clock())
+    return ConcurrencyLimiter(min(start.concurrency, ceiling), first=start.concurrency)
+
+
+def _descriptors() -> int:
+    """How many sockets and files this process may open: the system's hard limit, which it may
+    raise its own to, less what it has open anyway."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    if soft == resource.RLIM_INFINITY:
+        soft = 2**20
+    return max(2, soft - DESCRIPTORS_RESERVED)
+
+
+def main(descriptor: int) -> NoReturn:
+    """Serves the supervisor at the other end of the socket ``descriptor``; never returns."""
+    os.nice(NICENESS)
+    Worker(socket.socket(fileno=descriptor)).run()

@@ -1,0 +1,324 @@
+"""The lean HTTP connection in the place where libcloud's drivers have ``requests``.
+
+``Connection.conn_class`` of a libcloud driver (libcloud/common/base.py) names the class that does
+the HTTP.  The one here has the methods that libcloud/http.py has and libcloud calls.  It keeps its
+connection, limits every wait in time and raises the failures of providers.errors when the network
+is the trouble; what a status means stays the driver's business.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import ssl
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
+from typing import Any, ClassVar, NamedTuple
+from urllib.parse import quote, urljoin
+
+import libcloud.security
+from requests.structures import CaseInsensitiveDict
+
+from ..errors import Fatal, SourceChanged, StaleConnection, Transient
+from ..traffic import Traffic
+from .connection import Body, Connection, Sender, Timeouts
+from .endpoint import Endpoint, Proxy, environment_proxy
+from .response import KIB, MAX_RESPONSE
+from .stream import tls_context
+
+READ_BLOCK = 256 * KIB
+_IDEMPOTENT = ("GET", "HEAD", "PUT", "DELETE", "OPTIONS")
+"""RFC 9110 section 9.2.2."""
+_FRAMING = ("content-length", "transfer-encoding")
+_CHARSET = re.compile(r"charset=\"?([^\s;\"]+)", re.IGNORECASE)
+
+
+class Request(NamedTuple):
+    """What a response answers."""
+
+    method: str
+    url: str
+
+
+class Response:
+    """A complete response, as libcloud's own classes read it."""
+
+    def __init__(
+        self, status_code: int, headers: Mapping[str, str], content: bytes, request: Request
+    ) -> None:
+        self.status_code = status_code
+        self.reason = http.client.responses.get(status_code, "")
+        self.headers = CaseInsensitiveDict(headers)
+        self.content = content
+        """The body, its content encoding undone."""
+        self.request = request
+
+    @property
+    def text(self) -> str:
+        """The body in the charset that its type declares, else in UTF-8."""
+        declared = _CHARSET.search(self.headers.get("content-type", ""))
+        try:
+            return self.content.decode(declared[1] if declared else "utf-8", "replace")
+        except LookupError:
+            return self.content.decode("utf-8", "replace")
+
+    def iter_content(self, chunk_size: int | None = 1) -> Iterator[bytes]:
+        """The body in pieces of ``chunk_size`` bytes; as a whole when that is None."""
+        size = chunk_size or len(self.content) or 1
+        for start in range(0, len(self.content), size):
+            yield self.content[start : start + size]
+
+    def close(self) -> None:
+        """Nothing is left to be read."""
+
+
+class LibcloudConnection:
+    """A ``conn_class`` for any libcloud driver.
+
+    Responses are read as a whole, also with ``stream=True``, and may have 64 MiB.  Redirects are
+    the caller's to follow.  An idempotent request whose body is at hand as bytes is sent once more
+    when the kept connection proves to be stale.
+    """
+
+    tls: ClassVar[ssl.SSLContext | None] = None
+    """Trust for all connections of a subclass; None: what libcloud.security says."""
+    timeouts: ClassVar[Timeouts] = Timeouts()
+    traffic: ClassVar[Traffic | None] = None
+    """Counts what all connections of a subclass move."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        secure: bool | None = None,
+        timeout: float | None = None,
+        proxy_url: str | None = None,
+    ) -> None:
+        """``timeout`` in seconds replaces the idle limit.  Port 443 is secure, whatever ``secure``
+        says (as in libcloud)."""
+        self._endpoint = Endpoint(bool(secure) or port == 443, host.strip("[]"), port)
+        self._tls = self.tls
+        self._timeouts = self.timeouts._replace(idle=timeout) if timeout else self.timeouts
+        self._proxy = Proxy.parse(proxy_url) if proxy_url else environment_proxy(self._endpoint)
+        self._connection: Connection | None = None
+        self.response: Response | None = None
+        scheme = "https" if self._endpoint.secure else "http"
+        self.host = f"{scheme}://{self._endpoint.authority}"
+
+    def configure(self, timeouts: Timeouts, tls: ssl.SSLContext | None) -> None:
+        """Replaces the limits and the trust, for this connection only."""
+        self.close()
+        self._timeouts = timeouts
+        self._tls = tls
+
+    def set_http_proxy(self, proxy_url: str) -> None:
+        """Goes through ``http://[user:password@]host:port`` from now on."""
+        self.close()
+        self._proxy = Proxy.parse(proxy_url)
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        headers: Mapping[str, Any] | None = None,
+        raw: bool = False,
+        stream: bool = False,
+        hooks: Any = None,
+    ) -> None:
+        """Sends a request and keeps the response for ``getresponse``.
+
+        ``url`` is an absolute path with its query.  ``body`` is None, text, bytes, a file that is
+        read from its position, or any iterable of bytes.  What is no bytes goes with the
+        Content-Length among ``headers`` (SourceChanged when it is another one in truth), else with
+        the length of the file, else chunked.
+        """
+        method = method.upper()
+        fields = {str(name): value for name, value in (headers or {}).items() if value is not None}
+        content = _prepare(method, body, fields)
+        lines = "".join(f"{_field(name)}: {_field(value)}\r\n" for name, value in fields.items())
+        if not any(name.lower() == "host" for name in fields):
+            lines = f"Host: {self._endpoint.authority}\r\n{lines}"
+        head = f"{method} {_target(url)} HTTP/1.1\r\n{lines}\r\n".encode()
+        expects_body = method != "HEAD"
+        connection = self._connected()
+        try:
+            response = connection.request(head, content, expects_body=expects_body)
+        except StaleConnection:
+            if callable(content) or method not in _IDEMPOTENT:
+                raise
+            response = connection.request(head, content, expects_body=expects_body)
+        decoded = _decode(response.body, response.headers.get("content-encoding", ""))
+        request = Request(method, urljoin(self.host, url))
+        self.response = Response(response.status, response.headers, decoded, request)
+
+    def prepared_request(
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        headers: Mapping[str, Any] | None = None,
+        raw: bool = False,
+        stream: bool = False,
+    ) -> None:
+        """The same as ``request``; libcloud uploads and downloads this way."""
+        self.request(method, url, body, headers)
+
+    def getresponse(self) -> Response:
+        """The response to the last request."""
+        assert self.response is not None
+        return self.response
+
+    def getheaders(self) -> CaseInsensitiveDict[str]:
+        """The headers of the last response, without the encoding that is undone already."""
+        headers = self.getresponse().headers
+        headers.pop("content-encoding", None)
+        return headers
+
+    @property
+    def status(self) -> int:
+        return self.getresponse().status_code
+
+    @property
+    def reason(self) -> str:
+        return self.getresponse().reason
+
+    def read(self) -> bytes:
+        """The body of the last response."""
+        return self.getresponse().content
+
+    def connect(self) -> None:
+        """Nothing: the first request connects."""
+
+    def close(self) -> None:
+        """Closes the connection; the next request opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            tls = None
+            if self._endpoint.secure:
+                tls = self._tls or _libcloud_trust(
+                    libcloud.security.CA_CERTS_PATH, libcloud.security.VERIFY_SSL_CERT
+                )
+            self._connection = Connection(
+                self._endpoint, self._timeouts, tls, self._proxy, self.traffic
+            )
+        return self._connection
+
+
+@cache
+def _libcloud_trust(ca_path: str | None, verify: bool) -> ssl.SSLContext:
+    try:
+        context = tls_context(ca_path)
+    except OSError as error:
+        reason = error.strerror or "no certificates"
+        raise Fatal(f"cannot read the CA certificates in {ca_path}: {reason}") from None
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _target(url: str) -> str:
+    """``url`` with what a request line cannot hold encoded; what is encoded stays as it is."""
+    if not url.startswith("/"):
+        raise ValueError("the URL of a request begins with a slash")
+    return quote(url, safe="!$%&'()*+,/:;=?@[]~")
+
+
+def _field(value: Any) -> str:
+    text = value.decode() if isinstance(value, bytes) else str(value)
+    if "\r" in text or "\n" in text:
+        raise ValueError("a header must not contain a line break")
+    return text.strip()
+
+
+def _prepare(method: str, body: Any, fields: dict[str, Any]) -> Body:
+    """The body as our connection takes it; ``fields`` get the header that says where it ends."""
+    given = {name.lower(): fields.pop(name) for name in list(fields) if name.lower() in _FRAMING}
+    if body is None or isinstance(body, str | bytes | bytearray | memoryview):
+        content = body.encode() if isinstance(body, str) else bytes(body or b"")
+        if content or method not in ("GET", "HEAD"):
+            fields["Content-Length"] = len(content)
+        return content
+    length = given.get("content-length")
+    declared = _remaining(body) if length is None else int(length)
+    if declared is None:
+        fields["Transfer-Encoding"] = "chunked"
+        return _chunked(_blocks(body))
+    fields["Content-Length"] = declared
+    return _counted(_blocks(body), declared)
+
+
+def _remaining(body: Any) -> int | None:
+    """How many bytes of a file follow its position; None when ``body`` does not know."""
+    try:
+        position = body.tell()
+        end = body.seek(0, os.SEEK_END)
+        body.seek(position)
+    except (AttributeError, OSError):
+        return None
+    return max(int(end) - int(position), 0)
+
+
+def _blocks(body: Any) -> Iterable[bytes]:
+    if hasattr(body, "read"):
+        return iter(lambda: body.read(READ_BLOCK), b"")
+    blocks: Iterable[bytes] = body
+    return blocks
+
+
+def _counted(blocks: Iterable[bytes], size: int) -> Callable[[Sender], None]:
+    def send(sender: Sender) -> None:
+        left = size
+        for block in blocks:
+            left -= len(block)
+            if left < 0:
+                raise SourceChanged(f"the body has more than the declared {size} bytes")
+            sender.write(block)
+        if left:
+            raise SourceChanged(f"the body has {left} of the declared {size} bytes too few")
+
+    return send
+
+
+def _chunked(blocks: Iterable[bytes]) -> Callable[[Sender], None]:
+    def send(sender: Sender) -> None:
+        for block in blocks:
+            if block:
+                sender.write(b"%x\r\n%b\r\n" % (len(block), block))
+        sender.write(b"0\r\n\r\n")
+
+    return send
+
+
+def _decode(content: bytes, encodings: str) -> bytes:
+    """Undoes the content encodings that libcloud's Accept-Encoding asks for, and no others."""
+    for encoding in reversed(encodings.lower().replace(" ", "").split(",")):
+        if not content or encoding not in ("gzip", "x-gzip", "deflate"):
+            break
+        # "deflate" is zlib's format (RFC 9110 section 8.4.1.2), but some send it without header.
+        headless = encoding == "deflate" and content[0] & 0x0F != zlib.DEFLATED
+        content = _inflate(content, -zlib.MAX_WBITS if headless else zlib.MAX_WBITS | 32)
+    return content
+
+
+def _inflate(content: bytes, window_bits: int) -> bytes:
+    plain = bytearray()
+    try:
+        while content:
+            inflater = zlib.decompressobj(window_bits)
+            plain += inflater.decompress(content, MAX_RESPONSE)
+            if inflater.unconsumed_tail or len(plain) > MAX_RESPONSE:
+                raise Transient("the answer is too large when it is decompressed")
+            if not inflater.eof:
+                raise zlib.error("incomplete")
+            content = inflater.unused_data
+    except zlib.error as error:
+        raise Transient(f"the answer cannot be decompressed: {error}") from None
+    return bytes(plain)

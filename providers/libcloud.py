@@ -1,0 +1,296 @@
+"""Any libcloud storage driver as a cloud, by its ``Provider`` name.
+
+What a driver of libcloud offers is one call that stores a whole file.  It gets our connection
+under it, so that uploads have time limits, and its errors become ours here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import ssl
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, TypeVar
+
+import requests
+from libcloud.common.exceptions import BaseHTTPError, RateLimitReachedError
+from libcloud.common.types import InvalidCredsError, LibcloudError, ProviderError
+from libcloud.storage.base import Container, StorageDriver
+from libcloud.storage.providers import DRIVERS, get_driver
+from libcloud.storage.types import (
+    ContainerDoesNotExistError,
+    InvalidContainerNameError,
+    ObjectDoesNotExistError,
+    ObjectHashMismatchError,
+)
+
+from .base import Cloud, CloudSettings, Metadata, ObjectInfo, Prepared, Session
+from .errors import Denied, Failure, Fatal, NoBucket, NotFound, Rejected, Throttled, Transient
+from .http.conn_class import LibcloudConnection
+from .http.connection import Endpoint, Timeouts, tls_context
+from .http.limit import within
+from .source import Source
+from .traffic import Traffic
+
+T = TypeVar("T")
+
+_STATUS = re.compile(r"(?:status[_ ]code\D{0,3}|HTTP )([1-5]\d\d)", re.IGNORECASE)
+
+
+_UNUSABLE = {
+    "backblaze_b2": "use provider s3 with --endpoint-url https://s3.REGION.backblazeb2.com",
+    "dummy": "it keeps nothing",
+}
+"""Drivers of libcloud that cannot do the work, and what to do instead."""
+
+
+def known_providers() -> set[str]:
+    """The names of libcloud's storage drivers."""
+    return set(DRIVERS)
+
+
+def mapped(operation: Callable[[], T]) -> T:
+    """Runs a libcloud call; whatever it raises comes out as a ``Failure``."""
+    try:
+        return operation()
+    except Failure:
+        raise
+    except Exception as error:
+        raise failure_of(error) from error
+
+
+def failure_of(error: Exception) -> Failure:
+    """The failure that an exception of libcloud's stands for.
+
+    The status decides wherever one can be found, since libcloud raises the same untyped error for
+    a service that is busy and for one that refuses.
+    """
+    reason = _reason(error)
+    if isinstance(error, ContainerDoesNotExistError):
+        return Fatal(f"bucket {error.container_name} does not exist")
+    if isinstance(error, InvalidContainerNameError):
+        return Fatal(f"{error.container_name!r} is no name for a bucket: {reason}")
+    if isinstance(error, InvalidCredsError):
+        return Fatal(f"the service refuses the credentials: {reason}")
+    if isinstance(error, RateLimitReachedError):
+        return Throttled(reason, after=float(error.retry_after or 0))
+    if isinstance(error, ObjectDoesNotExistError):
+        return NotFound(reason)
+    if isinstance(error, ObjectHashMismatchError):
+        return Transient("the service stored other bytes: its hash differs")
+    if isinstance(error, ConnectionError | TimeoutError):
+        return Transient(reason)
+    if isinstance(error, requests.RequestException):
+        # Its text has the URL, signature and all.
+        return Transient(f"no answer from the service: {type(error).__name__}")
+    if isinstance(error, OSError | KeyError | ValueError):
+        return Rejected(reason)
+    if not isinstance(error, LibcloudError | BaseHTTPError):
+        return Rejected(f"libcloud's driver failed: {type(error).__name__}: {reason}")
+    status = _status(error)
+    if status in (429, 503):
+        return Throttled(reason)
+    if status in (401, 403):
+        return Denied(reason)
+    if status is not None and 400 <= status < 500 and status != 408:
+        return Rejected(reason)
+    return Transient(reason)
+
+
+def _reason(error: Exception) -> str:
+    value = error.value if isinstance(error, LibcloudError) else error
+    return " ".join(str(value or "").split()) or type(error).__name__
+
+
+def _status(error: Exception) -> int | None:
+    if isinstance(error, BaseHTTPError):
+        return int(error.code)
+    if isinstance(error, ProviderError) and error.http_code:
+        return int(error.http_code)
+    found = _STATUS.search(str(error))
+    return int(found[1]) if found else None
+
+
+class DriverSession(Session):
+    """One libcloud driver and the container it uploads to."""
+
+    def __init__(self, driver: StorageDriver, bucket: str) -> None:
+        self.driver = driver
+        self._container = Container(bucket, None, driver)
+
+    def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> None:
+        """``upload_object``, which compares the service's hash with the file's."""
+        if not {".", ".."}.isdisjoint(key.split("/")):
+            raise Rejected("libcloud would store a key with . or .. steps under another one")
+        extra = {"meta_data": dict(metadata), "content_type": content_type}
+        upload = self.driver.upload_object
+        try:
+            mapped(lambda: upload(source.path, self._container, key, extra=extra, verify_hash=True))
+        except Transient as failure:
+            # S3 drivers take 400, 404 and 409 for success, and then miss the hash.
+            status = self._last_status()
+            if not isinstance(failure.__cause__, ObjectHashMismatchError) or status < 400:
+                raise
+            kind = NotFound if status == 404 else Rejected
+            raise kind(f"the service answered {status}") from None
+        source.check_path()
+
+    def stat(self, key: str) -> ObjectInfo:
+        """``get_object``."""
+        found = mapped(lambda: self.driver.get_object(self._container.name, key))
+        metadata = {str(k).lower(): str(v) for k, v in found.meta_data.items()}
+        return ObjectInfo(int(found.size), metadata, found.extra.get("content_type") or "")
+
+    def check(self, limit: float) -> None:
+        """Asks for the container; a refusal is a sign of life."""
+        ask = partial(self.driver.get_container, self._container.name)
+        try:
+            within(limit, partial(mapped, ask))
+        except (Rejected, Fatal):
+            return
+
+    def close(self) -> None:
+        """Closes the driver's connection, if it has one open."""
+        connection = getattr(self.driver.connection, "connection", None)
+        if connection is not None:
+            # libcloud's own class closes the last response only, and fails when there is none.
+            getattr(connection, "session", connection).close()
+
+    def _last_status(self) -> int:
+        response = getattr(self.driver.connection.connection, "response", None)
+        return response.status_code if response else 0
+
+    def prepare(self, create: bool) -> Prepared:
+        """See ``Cloud.prepare``."""
+        name = self._container.name
+        try:
+            mapped(lambda: self.driver.get_container(name))
+            return Prepared(False, "")
+        except Fatal as failure:
+            if not isinstance(failure.__cause__, ContainerDoesNotExistError):
+                raise
+        if not create:
+            raise NoBucket(f"bucket {name} does not exist")
+        mapped(lambda: self.driver.create_container(name))
+        return Prepared(True, f"created bucket {name}")
+
+
+class LibcloudCloud(Cloud):
+    """A cloud that libcloud alone knows.
+
+    Key and secret come from UPLOADER_KEY and UPLOADER_SECRET, the address from the endpoint.
+    """
+
+    keeps_content_type = False
+    body_memory = 16 * 1024 * 1024
+    """Drivers cut and buffer as they like; Azure's takes parts of 4 MiB, several others 5."""
+
+    def __init__(self, settings: CloudSettings) -> None:
+        super().__init__(settings)
+        provider = settings.provider
+        key, secret = os.environ.get("UPLOADER_KEY"), os.environ.get("UPLOADER_SECRET")
+        if not key or not secret:
+            wanted = "set UPLOADER_KEY and UPLOADER_SECRET"
+            raise Fatal(f"no credentials found for {provider}: {wanted}")
+        if provider == "google_storage":
+            _check_google(key)
+        self._arguments: dict[str, Any] = {"key": key, "secret": secret}
+        if settings.region:
+            self._arguments["region"] = settings.region
+        if settings.endpoint_url:
+            self._arguments.update(_address(settings.endpoint_url))
+        self._factory = driver_class(provider, settings.timeout, settings.ca_bundle, self.traffic)
+
+    def open(self) -> DriverSession:
+        """A driver of its own for each session.  What fails are the settings, since hardly a driver
+        sends anything when it is made."""
+        try:
+            driver = self._factory(**self._arguments)
+        except Failure:
+            raise
+        except requests.RequestException as error:
+            raise failure_of(error) from error
+        except Exception as error:
+            provider = self.settings.provider
+            reason = f"libcloud's driver {provider} does not take these settings: {_reason(error)}"
+            raise Fatal(reason) from error
+        return DriverSession(driver, self.settings.bucket)
+
+    def destination(self) -> str:
+        """Provider, address, region, and the account by a hash of its key."""
+        account = hashlib.sha256(self._arguments["key"].encode()).hexdigest()[:16]
+        settings = self.settings
+        address = settings.endpoint_url or "default"
+        region = settings.region or "default"
+        return f"{settings.provider} {address} {account} {region} {settings.bucket}"
+
+    def prepare(self, create: bool) -> Prepared:
+        """See ``DriverSession.prepare``."""
+        session = self.open()
+        try:
+            return session.prepare(create)
+        finally:
+            session.close()
+
+
+@cache
+def driver_class(
+    provider: str, timeout: float, ca_bundle: str | None, traffic: Traffic | None = None
+) -> type[StorageDriver]:
+    """libcloud's driver for ``provider`` on our connection, so that no request waits for ever;
+    ``traffic`` counts what moves."""
+    if provider in _UNUSABLE:
+        reason = _UNUSABLE[provider]
+        raise Fatal(f"libcloud's driver {provider} cannot be used: {reason}")
+    try:
+        plain: type[StorageDriver] = get_driver(provider)
+    except Exception as error:  # libcloud raises it as such for names that it has given up
+        raise Fatal(f"libcloud has no storage driver {provider!r}: {_reason(error)}") from None
+    if not hasattr(plain.connectionCls, "conn_class"):
+        return plain
+    limits = Timeouts(connect=min(10.0, timeout), idle=timeout)
+    shared = {"timeouts": limits, "tls": _trust(ca_bundle), "traffic": traffic}
+    socket_class = type("Connection", (LibcloudConnection,), shared)
+    connection_class = type("Connection", (plain.connectionCls,), {"conn_class": socket_class})
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        plain.__init__(self, *args, **kwargs)
+        # Some choose another class of connections meanwhile, by the version of the signature.
+        if self.connection.conn_class is not socket_class:
+            self.connection.conn_class = socket_class
+            self.connection.connect()
+
+    driver: type[StorageDriver] = type(
+        plain.__name__, (plain,), {"connectionCls": connection_class, "__init__": init}
+    )
+    return driver
+
+
+def _trust(ca_bundle: str | None) -> ssl.SSLContext:
+    try:
+        return tls_context(ca_bundle)
+    except OSError as error:
+        reason = error.strerror or "no certificates"
+        raise Fatal(f"cannot read the CA certificates in {ca_bundle}: {reason}") from None
+
+
+def _check_google(key: str) -> None:
+    """With any other key libcloud takes the program for one that has a user before it, and waits
+    for ever for a browser."""
+    if not key.startswith("GOOG") and not key.endswith(".gserviceaccount.com"):
+        raise Fatal(
+            "google_storage needs an HMAC key (GOOG...) in UPLOADER_KEY, or the address of a "
+            "service account there and the path of its JSON key in UPLOADER_SECRET"
+        )
+
+
+def _address(endpoint_url: str) -> dict[str, Any]:
+    try:
+        endpoint = Endpoint.parse(endpoint_url)
+    except ValueError as error:
+        raise Fatal(f"--endpoint-url: {error}") from None
+    if endpoint.path:
+        raise Fatal("--endpoint-url: this provider takes no path")
+    return {"host": endpoint.host, "port": endpoint.port, "secure": endpoint.secure}

@@ -1,0 +1,217 @@
+"""What an S3 service's answers say: the XML of listings and errors, and what an error means."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
+from urllib.parse import unquote, unquote_plus
+from xml.etree import ElementTree
+
+from ..errors import Denied, Failure, Fatal, NotFound, Rejected, Throttled, Transient
+from ..http.connection import Response
+
+_UNREADABLE = (ElementTree.ParseError, LookupError, ValueError)
+"""The last two for encodings that Python does not know or expat does not want."""
+_FIRST_BYTES = 1024
+"""More than enough to hold the beginning of any answer's root element."""
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|&#(?:0*(\d{1,2})|x0*([0-9A-Fa-f]{1,2}));")
+"""Characters of a key that XML 1.0 cannot hold, as they are or by number, and others by number."""
+_ENCODED = re.compile(r"(?:[A-Za-z0-9_.~/-]|%[0-9A-F]{2})*")
+
+
+def parsed(body: bytes) -> ElementTree.Element | None:
+    """The root of an XML answer, None when it is no XML.
+
+    Services put keys into answers as they are: characters that XML forbids become U+FFFD.
+    """
+    try:
+        return ElementTree.fromstring(body)
+    except _UNREADABLE:
+        pass
+    try:
+        return ElementTree.fromstring(_CONTROL.sub(_replaced, body))
+    except _UNREADABLE:
+        return None
+
+
+def root_of(body: bytes) -> str | None:
+    """The name of an XML answer's root element, which is all that is read; None when there is
+    none."""
+    parser: Any = ElementTree.XMLPullParser(["start"])
+    try:
+        for start in range(0, len(body), _FIRST_BYTES):
+            parser.feed(body[start : start + _FIRST_BYTES])
+            for _, node in parser.read_events():
+                return local_name(node)
+    except _UNREADABLE:
+        pass
+    return None
+
+
+def fields(node: ElementTree.Element) -> dict[str, str]:
+    """The texts of an element's children by their names."""
+    return {local_name(child): child.text or "" for child in node}
+
+
+def rows(page: ElementTree.Element, name: str) -> Iterator[dict[str, str]]:
+    """The fields of each child that is called ``name``."""
+    return (fields(node) for node in page if local_name(node) == name)
+
+
+def found(body: bytes, name: str) -> str | None:
+    """The text of the first element called ``name``; None when there is none."""
+    page = parsed(body)
+    nodes = [] if page is None else page.iter()
+    return next((node.text for node in nodes if local_name(node) == name), None)
+
+
+def decoded(page: ElementTree.Element, key: str) -> str:
+    """A key or marker in a listing that was asked for with ``encoding-type=url``.  Services that do
+    not know the parameter answer without it.  A space is a plus sign, as in a form."""
+    return unquote_plus(key) if fields(page).get("EncodingType") == "url" else key
+
+
+def key_of(page: ElementTree.Element, row: Mapping[str, str], prefix: str) -> str:
+    """The key in a row of such a listing, of keys that begin with ``prefix``.
+
+    Ceph encodes them without saying so (seen with 16.2): what looks encoded is, where that fits.
+    """
+    key = row["Key"]
+    if _ENCODED.fullmatch(key):
+        plain = unquote(key)
+        if plain.startswith(prefix):
+            return plain
+    return decoded(page, key)
+
+
+def local_name(node: ElementTree.Element) -> str:
+    """An element's name without its namespace, which some services leave out."""
+    return node.tag.rpartition("}")[2]
+
+
+def _replaced(match: re.Match[bytes]) -> bytes:
+    decimal, hexadecimal = match.groups()
+    number = int(decimal) if decimal else int(hexadecimal, 16) if hexadecimal else 0
+    return match[0] if number >= 32 or number in (9, 10, 13) else "\ufffd".encode()
+
+
+class ServiceError(NamedTuple):
+    """An answer that is no success.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+    """
+
+    status: int
+    code: str
+    message: str
+    region: str | None
+    """Where the bucket is, when the answer says so."""
+    after: float | None
+
+    @classmethod
+    def of(cls, response: Response) -> ServiceError:
+        """The error in an answer; one inside a success is the service's own."""
+        error = cls.parse(response.status, response.headers, response.body)
+        return error._replace(status=500) if 200 <= error.status < 300 else error
+
+    @classmethod
+    def parse(cls, status: int, headers: Mapping[str, str], body: bytes) -> ServiceError:
+        """Reads the error out of an answer; a body that is no XML gives an empty code."""
+        page = parsed(body)
+        told = {} if page is None else fields(page)
+        region = headers.get("x-amz-bucket-region") or told.get("Region")
+        return cls(
+            status,
+            told.get("Code", ""),
+            " ".join(told.get("Message", "").split()),
+            region,
+            _pause(headers.get("retry-after", ""), headers.get("date")),
+        )
+
+    @property
+    def may_be_about_a_header(self) -> bool:
+        """Services refuse a header that they do not know in one of these ways."""
+        return self.status == 501 or (self.status == 400 and self.code in _UNKNOWN_HEADER_CODES)
+
+    def failure(self, region: str) -> Failure:
+        """What the error means for the upload; ``region`` is the one that the request was for."""
+        status, code = self.status, self.code
+        reason = ": ".join(filter(None, (code, self.message))) or f"the service answered {status}"
+        if self.region and self.region != region and status in (301, 307, 400, 403):
+            return Fatal(f"the bucket is in region {self.region}, not {region}: use --region")
+        if code in _FATAL_CODES or status == 301:
+            return Fatal(reason)
+        if status in (429, 503, 509) or code in _THROTTLING_CODES:
+            return Throttled(reason, after=self.after)
+        if (status >= 500 and status != 501) or status in (307, 408) or code in _TRANSIENT_CODES:
+            return Transient(reason, after=self.after)
+        if status == 404 or code == "InvalidPart":
+            return NotFound(reason)
+        if status in (401, 403):
+            return Denied(reason)
+        return Rejected(reason)
+
+
+def _pause(after: str, date: str | None) -> float | None:
+    """Seconds that a Retry-After asks for: a number of them, or a date, which is compared with the
+    service's own clock where it tells it.
+
+    https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+    """
+    if after.isdecimal():
+        return float(after)
+    end = _epoch(after)
+    if end is None:
+        return None
+    now = _epoch(date or "")
+    return max(0.0, end - (time.time() if now is None else now))
+
+
+def _epoch(http_date: str) -> float | None:
+    try:
+        return parsedate_to_datetime(http_date).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+_FATAL_CODES = {
+    "AccountProblem",
+    "AllAccessDisabled",
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "IllegalLocationConstraintException",
+    "InsufficientStorage",
+    "InvalidAccessKeyId",
+    "InvalidBucketName",
+    "InvalidToken",
+    "NoSuchBucket",
+    "NotSignedUp",
+    "PermanentRedirect",
+    "QuotaExceeded",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+    "UserSuspended",
+    "XMinioStorageFull",
+}
+_THROTTLING_CODES = {
+    "RequestLimitExceeded",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequests",
+}
+_TRANSIENT_CODES = {
+    "BadDigest",
+    "ConditionalRequestConflict",
+    "IncompleteBody",
+    "InternalError",
+    "OperationAborted",
+    "RequestTimeout",
+    "XAmzContentChecksumMismatch",
+    "XAmzContentSHA256Mismatch",
+}
+_UNKNOWN_HEADER_CODES = {"InvalidArgument", "InvalidRequest", "NotImplemented"}

@@ -1,0 +1,131 @@
+"""Bytes of a file on their way to S3: read, checksummed, sent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+from ..base import Part
+from ..errors import Rejected
+from ..http.connection import Sender
+from ..source import BLOCK_SIZE, Source
+from .checksums import Crc
+from .sigv4 import UNSIGNED_PAYLOAD
+
+
+class Body(NamedTuple):
+    """Bytes of a file ready to be sent, described before the first of them goes out."""
+
+    content: bytes | Callable[[Sender], None]
+    size: int
+    checksum: int
+    payload_hash: str
+    md5: bytes | None
+    """Only when it was asked for."""
+
+    @classmethod
+    def describe(
+        cls, source: Source, span: range, crc: Crc | None, *, with_sha256: bool, with_md5: bool
+    ) -> Body:
+        """Reads the bytes ``span`` and takes their checksums.
+
+        Up to a block is kept in memory and read once.  More is read a second time while it is
+        sent, from the page cache: so no part, however large, takes more memory than a block.
+        """
+        # The content of a file of up to a block is at hand: it was read when it was opened.
+        if source.size <= BLOCK_SIZE:
+            return cls._read(source, span, crc, with_sha256, with_md5)
+        return source.run(partial(cls._read, source, span, crc, with_sha256, with_md5))
+
+    @classmethod
+    def _read(
+        cls, source: Source, span: range, crc: Crc | None, with_sha256: bool, with_md5: bool
+    ) -> Body:
+        checksum = 0
+        sha256 = hashlib.sha256() if with_sha256 else None
+        md5 = hashlib.md5(usedforsecurity=False) if with_md5 else None
+        content: bytes | Callable[[Sender], None]
+        blocks: Iterable[bytes | memoryview]
+        if len(span) <= BLOCK_SIZE:
+            content = source.read(span.start, len(span))
+            blocks = (content,)
+        else:
+            content = _Streamed(source, span).send_to
+            blocks = source.blocks(span.start, len(span))
+        for block in blocks:
+            if crc:
+                checksum = crc.update(block, checksum)
+            if sha256:
+                sha256.update(block)
+            if md5:
+                md5.update(block)
+        source.check_unchanged()
+        payload_hash = sha256.hexdigest() if sha256 else UNSIGNED_PAYLOAD
+        return cls(content, len(span), checksum, payload_hash, md5.digest() if md5 else None)
+
+
+class _Streamed(NamedTuple):
+    """A body that is read while it is sent.  The file is looked at once more before the last block
+    goes out, so that a service that checks nothing does not get a mixture of two versions."""
+
+    source: Source
+    span: range
+
+    def send_to(self, sender: Sender) -> None:
+        """Sends the body; raises ``SourceChanged`` when the file is no longer what it was."""
+        self._send(sender, self.span[:-BLOCK_SIZE])
+        self.source.run(self.source.check_unchanged)
+        self._send(sender, self.span[-BLOCK_SIZE:])
+
+    def _send(self, sender: Sender, span: range) -> None:
+        if sender.zero_copy:
+            try:
+                sender.sendfile(self.source.fd, span.start, len(span))
+            except OSError as error:
+                raise Rejected(f"cannot be read: {error.strerror}") from None
+            return
+        for block in self.source.blocks(span.start, len(span)):
+            sender.write(block)
+
+
+def md5_of(source: Source, span: range) -> bytes:
+    """The MD5 of the bytes ``span``."""
+
+    def work() -> bytes:
+        digest = hashlib.md5(usedforsecurity=False)
+        for block in source.blocks(span.start, len(span)):
+            digest.update(block)
+        return digest.digest()
+
+    return source.run(work)
+
+
+def proven_part(
+    row: Mapping[str, str], source: Source, part_size: int, crc: Crc | None
+) -> Part | None:
+    """The stored part that a row of a listing tells of, when its bytes are proven to be those of
+    the file, which is cut in parts of ``part_size``."""
+    try:
+        number, size, etag = int(row["PartNumber"]), int(row["Size"]), row["ETag"].strip('"')
+    except (KeyError, ValueError):
+        return None
+    if number < 1:
+        return None
+    span = range(source.size)[(number - 1) * part_size : number * part_size]
+    if size != len(span) or not span:
+        return None
+    listed = row.get(crc.tag) if crc else None
+
+    def work() -> Part | None:
+        checksum, md5 = 0, hashlib.md5(usedforsecurity=False)
+        for block in source.blocks(span.start, len(span)):
+            if crc:
+                checksum = crc.update(block, checksum)
+            if not listed:
+                md5.update(block)
+        proven = listed == crc.text(checksum) if crc and listed else etag == md5.hexdigest()
+        return Part(number, size, etag, checksum) if proven else None
+
+    return source.run(work)

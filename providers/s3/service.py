@@ -1,0 +1,158 @@
+"""One S3 service: its address, account, and what was learned about it."""
+
+from __future__ import annotations
+
+import time
+from calendar import timegm
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from ..errors import (
+    Fatal,
+)
+from ..http.connection import (
+    Connection,
+    Endpoint,
+    Timeouts,
+    environment_proxy,
+    tls_context,
+)
+from ..traffic import Traffic
+from .addressing import locate
+from .checksums import CRCS
+from .credentials import Variant, endpoint_of
+from .headers import Pairs
+from .sigv4 import (
+    Credentials,
+    Signer,
+    amz_date,
+)
+
+
+class Service:
+    """One S3 service as one process sees it: address, account, and what was learned about it."""
+
+    def __init__(
+        self,
+        endpoint_url: str | None,
+        region: str,
+        credentials: Callable[[], Credentials],
+        *,
+        ca_bundle: str | None = None,
+        timeout: float = 60.0,
+        checksum: str = "crc64nvme",
+        unsigned_payload: bool = False,
+        refused: Callable[[str | None], None] | None = None,
+        addressing: str = "auto",
+        variant: Variant | None = None,
+        traffic: Traffic | None = None,
+        notices: list[str] | None = None,
+    ) -> None:
+        """``checksum`` is one of ``CRCS`` or ``md5``; ``unsigned_payload`` counts without TLS only;
+        ``refused`` is told the token of credentials that the service refuses as expired;
+        ``addressing`` as in ``CloudSettings``; ``variant`` of AWS's endpoints, None: what the
+        environment says; ``notices`` gets lines for the user.
+
+        Raises ``Fatal`` when there is no such endpoint or the CA file cannot be read.
+        """
+        variant = variant or Variant.of_environment()
+        self.is_aws = endpoint_url is None
+        """No endpoint was given: it is AWS's own."""
+        if endpoint_url is None:
+            endpoint_url, region = endpoint_of(region, variant)
+        elif any(variant):
+            raise Fatal(
+                "AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT do not go with an endpoint "
+                "that is given by its URL"
+            )
+        self.endpoint = _endpoint(endpoint_url)
+        self.region = region
+        self.credentials = credentials
+        self.refused = refused
+        self.timeouts = Timeouts(connect=min(10.0, timeout), idle=timeout)
+        self.tls = _tls(ca_bundle) if self.endpoint.secure else None
+        self.signs_payload = not unsigned_payload and not self.endpoint.secure
+        """The content is part of the signature.  TLS protects it as well, and costs enough."""
+        self.traffic = Traffic() if traffic is None else traffic
+        self.notices = [] if notices is None else notices
+        self._addressing = addressing
+        self._signer = Signer(region)
+        self._clock_offset = 0.0
+        self.crc = CRCS.get(checksum)
+        """The checksum that proves the content; None: MD5 does."""
+        self.echoes_checksum: bool | None = None if self.crc else False
+        """The service answers with the checksum it was given; None before the first answer."""
+        self.knows_checksum = False
+        """It has done so once."""
+        self.wants_content_md5 = self.crc is None
+        """The service's ETags are no MD5s, so only a Content-MD5 proves what arrived."""
+        self.was_missing: set[str] = set()
+        """Buckets that were not there when they were first looked for."""
+
+    def address(self, bucket: str) -> tuple[Endpoint, str]:
+        """Where a bucket is: the endpoint to connect to and the path before the key.  Raises
+        ``Fatal`` when there can be no such bucket."""
+        return locate(self.endpoint, bucket, self._addressing, self.is_aws)
+
+    def connection(self, endpoint: Endpoint) -> Connection:
+        """A connection, opened by its first request."""
+        proxy = environment_proxy(endpoint)
+        return Connection(endpoint, self.timeouts, self.tls, proxy, traffic=self.traffic)
+
+    def prove_by_md5(self) -> None:
+        """The service refuses the checksum: from now on it is asked without."""
+        if self.crc:
+            self.notices.append(
+                f"the service does not know {self.crc.header}: content is proven by MD5 instead"
+            )
+        self.crc = None
+        self.echoes_checksum = False
+
+    def sign(
+        self, method: str, host: str, path: str, query: str, headers: Pairs, payload_hash: str
+    ) -> list[tuple[str, str]]:
+        """The headers to send, names in lower case: those given, the signature, and what it needs.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
+        """
+        credentials = self.credentials()
+        date = amz_date(time.time() + self._clock_offset)
+        signed = [
+            *headers,
+            ("host", host),
+            ("x-amz-content-sha256", payload_hash),
+            ("x-amz-date", date),
+        ]
+        if credentials.token:
+            signed.append(("x-amz-security-token", credentials.token))
+        signed.sort()
+        authorization = self._signer.authorization(
+            credentials, date, method, path, query, signed, payload_hash
+        )
+        signed.append(("authorization", authorization))
+        return signed
+
+    def adopt_clock(self, http_date: str | None, signed_date: str) -> bool:
+        """Takes over the service's time from a Date header; False when the request was signed with
+        that very time (what others have learned meanwhile does not count)."""
+        try:
+            theirs = parsedate_to_datetime(http_date or "").timestamp()
+        except (TypeError, ValueError):
+            return False
+        self._clock_offset = theirs - time.time()
+        return abs(theirs - timegm(time.strptime(signed_date, "%Y%m%dT%H%M%SZ"))) > 60
+
+
+def _endpoint(url: str) -> Endpoint:
+    try:
+        return Endpoint.parse(url)
+    except ValueError as error:
+        raise Fatal(f"--endpoint-url: {error}") from None
+
+
+def _tls(ca_bundle: str | None) -> Any:
+    try:
+        return tls_context(ca_bundle)
+    except OSError as error:
+        raise Fatal(f"cannot read the CA certificates in {ca_bundle}: {error.strerror}") from None

@@ -1,0 +1,293 @@
+"""S3 requests of an upload, from HEAD bucket to CompleteMultipartUpload."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+import gevent
+
+from ..base import (
+    Metadata,
+    ObjectInfo,
+    Part,
+    Prepared,
+    Session,
+    UploadInfo,
+)
+from ..errors import (
+    Corrupted,
+    Denied,
+    Fatal,
+    NoBucket,
+    NotFound,
+    Rejected,
+    Transient,
+)
+from ..http.connection import (
+    Response,
+)
+from ..http.limit import within
+from ..source import Source
+from .answers import decoded, fields, found, key_of, parsed, rows
+from .body import proven_part
+from .checksums import Crc
+from .driver import S3Driver, S3Request, object_headers
+from .headers import META, Pairs
+from .sigv4 import (
+    EMPTY_SHA256,
+)
+
+NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+
+
+class S3Session(Session):
+    """One driver and the bucket it uploads to."""
+
+    def __init__(self, driver: S3Driver, bucket: str) -> None:
+        self.driver = driver
+        self._bucket = bucket
+
+    def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> None:
+        """One PUT.  https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html"""
+        headers = object_headers(metadata, content_type)
+        self.driver.store(self._bucket, key, (), headers, source, range(source.size))
+
+    def stat(self, key: str) -> ObjectInfo:
+        """One HEAD.  https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html"""
+        headers = self._exchange("HEAD", key).headers
+        metadata = {k[len(META) :]: v for k, v in headers.items() if k.startswith(META)}
+        size = headers.get("content-length", "")
+        if not size.isdecimal():
+            raise Transient("the service does not tell the object's size")
+        return ObjectInfo(int(size), metadata, headers.get("content-type", ""))
+
+    def begin(self, key: str, metadata: Metadata, content_type: str) -> str:
+        """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html"""
+        headers = object_headers(metadata, content_type)
+        crc = self.driver.service.crc
+        checksum = []
+        if crc:
+            checksum = [
+                ("x-amz-checksum-algorithm", crc.name.upper()),
+                ("x-amz-checksum-type", "FULL_OBJECT"),
+            ]
+        request = S3Request("POST", self._bucket, key, [("uploads", "")], headers)
+        answer = self.driver.exchange_with_checksum(request, checksum)
+        upload_id = found(answer.body, "UploadId")
+        if not upload_id:
+            raise Transient("the service began a multipart upload without naming it")
+        return upload_id
+
+    def put_part(
+        self, key: str, upload_id: str, number: int, source: Source, offset: int, length: int
+    ) -> Part:
+        """https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPart.html"""
+        query = [("partNumber", str(number)), ("uploadId", upload_id)]
+        span = range(offset, offset + length)
+        etag, checksum = self.driver.store(self._bucket, key, query, (), source, span)
+        return Part(number, length, etag, checksum)
+
+    def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
+        """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
+
+        When an earlier attempt had in truth succeeded, the upload is gone and the object there:
+        that counts as success.
+        """
+        service = self.driver.service
+        crc = service.crc if service.echoes_checksum else None
+        body = _completion(parts, crc)
+        headers = [("content-type", "application/xml")]
+        checksum = None
+        if crc:
+            checksum = crc.text(_combined(parts, crc))
+            headers += [
+                (crc.header, checksum),
+                ("x-amz-checksum-type", "FULL_OBJECT"),
+                ("x-amz-mp-object-size", str(sum(part.size for part in parts))),
+            ]
+        try:
+            answer = self._exchange("POST", key, [("uploadId", upload_id)], headers, body)
+        except NotFound:
+            if not self._is_there(key, parts):
+                raise
+            return
+        page = parsed(answer.body)
+        made = {} if page is None else fields(page)
+        # Ceph 16 leaves the ETag empty.
+        if not made.get("ETag") and not made.get("Key"):
+            raise Transient("the service answered without naming the object that it made")
+        echo = made.get(crc.tag) if crc else None
+        if echo and echo != checksum:
+            raise Corrupted("the service put other bytes together: its checksum differs")
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html"""
+        try:
+            self._exchange("DELETE", key, [("uploadId", upload_id)])
+        except NotFound:
+            return
+
+    def uploads(self, prefix: str) -> Iterator[UploadInfo]:
+        """https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html"""
+        query = [("uploads", ""), ("encoding-type", "url")]
+        if prefix:
+            query.append(("prefix", prefix))
+        for page in self._pages(
+            "", query, {"KeyMarker": "key-marker", "UploadIdMarker": "upload-id-marker"}
+        ):
+            for row in rows(page, "Upload"):
+                begun = _epoch(row.get("Initiated", ""))
+                # What is not said to be ours, and when it was begun, is left alone.
+                if begun is not None and row.get("Key") and row.get("UploadId"):
+                    yield UploadInfo(key_of(page, row, prefix), row["UploadId"], begun)
+
+    def stored_parts(self, key: str, upload_id: str, source: Source, part_size: int) -> list[Part]:
+        """https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html"""
+        parts = {}
+        for page in self._pages(
+            key, [("uploadId", upload_id)], {"PartNumberMarker": "part-number-marker"}
+        ):
+            for row in rows(page, "Part"):
+                part = proven_part(row, source, part_size, self.driver.service.crc)
+                if part:
+                    parts[part.number] = part
+                gevent.sleep(0)
+        return list(parts.values())
+
+    def _pages(
+        self, key: str, query: list[tuple[str, str]], markers: Mapping[str, str]
+    ) -> Iterator[Element]:
+        """The answers to a listing; ``markers`` name where each says that the next begins."""
+        marked: tuple[tuple[str, str], ...] = ()
+        seen = {marked}
+        while True:
+            answer = self._exchange("GET", key, [*query, *marked])
+            page = parsed(answer.body)
+            if page is None:
+                raise Transient("the service answered with a listing that is no XML")
+            yield page
+            told = fields(page)
+            following = {name: told.get(f"Next{tag}", "") for tag, name in markers.items()}
+            if "key-marker" in following:
+                following["key-marker"] = decoded(page, following["key-marker"])
+            marked = tuple(following.items())
+            if told.get("IsTruncated") != "true" or marked in seen:
+                return
+            seen.add(marked)
+
+    def close(self) -> None:
+        """Closes the driver's connections."""
+        self.driver.close()
+
+    def check(self, limit: float) -> None:
+        """A HEAD of the bucket: a refusal is a sign of life."""
+        try:
+            within(limit, lambda: self._exchange("HEAD"))
+        except (Rejected, Fatal):
+            return
+
+    def prepare_bucket(self, create: bool) -> Prepared:
+        """See ``Cloud.prepare``.
+
+        A HEAD asks, since listing all buckets needs a permission that careful keys lack.
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html
+        """
+        was_missing, note = self.driver.service.was_missing, ""
+        try:
+            self._exchange("HEAD")
+        except NotFound:
+            if not create:
+                raise NoBucket(f"bucket {self._bucket} does not exist") from None
+            # The answer to its creation may be lost: it is new all the same.
+            was_missing.add(self._bucket)
+            note = self._create_bucket()
+        except Rejected:
+            self._ask_why()
+        created = self._bucket in was_missing
+        was_missing.discard(self._bucket)
+        return Prepared(created, note)
+
+    def _ask_why(self) -> None:
+        """A refused HEAD has no body that says why; a refused listing has.
+
+        A key that may only put objects is refused both, which is no reason to stop.
+        """
+        query = [("list-type", "2"), ("max-keys", "1")]
+        try:
+            self._exchange("GET", query=query)
+        except Denied:
+            return
+        except Rejected as failure:
+            raise Fatal(f"bucket {self._bucket} cannot be used: {failure}") from None
+
+    def _create_bucket(self) -> str:
+        """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
+
+        Without an ACL or policy a new bucket is its owner's alone.
+        """
+        body = b""
+        if self.driver.ex_location_name:
+            root = Element("CreateBucketConfiguration", xmlns=NAMESPACE)
+            SubElement(root, "LocationConstraint").text = self.driver.ex_location_name
+            body = tostring(root)
+        try:
+            self._exchange("PUT", body=body)
+        except Rejected as failure:
+            if "BucketAlreadyOwnedByYou" in str(failure):
+                return ""
+            raise Fatal(f"bucket {self._bucket} cannot be created: {failure}") from None
+        return f"created bucket {self._bucket}, private to its owner"
+
+    def _is_there(self, key: str, parts: Sequence[Part]) -> bool:
+        """The object is the one that these parts make: its ETag is the MD5 of their MD5s.
+
+        A service that refuses to say so (to a key that may only put objects) proves nothing.
+        """
+        try:
+            headers = self._exchange("HEAD", key).headers
+            digests = b"".join(bytes.fromhex(part.etag) for part in parts)
+        except (Rejected, ValueError):
+            return False
+        expected = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
+        return headers.get("etag", "").strip('"') == expected
+
+    def _exchange(
+        self, method: str, key: str = "", query: Pairs = (), headers: Pairs = (), body: bytes = b""
+    ) -> Response:
+        """A request about the bucket, its body signed."""
+        payload_hash = hashlib.sha256(body).hexdigest() if body else EMPTY_SHA256
+        request = S3Request(
+            method, self._bucket, key, query, headers, body, len(body), payload_hash
+        )
+        return self.driver.exchange(request)
+
+
+def _epoch(text: str) -> float | None:
+    """Seconds since 1970 of a time in a listing; None when it is none."""
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return moment.replace(tzinfo=moment.tzinfo or timezone.utc).timestamp()
+    except (OverflowError, ValueError):
+        return None
+
+
+def _combined(parts: Sequence[Part], crc: Crc) -> int:
+    """The checksum of the whole object."""
+    whole = 0
+    for part in parts:
+        whole = crc.combine(whole, part.checksum, part.size)
+    return whole
+
+
+def _completion(parts: Sequence[Part], crc: Crc | None) -> bytes:
+    root = Element("CompleteMultipartUpload", xmlns=NAMESPACE)
+    for part in parts:
+        element = SubElement(root, "Part")
+        SubElement(element, "PartNumber").text = str(part.number)
+        SubElement(element, "ETag").text = f'"{part.etag}"'
+        if crc:
+            SubElement(element, crc.tag).text = crc.text(part.checksum)
+    return bytes(tostring(root))

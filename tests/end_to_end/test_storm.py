@@ -1,0 +1,171 @@
+"""Storms: many things go wrong at once, and in the end everything is there (see tests.fakes3)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.command import (
+    Finished,
+    Running,
+    arguments,
+    environment,
+    random_bytes,
+    run,
+    small_files,
+    write,
+)
+from tests.servers.fakes3 import MIB, REFUSALS, SILENCES, STORM, FakeS3, Storm, small_parts
+
+BUCKET = "bucket"
+FILES = 5000
+LARGE = {"large/exact": 32 * MIB, "large/odd": 16 * MIB + 1, "large/long": 40 * MIB - 1}
+PATIENCE = 150.0
+"""Seconds that the large storm may take on a slow machine; 12 here."""
+SEED = int(os.environ.get("STORM_SEED", "20260101"))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("storm")
+    small_files(root, FILES, folders=50)
+    for name, size in LARGE.items():
+        write(root, name, random_bytes(size, name))
+    write(root, "empty", b"")
+    return root
+
+
+@pytest.fixture(scope="module")
+def storm(root: Path) -> Iterator[tuple[FakeS3, Finished]]:
+    # Silences cost the whole time limit: one in 30 faults is enough.
+    words = (*STORM * 3, *REFUSALS, *SILENCES)
+    with FakeS3() as server:
+        server.storm = Storm(0.3, SEED, words)
+        told = arguments(root, server.endpoint, BUCKET, "--json", "--retries", 20)
+        more = ["--timeout", 2, "--concurrency", 128]
+        with Running(*told, *more, env=environment(server)) as running:
+            finished = running.finish(PATIENCE)
+    yield server, finished
+
+
+def test_a_storm_ends_well(storm: tuple[FakeS3, Finished]) -> None:
+    _, finished = storm
+    assert (finished.code, finished.complaints, finished.reasons()) == (0, [], {})
+
+
+def test_a_storm_was_one(storm: tuple[FakeS3, Finished]) -> None:
+    server, finished = storm
+    failed = sum(seen.word != "ok" for seen in server.seen)
+    assert 0.27 < failed / len(server.seen) < 0.33
+    assert finished.summary["retries"] > 0.2 * FILES
+
+
+def test_a_storm_leaves_every_file_in_the_bucket(storm: tuple[FakeS3, Finished]) -> None:
+    server, finished = storm
+    assert len(server.objects(BUCKET)) == finished.summary["uploaded"] == FILES + 4
+
+
+def test_a_storm_leaves_no_wrong_object(storm: tuple[FakeS3, Finished], root: Path) -> None:
+    server, _ = storm
+    assert server.wrong(BUCKET, root) == {}
+
+
+def test_a_storm_leaves_no_parts_behind(storm: tuple[FakeS3, Finished]) -> None:
+    server, _ = storm
+    # An upload whose id never arrived cannot be aborted, but it has no parts.
+    assert [upload for upload in server.open_uploads(BUCKET) if upload.parts] == []
+
+
+def test_a_storm_sends_nothing_again_that_was_accepted(storm: tuple[FakeS3, Finished]) -> None:
+    server, _ = storm
+    # Those are stored again whose answer never came, was cut or told of something else.
+    excuses = {"lost", "mute", "truncated", "wrong-checksum", "rot", "extra"}
+    doubtful = Counter(seen.key for seen in server.seen if seen.word in excuses)
+    more = {key: count for key, count in server.stored.items() if count > 1 + doubtful[key]}
+    assert more == {}
+
+
+# random trees, random faults
+
+NAMES = st.lists(
+    st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1)
+    .map(lambda text: text[:30])
+    .filter(lambda text: text not in (".", "..")),
+    min_size=1,
+    max_size=3,
+).map("/".join)
+SIZES = st.sampled_from([0, 1, 4096, 65_536, 65_537, 262_144, 262_145, 2 * MIB, 2 * MIB + 1])
+FINAL = ("403", "413")
+WORDS = st.sampled_from((*STORM, *REFUSALS, *FINAL, "ok", "stall", "mute"))
+SCRIPTS = st.tuples(
+    st.sampled_from(["put", "create", "part", "complete", "abort", "head", "*"]),
+    st.lists(WORDS, min_size=1, max_size=3).map(" ".join),
+    st.sampled_from(["", "", "..."]),
+)
+FILE = st.tuples(SIZES, st.lists(SCRIPTS, max_size=2))
+
+
+def plant(root: Path, tree: dict[str, tuple[int, list[tuple[str, str, str]]]]) -> set[str]:
+    """Writes those files of a tree that a file system takes; returns their names."""
+    planted = set()
+    for name, (size, _) in tree.items():
+        try:
+            write(root, name, random_bytes(size, name))
+        except OSError:  # a step too long, or a file where a folder is needed
+            continue
+        planted.add(name)
+    return planted
+
+
+@settings(
+    max_examples=int(os.environ.get("STORM_EXAMPLES", "10")),
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(tree=st.dictionaries(NAMES, FILE, max_size=12), mode=st.sampled_from(["new", "old", "kms"]))
+def test_the_end_is_honest(
+    tree: dict[str, tuple[int, list[tuple[str, str, str]]]], mode: str
+) -> None:
+    """Invariant 5: every file ends as uploaded, skipped or failed, the counts add up, the exit code
+    says it; and what is said to be uploaded is on the server with the right bytes."""
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory) / "data"
+        root.mkdir()
+        names = plant(root, tree)
+        with FakeS3(mode=mode, buckets=[BUCKET], least_part=MIB) as server:
+            for name, (_, scripts) in tree.items():
+                for kind, words, endless in scripts:
+                    if mode == "kms":  # which says nothing about what it stores
+                        words = words.replace("rot", "ok")
+                    server.script(kind, name.replace("[", "?"), words + endless)
+            told = arguments(root, server.endpoint, BUCKET, "--json", "--no-create")
+            env = environment(server, **small_parts(Path(directory)))
+            finished = run(*told, "--timeout", 1, "--retries", 2, "--concurrency", 16, env=env)
+        check_honesty(finished, server, names, root)
+
+
+def check_honesty(finished: Finished, server: FakeS3, names: set[str], root: Path) -> None:
+    summary, failed = finished.summary, finished.reasons()
+    uploaded, skipped = set(finished.paths("uploaded")), finished.reasons("skipped")
+    assert summary["files"] == summary["uploaded"] + summary["skipped"] + summary["failed"]
+    assert (summary["uploaded"], summary["skipped"]) == (len(uploaded), len(skipped))
+    assert summary["failed"] == len(failed)
+    assert all(failed.values())
+    assert not uploaded & failed.keys()
+    assert uploaded <= server.objects(BUCKET).keys()
+    assert not server.wrong(BUCKET, root).keys() & uploaded
+    if finished.code in (0, 1):
+        assert uploaded | failed.keys() | skipped.keys() == names
+        assert finished.code == bool(failed)
+    else:
+        # Permission refused before anything was stored ends the run.
+        assert (finished.code, len(finished.complaints)) == (3, 1)
