@@ -11,8 +11,7 @@ import signal
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,8 +35,10 @@ from tests.command import (
     without_privileges,
     write,
 )
+from tests.hooks import around_calls, on_import
 from tests.servers.ceph import CephRGW
-from tests.servers.fakes3 import KIB, MIB, FakeS3
+from tests.servers.faults import KIB, MIB
+from tests.servers.s3 import FakeS3
 
 BUCKET = "bucket"
 FILES = 60
@@ -50,45 +51,29 @@ WITH_GRACE = 9.0
 """Seconds that a stop may take which lets uploads in flight end: 5, and a busy machine."""
 
 
-class Server(FakeS3):
-    """Begins uploads now, as real services do: what is older is not taken for ours."""
-
-    def _operate(self, request: Any, *rest: Any, **options: Any) -> Any:
-        answer = super()._operate(request, *rest, **options)
-        if request.kind != "list_uploads":
-            return answer
-        now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.000Z").encode()
-        return answer._replace(body=re.sub(rb"(<Initiated>)[^<]*", rb"\g<1>" + now, answer.body))
-
-
 class World:
     """A directory, a bucket, and the command that brings the one into the other."""
 
-    def __init__(self, base: Path, server: Server) -> None:
+    def __init__(self, base: Path, server: FakeS3) -> None:
         self.server = server
         self.data = base / "data"
         self.data.mkdir()
         self.journal = base / "journal" / "j.sqlite"
-        self._hooks = base / "hooks"
 
     def options(self, *more: object) -> list[object]:
         """Many requests at a time would leave no middle in which to be killed."""
         common = ["--journal", self.journal, "--json", "--processes", 1, "--concurrency", 8]
         return [*arguments(self.data, self.server.endpoint, BUCKET), *common, *more]
 
-    def environment(self, hook: str = "") -> dict[str, str]:
-        """``hook`` is code that each interpreter runs at its start."""
-        more = {"AWS_REGION": "us-east-1"}
-        if hook:
-            write(self._hooks, "sitecustomize.py", hook.encode())
-            more["PYTHONPATH"] = str(self._hooks)
-        return environment(self.server, **more)
+    def environment(self, **more: str) -> dict[str, str]:
+        return environment(self.server, AWS_REGION="us-east-1", **more)
 
-    def start(self, *more: object, hook: str = "", **settings: Any) -> Running:
-        return Running(*self.options(*more), env=self.environment(hook), **settings)
+    def start(self, *more: object, hook: Mapping[str, str] = {}, **settings: Any) -> Running:
+        """``hook`` is more of the environment, as tests.hooks makes it."""
+        return Running(*self.options(*more), env=self.environment(**hook), **settings)
 
-    def run(self, *more: object, hook: str = "", **settings: Any) -> Finished:
-        return run(*self.options(*more), env=self.environment(hook), **settings)
+    def run(self, *more: object, hook: Mapping[str, str] = {}, **settings: Any) -> Finished:
+        return run(*self.options(*more), env=self.environment(**hook), **settings)
 
     def fill(self, files: int = FILES, large: int = 1) -> list[str]:
         names = small_files(self.data, files)
@@ -132,14 +117,14 @@ class World:
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with Server(buckets=[BUCKET]) as server:
+def server() -> Iterator[FakeS3]:
+    with FakeS3(buckets=[BUCKET]) as server:
         server.script("*", "*", f"delay:{LATENCY}...")
         yield server
 
 
 @pytest.fixture
-def world(tmp_path: Path, server: Server) -> World:
+def world(tmp_path: Path, server: FakeS3) -> World:
     return World(tmp_path, server)
 
 
@@ -229,51 +214,18 @@ def test_kill_again_and_again(world: World) -> None:
 
 # kill -9 at named points
 
-POINT = """
-import importlib.util, os, sys
+DIE = """
+import os
 
-def die():
+def act(when, nth):
+    if when != {when!r} or nth < {nth}:
+        return
     try:
         os.close(os.open({marker!r}, os.O_CREAT | os.O_EXCL))
     except FileExistsError:
         return  # once is enough
     for pid in {victims}:
         os.kill(pid, 9)
-
-def wrap(module):
-    owner = getattr(module, {owner!r})
-    real = getattr(owner, {name!r})
-    calls = 0
-
-    def wrapped(*arguments, **options):
-        nonlocal calls
-        calls += 1
-        due = calls >= {nth}
-        if due and {before}:
-            die()
-        result = real(*arguments, **options)
-        if due:
-            die()
-        return result
-
-    setattr(owner, {name!r}, wrapped)
-
-class Hook:
-    def find_spec(self, name, path=None, target=None):
-        if name != {module!r}:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        load = spec.loader.exec_module
-
-        def exec_module(module):
-            load(module)
-            wrap(module)
-
-        spec.loader.exec_module = exec_module
-        return spec
-
-sys.meta_path.insert(0, Hook())
 """
 SESSION, JOURNAL = ("providers.s3", "S3Session"), ("_uploader.records.journal", "Journal")
 SUPERVISOR = "int(open(f'/proc/{os.getppid()}/stat').read().split()[3])"
@@ -298,17 +250,11 @@ class Point(NamedTuple):
         nth = f" {self.nth}" if self.nth > 1 else ""
         return f"{self.when} {self.name}{nth} dies {self.victim}"
 
-    def hook(self, marker: Path) -> str:
-        module, owner = self.where
-        return POINT.format(
-            marker=str(marker),
-            victims=VICTIMS[self.victim],
-            module=module,
-            owner=owner,
-            name=self.name,
-            nth=self.nth,
-            before=self.when == "before",
-        )
+    def hook(self, base: Path) -> dict[str, str]:
+        """The command's environment; the victims die once, which leaves ``died`` below ``base``."""
+        marker, victims = str(base / "died"), VICTIMS[self.victim]
+        code = DIE.format(when=self.when, nth=self.nth, marker=marker, victims=victims)
+        return around_calls(base / "hooks", *self.where, self.name, code)
 
 
 IN_THE_WORKER = [
@@ -332,9 +278,9 @@ IN_THE_SUPERVISOR = [
 
 @pytest.mark.parametrize("point", [p for p in IN_THE_WORKER if p.victim == "itself"], ids=str)
 def test_a_worker_that_is_killed_costs_no_file(world: World, tmp_path: Path, point: Point) -> None:
-    names, marker = world.fill(files=12, large=1), tmp_path / "died"
-    finished = world.run(hook=point.hook(marker))
-    assert marker.exists()
+    names = world.fill(files=12, large=1)
+    finished = world.run(hook=point.hook(tmp_path))
+    assert (tmp_path / "died").exists()
     assert (finished.code, finished.stderr) == (0, "")
     assert sorted(finished.paths("uploaded")) == sorted(names)
     world.assert_all_there(names)
@@ -347,12 +293,12 @@ def test_a_worker_that_is_killed_costs_no_file(world: World, tmp_path: Path, poi
 def test_a_run_that_is_killed_is_finished_by_the_next(
     world: World, tmp_path: Path, point: Point
 ) -> None:
-    names, marker = world.fill(files=12, large=1), tmp_path / "died"
-    with world.start(hook=point.hook(marker)) as running:
+    names = world.fill(files=12, large=1)
+    with world.start(hook=point.hook(tmp_path)) as running:
         while running.process.poll() is None:
             running.workers()
             time.sleep(0.005)
-        assert marker.exists()
+        assert (tmp_path / "died").exists()
         assert running.process.returncode == -signal.SIGKILL
         end(running)
         before = Before.of(world, running)
@@ -421,19 +367,10 @@ def test_a_run_that_stands_still_for_longer_than_the_timeout_goes_on(world: Worl
     world.assert_all_there(names)
 
 
-IMPATIENT = (
-    POINT[: POINT.index("def die")]
-    + """
-def wrap(module):
-    module.SILENCE_ALLOWED = 3.0
-"""
-    + POINT[POINT.index("\nclass Hook") :]
-)
-
-
-def test_a_worker_that_never_moves_again_is_replaced(world: World) -> None:
+def test_a_worker_that_never_moves_again_is_replaced(world: World, tmp_path: Path) -> None:
     names = world.fill(files=200)
-    hook = IMPATIENT.format(module="_uploader.processes.supervisor")
+    code = "def change(module): module.SILENCE_ALLOWED = 3.0"
+    hook = on_import(tmp_path / "hooks", "_uploader.processes.supervisor", code)
     with world.start("--processes", 2, hook=hook) as running:
         world.uploaded_until(running, 5)
         worker = running.workers()[0]

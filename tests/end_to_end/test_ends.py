@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.command import KEYS, Finished, environment, run, small_files, write
-from tests.servers.fakes3 import FakeS3
+from tests.servers.s3 import FakeS3
 
 
 @pytest.fixture
 def server() -> Iterator[FakeS3]:
     with FakeS3(buckets=["bucket"]) as server:
-        server.users[KEYS["AWS_ACCESS_KEY_ID"]] = KEYS["AWS_SECRET_ACCESS_KEY"]
+        server.service.users[KEYS["AWS_ACCESS_KEY_ID"]] = KEYS["AWS_SECRET_ACCESS_KEY"]
         yield server
 
 

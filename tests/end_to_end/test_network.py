@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
-import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +23,8 @@ from tests.command import (
     write,
 )
 from tests.servers import require
-from tests.servers.fakes3 import FakeS3
+from tests.servers.faults import reset_on_close
+from tests.servers.s3 import FakeS3
 
 BUCKET = "bucket"
 TIMEOUT = 10.0
@@ -202,7 +202,7 @@ def test_a_share_of_the_connections_is_reset_on_the_way() -> None:
 def test_a_reset_of_either_side_reaches_the_other() -> None:
     with Through() as through:
         client, server = through.pair()
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset_on_close(server)
         server.close()
         with pytest.raises(ConnectionResetError):
             client.recv(1)

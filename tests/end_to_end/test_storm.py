@@ -1,4 +1,4 @@
-"""Storms: many things go wrong at once, and in the end everything is there (see tests.fakes3)."""
+"""Storms: many things go wrong at once, and in the end everything is there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from tests.command import (
     small_files,
     write,
 )
-from tests.servers.fakes3 import MIB, REFUSALS, SILENCES, STORM, FakeS3, Storm, small_parts
+from tests.hooks import small_parts
+from tests.servers.faults import MIB, REFUSALS, SILENCES, STORM, Storm
+from tests.servers.s3 import FakeS3
 
 BUCKET = "bucket"
 FILES = 5000
@@ -47,7 +49,7 @@ def storm(root: Path) -> Iterator[tuple[FakeS3, Finished]]:
     # Silences cost the whole time limit: one in 30 faults is enough.
     words = (*STORM * 3, *REFUSALS, *SILENCES)
     with FakeS3() as server:
-        server.storm = Storm(0.3, SEED, words)
+        server.blow(Storm(0.3, SEED, words))
         told = arguments(root, server.endpoint, BUCKET, "--json", "--retries", 20)
         more = ["--timeout", 2, "--concurrency", 128]
         with Running(*told, *more, env=environment(server)) as running:

@@ -21,7 +21,7 @@ from tests.command import (
     write,
 )
 from tests.servers.ceph import CephRGW
-from tests.servers.fakes3 import MIB
+from tests.servers.faults import MIB
 from tests.servers.proxy import Proxy
 
 SEED = int(os.environ.get("STORM_SEED", "20260101"))

@@ -10,40 +10,15 @@ import asyncio
 import contextlib
 import random
 import socket
-import struct
 import threading
 from collections import Counter
-from typing import NamedTuple
 from urllib.parse import urlsplit
+
+from tests.servers.faults import UNHARMED, Harm, draw_harm, reset_on_close
 
 BLOCK = 64 * 1024
 PATIENCE = 30.0
 """Seconds that a stall lasts at most, and that the end of the proxy may take."""
-SMALL = 256
-"""Most bytes of a request or an answer that pass before something happens, in most cases: less than
-the shortest of either."""
-LARGE = 4 * 1024 * 1024
-"""The same where it is to happen in the middle of a large body."""
-
-
-class Harm(NamedTuple):
-    """What happens to one request."""
-
-    kind: str
-    """``ok``, ``reset``, ``stall`` or ``truncate`` (the end of the connection, both ways)."""
-    upwards: bool
-    """To the request, else to its answer."""
-    after: int
-    """Bytes that pass before."""
-
-
-def draw(chance: random.Random, probability: float, stalls: float) -> Harm:
-    """The fate of the next request; ``stalls`` is the share of stalls among the harms."""
-    if chance.random() >= probability:
-        return Harm("ok", upwards=True, after=0)
-    kind = "stall" if chance.random() < stalls else chance.choice(["reset", "truncate"])
-    most = LARGE if chance.random() < 0.1 else SMALL
-    return Harm(kind, upwards=chance.random() < 0.5, after=chance.randrange(most))
 
 
 class Proxy:
@@ -121,7 +96,7 @@ class Proxy:
 
     def next_harm(self) -> Harm:
         """Draws for the next request."""
-        harm = draw(self._chance, self.probability, self._stalls)
+        harm = draw_harm(self._chance, self.probability, self._stalls)
         self.harms[harm.kind] += 1
         return harm
 
@@ -133,7 +108,7 @@ class _Tunnel:
         self._proxy = proxy
         self._client = client
         self._answered = True
-        self._harm = Harm("ok", upwards=True, after=0)
+        self._harm = UNHARMED
         self._passed = {True: 0, False: 0}
 
     async def pump(
@@ -164,9 +139,7 @@ class _Tunnel:
         if harm.kind == "stall":
             await asyncio.sleep(PATIENCE)
         elif harm.kind == "reset":
-            sock = self._client.get_extra_info("socket")
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset_on_close(self._client.get_extra_info("socket"))
         else:
             with contextlib.suppress(OSError):
                 self._client.write_eof()
