@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # The repository's root: PYTHONPATH and working directory of every `python uploader.py`.
 REPO = Path(__file__).resolve().parent.parent
@@ -18,6 +19,10 @@ from bench.sink import Sink  # noqa: E402  (needs the line above)
 from tests.servers import require  # noqa: E402
 from tests.servers.ceph import CephRGW  # noqa: E402
 from tests.servers.moto import Moto  # noqa: E402
+
+# Deadlines fail on a busy machine.  More examples: EXAMPLES=1000.
+settings.register_profile("suite", deadline=None, max_examples=int(os.environ.get("EXAMPLES", 50)))
+settings.load_profile("suite")
 
 
 def set_home(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
