@@ -36,6 +36,14 @@ POLL = 0.02
 MIB = 2**20
 
 
+def wait_for(condition: Callable[[], bool], timeout: float = TIMEOUT) -> None:
+    """Returns when the condition holds; fails when it does not in time."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(POLL)
+
+
 # the command
 
 

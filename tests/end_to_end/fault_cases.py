@@ -18,7 +18,7 @@ BUCKET = "bucket"
 RETRIES = 3
 TIMEOUT = 2.0
 SMALL = 70_000
-"""Above what is sent together with the head, so that a reset after 64 KiB is in mid-body."""
+"""More than goes out with the head: a reset after 64 KiB is in mid-body."""
 PART = MIB
 LARGE = 2 * MIB + 1
 """Three parts, made small by ``small_parts``."""
@@ -34,8 +34,8 @@ FINAL = (
     *("delay:0.7,400", "delay:0.7,501", "delay:0.7,401", "delay:0.7,403"),
     *("413", "delay:0.7,early403"),
 )
-"""Late, as the first answers of a service are read with more care: what is refused then may be the
-checksum, or all that the credentials would do."""
+"""Late: before its first success a process takes a refusal for one of the checksum header, or of
+the credentials."""
 
 NO_EFFECT = {
     "wrong-etag": {"put", "create", "complete", "abort"},
@@ -43,13 +43,13 @@ NO_EFFECT = {
     "corrupt": {"create", "head", "abort", "list_parts"},
     "rot": {"create", "complete", "head", "abort", "list_parts"},
 }
-"""Faults in what a request does not have, or nobody has to look at: with the checksum echoed, an
-ETag proves nothing more."""
+"""Faults of what a request does not have, or nobody needs to read: an echoed checksum proves the
+content, whatever the ETag."""
 
 STORED = {"lost", "mute", "truncated", "wrong-checksum"}
-"""Faults of a part that is stored all the same: the next round finds it."""
+"""Faults of a part that is stored nevertheless: the next round finds it."""
 UNUSABLE = {"404", "wrong-etag", "wrong-checksum", *FINAL}
-"""Answers about an earlier run's parts that leave none to go on with: they are sent again."""
+"""Answers that make an earlier run's parts useless: all parts are sent again."""
 
 
 class Case(NamedTuple):
@@ -64,14 +64,16 @@ class Case(NamedTuple):
         return f"{self.kind}/{self.word}/{'always' if self.always else 'once'}"
 
     def arrives(self) -> bool | None:
-        """The file should be uploaded in spite of it; None: that depends on how many of its parts
-        were under way, as the last round finds those that were stored."""
+        """Whether the file is uploaded in the end.
+
+        None: it depends on how many parts were in flight, as the last round finds those stored.
+        """
         if self.kind == "abort":
-            return False  # what is given up has failed already
+            return False  # only failed files are aborted
         if self.word in HARMLESS or self.kind in NO_EFFECT.get(self.word, ()):
             return True
         if self.kind == "head":
-            return True  # whether an object is there: what nobody knows is sent again
+            return True  # an object that may not be there is sent again
         if self.kind == "part" and self.word in STORED and self.always:
             return None
         if self.kind == "list_parts" and self.word in UNUSABLE:
@@ -79,7 +81,7 @@ class Case(NamedTuple):
         return self.word not in FINAL and not self.always
 
     def arrange(self, server: FakeS3) -> None:
-        """Scripts the fault, and what leads to such a request."""
+        """Scripts the fault, and the faults that lead to such a request."""
         if self.kind == "head":
             server.script("complete", self.key, "lost")
         elif self.kind == "abort":

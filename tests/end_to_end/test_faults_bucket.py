@@ -50,7 +50,7 @@ def buckets() -> Iterator[dict[tuple[str, str, bool], str]]:
                     outcomes[case] = "" if there else "said to be there, and is not"
                     return
 
-        tasks = []
+        tasks: list[gevent.Greenlet[..., None]] = []
         for kind in ("head_bucket", "create_bucket"):
             for word in HARMLESS + PASSING + REFUSED + FINAL:
                 for always in (False, True):

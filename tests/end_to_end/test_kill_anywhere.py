@@ -50,15 +50,20 @@ def test_kill_at_a_random_moment(world: World, seed: int) -> None:
     assert_the_next_run_finishes(world, names, before)
 
 
+def killed_after(world: World, requests: int) -> Before:
+    """Kills a run once it has sent so many requests."""
+    enough = len(world.server.seen) + requests
+    with world.start() as running:
+        running.wait_until(lambda: len(world.server.seen) >= enough)
+        running.workers()
+        kill(running.pid)
+        end(running)
+        return Before.of(world, running)
+
+
 def test_kill_again_and_again(world: World) -> None:
     """Each run goes on where the one before was killed."""
     names = world.fill()
-    for _ in range(3):
-        seen = len(world.server.seen)
-        with world.start() as running:
-            running.wait_until(lambda seen=seen: len(world.server.seen) >= seen + 15)
-            running.workers()
-            kill(running.pid)
-            end(running)
-            before = Before.of(world, running)
-    assert_the_next_run_finishes(world, names, before)
+    killed_after(world, 15)
+    killed_after(world, 15)
+    assert_the_next_run_finishes(world, names, killed_after(world, 15))

@@ -1,4 +1,4 @@
-"""A directory, a bucket, and runs between them that something ends early."""
+"""A directory, a bucket, and runs that end early."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from tests.command import (
     random_bytes,
     run,
     small_files,
+    wait_for,
     write,
 )
 from tests.servers.faults import KIB, MIB
@@ -30,16 +30,16 @@ from tests.servers.s3 import FakeS3
 BUCKET = "bucket"
 FILES = 60
 LATENCY = 0.02
-"""Seconds that each answer takes: a run should last long enough to be killed in its middle."""
+"""Seconds that each answer takes: a run lasts long enough to be killed in its middle."""
 LARGE = 16 * MIB + 1
 """Three parts."""
 PARTS = 3
 WITH_GRACE = 9.0
-"""Seconds that a stop may take which lets uploads in flight end: 5, and a busy machine."""
+"""Seconds for a stop that lets uploads in flight end: 5, and more on a busy machine."""
 
 
 class World:
-    """A directory, a bucket, and the command that brings the one into the other."""
+    """A directory, a bucket, and the command that uploads the one to the other."""
 
     def __init__(self, base: Path, server: FakeS3) -> None:
         self.server = server
@@ -48,7 +48,7 @@ class World:
         self.journal = base / "journal" / "j.sqlite"
 
     def options(self, *more: object) -> list[object]:
-        """Many requests at a time would leave no middle in which to be killed."""
+        """Few requests at a time: with many, a run has no middle to be killed in."""
         common = ["--journal", self.journal, "--json", "--processes", 1, "--concurrency", 8]
         return [*arguments(self.data, self.server.endpoint, BUCKET), *common, *more]
 
@@ -88,10 +88,7 @@ class World:
 
     def settle(self) -> None:
         """Waits for the requests of a run that is gone: they arrive all the same."""
-        deadline = time.monotonic() + TIMEOUT
-        while self.server.in_flight:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        wait_for(lambda: not self.server.in_flight)
 
     def assert_all_there(self, names: list[str]) -> None:
         """The bucket is the directory, and nothing is half there."""
@@ -132,10 +129,7 @@ def assert_the_next_run_finishes(world: World, names: list[str], before: Before)
 def end(running: Running) -> None:
     """Waits until the run and its workers are gone: what they sent has arrived, or never will."""
     running.process.wait(TIMEOUT)
-    deadline = time.monotonic() + TIMEOUT
-    while running.survivors():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: not running.survivors())
 
 
 def kill(pid: int) -> None:

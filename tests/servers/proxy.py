@@ -1,7 +1,7 @@
-"""A TCP proxy between a client and a real server that does harm on the way, by a seed.
+"""A TCP proxy before a real server that harms requests, by a seed.
 
-It reads no HTTP.  What counts as a request is what the client sends after the server has spoken
-(or after it connected), so that each request on a kept connection takes its own chance.
+It reads no HTTP: a request begins when the client sends after the server has spoken, so that each
+request on a kept connection takes its own chance.
 """
 
 from __future__ import annotations
@@ -9,20 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import socket
-import threading
 from collections import Counter
 from urllib.parse import urlsplit
 
 from tests.servers.faults import UNHARMED, Harm, draw_harm, reset_on_close
+from tests.servers.listener import Listener
 
 BLOCK = 64 * 1024
 PATIENCE = 30.0
-"""Seconds that a stall lasts at most, and that the end of the proxy may take."""
+"""Seconds that a stall lasts at most."""
 
 
 class Proxy:
-    """Listens on ``endpoint`` while it is entered, and passes everything on to ``target``."""
+    """Passes what comes to ``endpoint`` on to ``target``."""
 
     def __init__(self, target: str, *, probability: float, seed: int, stalls: float = 0.05) -> None:
         parts = urlsplit(target)
@@ -33,51 +32,15 @@ class Proxy:
         self.harms: Counter[str] = Counter()
         """How often each kind was drawn."""
         self.strikes = 0
-        """How often something was done: the end of a short request may come before."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        """How often harm was done: a short request may end before it is reached."""
 
     def __enter__(self) -> Proxy:
-        listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        self.endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        self._loop = asyncio.new_event_loop()
-        self._stopping = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, args=(listener,), daemon=True)
-        self._thread.start()
+        self._listener = Listener(self._pass)
+        self.endpoint = self._listener.endpoint
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
-
-    def _run(self, listener: socket.socket) -> None:
-        try:
-            self._loop.run_until_complete(self._serve(listener))
-        finally:
-            self._loop.close()
-
-    async def _serve(self, listener: socket.socket) -> None:
-        server = await asyncio.start_server(self._talk, sock=listener)
-        await self._stopping.wait()
-        server.close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
-        try:
-            await self._pass(reader, writer)
-        except asyncio.CancelledError:
-            return  # the proxy stops
-        except OSError:
-            pass  # either side left, or the server is down
-        finally:
-            self._tasks.discard(task)
-            writer.transport.abort()
+        self._listener.stop()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await asyncio.open_connection(*self._target)
@@ -93,6 +56,7 @@ class Proxy:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
             up_writer.transport.abort()
+            writer.transport.abort()
 
     def next_harm(self) -> Harm:
         """Draws for the next request."""

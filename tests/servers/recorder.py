@@ -1,4 +1,4 @@
-"""A server that refuses everything and keeps what it was asked."""
+"""A server that refuses everything and records who asked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Recorder:
-    """A server that answers every request with 403 and keeps who asked."""
+    """Answers 403; ``asked`` holds the Authorization header of each request."""
 
     def __enter__(self) -> Recorder:
         asked: list[str] = []

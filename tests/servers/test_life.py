@@ -9,8 +9,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,17 +18,11 @@ from bench.network import Network
 from bench.process import Daemon, Server, ServerError, free_port
 from bench.sink import Sink
 from bench.slowdisk import SlowDisk
+from tests.command import wait_for
 from tests.conftest import REPO
 from tests.servers import require
 from tests.servers.ceph import CephRGW
 from tests.servers.moto import Moto
-
-
-def wait_for(condition: Callable[[], bool], timeout: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def get_status(url: str) -> int:

@@ -5,23 +5,15 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
-import time
-from collections.abc import Callable
 
 import pytest
 
 from bench.network import Network
+from tests.command import wait_for
 from tests.servers import require
 from tests.servers.faults import reset_on_close
 
 TIMEOUT = 10.0
-
-
-def wait_for(condition: Callable[[], bool], timeout: float = TIMEOUT) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 class Through:
@@ -108,12 +100,12 @@ def test_connections_share_the_link_evenly() -> None:
             arrived[server] = 0
         while sum(arrived.values()) < 300_000:
             for key, ready in selector.select(TIMEOUT):
-                end = key.fileobj
-                assert isinstance(end, socket.socket)
+                peer = key.fileobj
+                assert isinstance(peer, socket.socket)
                 if ready & selectors.EVENT_READ:
-                    arrived[end] += len(end.recv(65536))
+                    arrived[peer] += len(peer.recv(65536))
                 else:
-                    end.send(bytes(4096))
+                    peer.send(bytes(4096))
         assert min(arrived.values()) > 0.8 * max(arrived.values())
 
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.servers.faults import Injector, Storm, steps
+from tests.servers.listener import Listener
 from tests.servers.s3_server import S3Server
 
 from .messages import KINDS, Answer, Request, S3Error, error_answer, parse, refusal, render
+from .peer import PATIENCE, Peer, Reset
 from .service import CRC, LEAST_PART, Service, damaged
 from .storage import Bucket, Object, Upload, crc_text, difference
-from .transport import PATIENCE, Peer, Reset, Transport
 
 Steps = Mapping[str, float | None]
 
@@ -103,14 +104,22 @@ class FakeS3(S3Server):
         return found
 
     def _start(self, directory: Path, cleanup: contextlib.ExitStack) -> None:
-        self._transport = Transport(self._exchange)
-        cleanup.callback(self._transport.stop)
-        self.endpoint = self._transport.endpoint
+        self._listener = Listener(self._talk)
+        cleanup.callback(self._listener.stop)
+        self.endpoint = self._listener.endpoint
 
     def __exit__(self, *failure: object) -> None:
         super().__exit__(*failure)
-        if failure[0] is None and self._transport.errors:
-            raise self._transport.errors[0]
+        if failure[0] is None and self._listener.errors:
+            raise self._listener.errors[0]
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = Peer(reader, writer)
+        try:
+            while await self._exchange(peer):
+                pass
+        except Reset:
+            peer.reset()
 
     async def _exchange(self, peer: Peer) -> bool:
         """One request and its answer; false when nothing more can follow."""
