@@ -12,7 +12,9 @@ from collections.abc import Callable
 import trustme
 
 from providers.http.connection import Endpoint, Timeouts
-from tests.servers.faults import MIB, reset_on_close
+from tests.servers.faults import reset_on_close
+
+KIB, MIB = 2**10, 2**20
 
 PATIENCE = 10.0
 """Seconds after which a test's server gives up, so that no test hangs."""
