@@ -22,7 +22,7 @@ REPO = Path(__file__).resolve().parent.parent
 CLOUD = "<a cloud>"
 """Stands for every public file of providers/ that has no place of its own."""
 FLOORS: tuple[set[str], ...] = (
-    {"providers.errors", "providers.traffic"},
+    {"providers.errors", "providers.options", "providers.traffic"},
     {"providers.source"},
     {"providers.base", "providers.disk"},
     {
@@ -34,6 +34,7 @@ FLOORS: tuple[set[str], ...] = (
         "providers.http.response",
         "providers.s3.checksums",
         "providers.s3.headers",
+        "providers.s3.options",
         "providers.s3.sigv4",
     },
     {"providers.http.stream"},
@@ -48,6 +49,7 @@ FLOORS: tuple[set[str], ...] = (
     {"providers.libcloud", "providers.s3.service"},
     {"providers.s3.driver"},
     {"providers.s3.session"},
+    {"providers.s3.cloud"},
     {CLOUD, "providers.s3"},
     {"providers"},
     {
@@ -259,11 +261,11 @@ class TestLight:
 
     def test_a_worker_with_keys_in_its_environment_loads_no_botocore(self) -> None:
         names = loaded(S3)
-        assert "providers.s3" in names
+        assert "providers.s3.cloud" in names
         assert "botocore" not in names
 
     def test_a_worker_loads_the_cloud_it_needs_only(self) -> None:
-        assert "providers.s3" not in loaded(LOCAL)
+        assert "providers.s3.cloud" not in loaded(LOCAL)
 
 
 class TestPatching:

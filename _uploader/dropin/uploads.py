@@ -38,7 +38,7 @@ from providers.base import MIB, Cloud, CloudSettings, Prepared, Session
 from providers.errors import Denied, Failure, Transient
 from providers.libcloud import DriverSession, driver_class, failure_of
 from providers.local import LocalDriver, LocalSession
-from providers.s3 import S3Cloud
+from providers.s3.cloud import S3Cloud
 from providers.s3.driver import S3Driver
 from providers.s3.service import Service
 from providers.s3.session import S3Session

@@ -51,7 +51,7 @@ class Service:
     ) -> None:
         """``checksum`` is one of ``CRCS`` or ``md5``; ``unsigned_payload`` counts without TLS only;
         ``refused`` is told the token of credentials that the service refuses as expired;
-        ``addressing`` as in ``CloudSettings``; ``variant`` of AWS's endpoints, None: what the
+        ``addressing`` as in ``S3Options``; ``variant`` of AWS's endpoints, None: what the
         environment says; ``notices`` gets lines for the user.
 
         Raises ``Fatal`` when there is no such endpoint or the CA file cannot be read.
