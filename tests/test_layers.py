@@ -1,4 +1,4 @@
-"""The house stands as DESIGN.md draws it: who may import whom, and what a process loads.
+"""The house stands as ARCHITECTURE.md draws it: who may import whom, and what a process loads.
 
 Where a test fails for a new file, give the file its place in FLOORS: the lowest floor above all
 that it imports.  Files of one floor do not import each other, so there are no cycles.
@@ -194,7 +194,7 @@ class TestFloors:
     def test_each_file_has_its_place(self, module: str) -> None:
         assert floor_of(module) is not None, (
             f"{modules()[module].relative_to(REPO)} is new: give {module} its place in FLOORS of "
-            f"{Path(__file__).name}, and DESIGN.md a line for it"
+            f"{Path(__file__).name}, and ARCHITECTURE.md a line where it is a new job"
         )
 
     def test_each_place_has_its_file(self) -> None:
