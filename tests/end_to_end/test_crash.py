@@ -275,7 +275,7 @@ class Hook:
 
 sys.meta_path.insert(0, Hook())
 """
-SESSION, JOURNAL = ("providers.s3", "S3Session"), ("_uploader.records.journal", "Journal")
+SESSION, JOURNAL = ("providers.s3.session", "S3Session"), ("_uploader.records.journal", "Journal")
 SUPERVISOR = "int(open(f'/proc/{os.getppid()}/stat').read().split()[3])"
 """A worker's parent's parent."""
 VICTIMS = {

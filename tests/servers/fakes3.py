@@ -139,7 +139,7 @@ import importlib.machinery, sys
 class Finder(importlib.machinery.PathFinder):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        if name != "providers.s3":
+        if name != "providers.s3.cloud":
             return None
         spec = super().find_spec(name, path, target)
         load = spec.loader.exec_module
