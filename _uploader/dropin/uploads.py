@@ -413,9 +413,13 @@ class ParallelUpload(BaseUpload):
     def _upload_by_processes(
         self, files: Sequence[File], in_flight: int, failures: _Failures
     ) -> None:
-        place = self._place._replace(bucket=self.container.name)
+        place = self._place
         settings = Settings(
-            **place._asdict(),
+            provider=place.provider,
+            bucket=self.container.name,
+            endpoint_url=place.endpoint_url,
+            region=place.region,
+            ca_bundle=place.ca_bundle,
             concurrency=in_flight,
             no_create=True,
             no_journal=True,
