@@ -233,9 +233,8 @@ def _written(directory: Path) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the profile and returns the exit code."""
-    from tests.servers.process import ServerError
-
     from .errors import BenchError
+    from .process import ServerError
     from .run import stoppable
 
     parser = argparse.ArgumentParser(prog="python -m bench.profile", description=__doc__)

@@ -28,7 +28,7 @@ import psutil
 import pytest
 
 from tests.conftest import REPO
-from tests.servers.process import S3Server
+from tests.servers.s3_server import S3Server
 
 TIMEOUT = 60.0
 """Seconds that any command of the tests may take."""

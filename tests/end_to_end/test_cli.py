@@ -26,6 +26,7 @@ import pytest
 
 from _uploader import cli
 from _uploader.config import Settings
+from bench.process import free_port
 from bench.sink import Sink
 from tests.command import (
     KEYS,
@@ -52,7 +53,6 @@ from tests.command import (
 )
 from tests.conftest import REPO
 from tests.servers.ceph import CephRGW
-from tests.servers.process import free_port
 
 FATAL_WITHIN = 15.0
 """Seconds in which a run that cannot succeed has to end."""

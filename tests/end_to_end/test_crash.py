@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from bench.process import free_port
 from tests.command import (
     TIMEOUT,
     Finished,
@@ -37,7 +38,6 @@ from tests.command import (
 )
 from tests.servers.ceph import CephRGW
 from tests.servers.fakes3 import KIB, MIB, FakeS3
-from tests.servers.process import free_port
 
 BUCKET = "bucket"
 FILES = 60

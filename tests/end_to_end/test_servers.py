@@ -18,13 +18,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from bench.network import Network
+from bench.process import Daemon, Server, ServerError, free_port
 from bench.sink import Sink
 from bench.slowdisk import SlowDisk
 from tests.conftest import REPO
 from tests.servers import require
 from tests.servers.ceph import CephRGW
 from tests.servers.moto import Moto
-from tests.servers.process import Daemon, Server, ServerError, free_port
 
 botocore_exceptions = pytest.importorskip("botocore.exceptions")
 
@@ -234,7 +234,7 @@ def test_sink_answers_late_with_a_fixed_etag_when_told_so() -> None:
 def test_a_server_that_misses_a_program_says_how_to_get_it(
     server: type[Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.servers.process.find_program", lambda name: None)
+    monkeypatch.setattr("bench.process.find_program", lambda name: None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     reason = server.missing()
     assert reason is not None

@@ -72,7 +72,7 @@ from xml.sax.saxutils import escape
 
 from awscrt.checksums import combine_crc64nvme, crc64nvme
 
-from tests.servers.process import S3Server
+from tests.servers.s3_server import S3Server
 
 KIB, MIB = 2**10, 2**20
 PATIENCE = 30.0
