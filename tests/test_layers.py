@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -95,6 +95,8 @@ FLOORS: tuple[set[str], ...] = (
     {"_uploader.start"},
     {"uploader"},
 )
+PUBLIC_FACE = {"bench.network", "bench.process", "bench.sink", "bench.slowdisk"}
+"""What bench offers: servers, a bad network, a slow disk."""
 PATCHING = {"_uploader/__main__.py", "uploader.py"}
 """The two places where a process is patched."""
 HARMLESS = {"import functools", "import gc", "import importlib.metadata"}
@@ -111,24 +113,41 @@ def floor_of(module: str) -> int | None:
     return floor_of(CLOUD) if package == "providers" and not name.startswith("_") else None
 
 
+def named(files: Iterable[Path]) -> dict[str, Path]:
+    """The files by the names of their modules."""
+    found = {}
+    for file in files:
+        parts = file.relative_to(REPO).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return found
+
+
 @cache
 def modules() -> dict[str, Path]:
     """Every module of the program: its name and its file."""
     files = [REPO / "uploader.py", *REPO.glob("_uploader/**/*.py"), *REPO.glob("providers/**/*.py")]
-    named = {}
-    for file in files:
-        parts = file.relative_to(REPO).with_suffix("").parts
-        named[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
-    return named
+    return named(files)
 
 
+@cache
+def around() -> dict[str, Path]:
+    """Every module of bench and tests."""
+    return named([*REPO.glob("bench/**/*.py"), *REPO.glob("tests/**/*.py")])
+
+
+@cache
 def tree(file: Path) -> ast.Module:
     return ast.parse(file.read_text(), str(file))
 
 
-def imported(module: str) -> Iterator[str]:
+@cache
+def imported(module: str) -> tuple[str, ...]:
     """The modules that a module imports anywhere in its file; of the program, by full name."""
-    file = modules()[module]
+    return tuple(_imported(module))
+
+
+def _imported(module: str) -> Iterator[str]:
+    file = modules().get(module) or around()[module]
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(tree(file)):
         if isinstance(node, ast.Import):
@@ -140,7 +159,7 @@ def imported(module: str) -> Iterator[str]:
                 base = ".".join([*above, *filter(None, [base])])
             for alias in node.names:
                 whole = f"{base}.{alias.name}"
-                yield whole if whole in modules() else base
+                yield whole if whole in modules() or whole in around() else base
 
 
 def ours(module: str) -> bool:
@@ -239,6 +258,26 @@ class TestFloors:
         """Time, randomness and samples are arguments, so that tests can give them."""
         looking = {"asyncio", "gevent", "os", "random", "socket", "threading", "time"}
         assert looking.isdisjoint(imported(f"_uploader.{module}"))
+
+
+class TestAround:
+    """bench belongs to the users: it runs without the tests, and the program without both."""
+
+    def test_the_program_knows_neither_bench_nor_tests(self) -> None:
+        for module in modules():
+            assert not [name for name in imported(module) if name.startswith(("bench", "tests"))]
+
+    def test_bench_does_not_import_tests(self) -> None:
+        for module in around():
+            if module.startswith("bench"):
+                found = [name for name in imported(module) if name.split(".")[0] == "tests"]
+                assert not found, f"{module} imports {found}"
+
+    def test_tests_import_the_public_face_of_bench(self) -> None:
+        for module in around():
+            if module.startswith("tests") and module != "tests.test_bench":
+                found = {name for name in imported(module) if name.split(".")[0] == "bench"}
+                assert found <= PUBLIC_FACE, f"{module} imports {found - PUBLIC_FACE}"
 
 
 class TestLight:
