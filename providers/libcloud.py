@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import ssl
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, TypeVar
@@ -27,10 +26,21 @@ from libcloud.storage.types import (
 )
 
 from .base import Cloud, CloudSettings, Metadata, ObjectInfo, Prepared, Session
-from .errors import Denied, Failure, Fatal, NoBucket, NotFound, Rejected, Throttled, Transient
+from .errors import (
+    Denied,
+    Failure,
+    Fatal,
+    NoBucket,
+    NotFound,
+    Rejected,
+    Throttled,
+    Transient,
+    one_line,
+)
 from .http.conn_class import LibcloudConnection
-from .http.connection import Endpoint, Timeouts, tls_context
-from .http.limit import within
+from .http.endpoint import chosen_endpoint
+from .http.limit import Timeouts, within
+from .http.tls import tls_context
 from .source import Source
 from .traffic import Traffic
 
@@ -100,8 +110,9 @@ def failure_of(error: Exception) -> Failure:
 
 
 def _reason(error: Exception) -> str:
-    value = error.value if isinstance(error, LibcloudError) else error
-    return " ".join(str(value or "").split()) or type(error).__name__
+    if isinstance(error, LibcloudError):  # whose text quotes the driver's representation
+        return one_line(error.value) if error.value else type(error).__name__
+    return one_line(error)
 
 
 def _status(error: Exception) -> int | None:
@@ -250,8 +261,8 @@ def driver_class(
         raise Fatal(f"libcloud has no storage driver {provider!r}: {_reason(error)}") from None
     if not hasattr(plain.connectionCls, "conn_class"):
         return plain
-    limits = Timeouts(connect=min(10.0, timeout), idle=timeout)
-    shared = {"timeouts": limits, "tls": _trust(ca_bundle), "traffic": traffic}
+    tls = tls_context(ca_bundle)
+    shared = {"timeouts": Timeouts.of(timeout), "tls": tls, "traffic": traffic}
     socket_class = type("Connection", (LibcloudConnection,), shared)
     connection_class = type("Connection", (plain.connectionCls,), {"conn_class": socket_class})
 
@@ -268,14 +279,6 @@ def driver_class(
     return driver
 
 
-def _trust(ca_bundle: str | None) -> ssl.SSLContext:
-    try:
-        return tls_context(ca_bundle)
-    except OSError as error:
-        reason = error.strerror or "no certificates"
-        raise Fatal(f"cannot read the CA certificates in {ca_bundle}: {reason}") from None
-
-
 def _check_google(key: str) -> None:
     """With any other key libcloud takes the program for one that has a user before it, and waits
     for ever for a browser."""
@@ -287,10 +290,7 @@ def _check_google(key: str) -> None:
 
 
 def _address(endpoint_url: str) -> dict[str, Any]:
-    try:
-        endpoint = Endpoint.parse(endpoint_url)
-    except ValueError as error:
-        raise Fatal(f"--endpoint-url: {error}") from None
+    endpoint = chosen_endpoint(endpoint_url)
     if endpoint.path:
         raise Fatal("--endpoint-url: this provider takes no path")
     return {"host": endpoint.host, "port": endpoint.port, "secure": endpoint.secure}

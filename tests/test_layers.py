@@ -32,11 +32,13 @@ FLOORS: tuple[set[str], ...] = (
         "providers.http.idle",
         "providers.http.limit",
         "providers.http.response",
+        "providers.http.tls",
         "providers.s3.checksums",
         "providers.s3.headers",
         "providers.s3.sigv4",
     },
     {"providers.http.stream"},
+    {"providers.http.route", "providers.http.sender"},
     {"providers.http.connection"},
     {
         "providers.http.conn_class",

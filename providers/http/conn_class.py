@@ -21,12 +21,14 @@ from urllib.parse import quote, urljoin
 import libcloud.security
 from requests.structures import CaseInsensitiveDict
 
-from ..errors import Fatal, SourceChanged, StaleConnection, Transient
+from ..errors import SourceChanged, StaleConnection, Transient
 from ..traffic import Traffic
-from .connection import Body, Connection, Sender, Timeouts
+from .connection import Connection
 from .endpoint import Endpoint, Proxy, environment_proxy
+from .limit import Timeouts
 from .response import KIB, MAX_RESPONSE
-from .stream import tls_context
+from .sender import Body, Sender
+from .tls import tls_context
 
 READ_BLOCK = 256 * KIB
 _IDEMPOTENT = ("GET", "HEAD", "PUT", "DELETE", "OPTIONS")
@@ -213,11 +215,7 @@ class LibcloudConnection:
 
 @cache
 def _libcloud_trust(ca_path: str | None, verify: bool) -> ssl.SSLContext:
-    try:
-        context = tls_context(ca_path)
-    except OSError as error:
-        reason = error.strerror or "no certificates"
-        raise Fatal(f"cannot read the CA certificates in {ca_path}: {reason}") from None
+    context = tls_context(ca_path)
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

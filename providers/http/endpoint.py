@@ -91,6 +91,14 @@ def _split(url: str) -> SplitResult:
         raise ValueError("not a valid URL") from None
 
 
+def chosen_endpoint(url: str) -> Endpoint:
+    """The endpoint that the user chose; raises ``Fatal`` when its URL is wrong."""
+    try:
+        return Endpoint.parse(url)
+    except ValueError as error:
+        raise Fatal(f"--endpoint-url: {error}") from None
+
+
 class Proxy(NamedTuple):
     """An HTTP proxy.  The representation hides the password."""
 

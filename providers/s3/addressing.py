@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from ..errors import Fatal
-from ..http.connection import Endpoint
+from ..http.endpoint import Endpoint
 from .sigv4 import quote_path
 
 _LABEL = re.compile("[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")

@@ -11,7 +11,7 @@ from urllib.parse import unquote, unquote_plus
 from xml.etree import ElementTree
 
 from ..errors import Denied, Failure, Fatal, NotFound, Rejected, Throttled, Transient
-from ..http.connection import Response
+from ..http.response import Response
 
 _UNREADABLE = (ElementTree.ParseError, LookupError, ValueError)
 """The last two for encodings that Python does not know or expat does not want."""

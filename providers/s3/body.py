@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..base import Part
 from ..errors import Rejected
-from ..http.connection import Sender
+from ..http.sender import Sender
 from ..source import BLOCK_SIZE, Source
 from .checksums import Crc
 from .sigv4 import UNSIGNED_PAYLOAD

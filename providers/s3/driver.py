@@ -23,21 +23,12 @@ from libcloud.storage.drivers.s3 import (
     S3SignatureV4Connection,
 )
 
-from ..base import (
-    Metadata,
-)
-from ..errors import (
-    Failure,
-    Rejected,
-    StaleConnection,
-    Transient,
-)
+from ..base import Metadata
+from ..errors import Failure, Rejected, StaleConnection, Transient
 from ..http.conn_class import LibcloudConnection
-from ..http.connection import (
-    Connection,
-    Response,
-    Sender,
-)
+from ..http.connection import Connection
+from ..http.response import Response
+from ..http.sender import Sender
 from ..source import Source, guess_content_type
 from .answers import ServiceError, root_of
 from .body import Body, md5_of
@@ -45,12 +36,7 @@ from .checksums import base64
 from .credentials import DEFAULT_REGION
 from .headers import META, Pairs, header, metadata_headers, metadata_value
 from .service import Service
-from .sigv4 import (
-    EMPTY_SHA256,
-    UNSIGNED_PAYLOAD,
-    canonical_query,
-    quote_path,
-)
+from .sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, canonical_query, quote_path
 
 USER_AGENT = "uploader"
 _HEX_MD5 = re.compile("[0-9a-f]{32}")

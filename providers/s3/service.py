@@ -6,28 +6,18 @@ import time
 from calendar import timegm
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import Any
 
-from ..errors import (
-    Fatal,
-)
-from ..http.connection import (
-    Connection,
-    Endpoint,
-    Timeouts,
-    environment_proxy,
-    tls_context,
-)
+from ..errors import Fatal
+from ..http.connection import Connection
+from ..http.endpoint import Endpoint, chosen_endpoint, environment_proxy
+from ..http.limit import Timeouts
+from ..http.tls import tls_context
 from ..traffic import Traffic
 from .addressing import locate
 from .checksums import CRCS
 from .credentials import Variant, endpoint_of
 from .headers import Pairs
-from .sigv4 import (
-    Credentials,
-    Signer,
-    amz_date,
-)
+from .sigv4 import Credentials, Signer, amz_date
 
 
 class Service:
@@ -66,12 +56,12 @@ class Service:
                 "AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT do not go with an endpoint "
                 "that is given by its URL"
             )
-        self.endpoint = _endpoint(endpoint_url)
+        self.endpoint = chosen_endpoint(endpoint_url)
         self.region = region
         self.credentials = credentials
         self.refused = refused
-        self.timeouts = Timeouts(connect=min(10.0, timeout), idle=timeout)
-        self.tls = _tls(ca_bundle) if self.endpoint.secure else None
+        self.timeouts = Timeouts.of(timeout)
+        self.tls = tls_context(ca_bundle) if self.endpoint.secure else None
         self.signs_payload = not unsigned_payload and not self.endpoint.secure
         """The content is part of the signature.  TLS protects it as well, and costs enough."""
         self.traffic = Traffic() if traffic is None else traffic
@@ -142,17 +132,3 @@ class Service:
             return False
         self._clock_offset = theirs - time.time()
         return abs(theirs - timegm(time.strptime(signed_date, "%Y%m%dT%H%M%SZ"))) > 60
-
-
-def _endpoint(url: str) -> Endpoint:
-    try:
-        return Endpoint.parse(url)
-    except ValueError as error:
-        raise Fatal(f"--endpoint-url: {error}") from None
-
-
-def _tls(ca_bundle: str | None) -> Any:
-    try:
-        return tls_context(ca_bundle)
-    except OSError as error:
-        raise Fatal(f"cannot read the CA certificates in {ca_bundle}: {error.strerror}") from None

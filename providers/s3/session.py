@@ -9,36 +9,17 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 import gevent
 
-from ..base import (
-    Metadata,
-    ObjectInfo,
-    Part,
-    Prepared,
-    Session,
-    UploadInfo,
-)
-from ..errors import (
-    Corrupted,
-    Denied,
-    Fatal,
-    NoBucket,
-    NotFound,
-    Rejected,
-    Transient,
-)
-from ..http.connection import (
-    Response,
-)
+from ..base import Metadata, ObjectInfo, Part, Prepared, Session, UploadInfo
+from ..errors import Corrupted, Denied, Fatal, NoBucket, NotFound, Rejected, Transient
 from ..http.limit import within
+from ..http.response import Response
 from ..source import Source
 from .answers import decoded, fields, found, key_of, parsed, rows
 from .body import proven_part
 from .checksums import Crc
 from .driver import S3Driver, S3Request, object_headers
 from .headers import META, Pairs
-from .sigv4 import (
-    EMPTY_SHA256,
-)
+from .sigv4 import EMPTY_SHA256
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
