@@ -48,6 +48,7 @@ FLOORS: tuple[set[str], ...] = (
         "providers.s3.credentials",
     },
     {"providers.libcloud", "providers.s3.service"},
+    {"providers.s3.connection", "providers.s3.transport"},
     {"providers.s3.driver"},
     {"providers.s3.session"},
     {CLOUD, "providers.s3"},
