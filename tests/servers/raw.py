@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import trustme
 
-from providers.http.connection import Endpoint, Timeouts
+from providers.http.endpoint import Endpoint
+from providers.http.limit import Timeouts
 
 KIB = 1024
 MIB = 1024 * KIB
