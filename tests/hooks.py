@@ -46,7 +46,7 @@ def small_parts(directory: Path) -> dict[str, str]:
             cloud = module.S3Cloud
             cloud.parts = cloud.parts._replace(threshold=2 << 20, part_size=1 << 20)
     """
-    return on_import(directory, "providers.s3", code)
+    return on_import(directory, "providers.s3.cloud", code)
 
 
 def around_calls(directory: Path, module: str, owner: str, name: str, code: str) -> dict[str, str]:

@@ -38,7 +38,7 @@ from providers.base import MIB, Cloud, CloudSettings, Prepared, Session
 from providers.errors import Denied, Failure, Transient
 from providers.libcloud import DriverSession, driver_class, failure_of
 from providers.local import LocalDriver, LocalSession
-from providers.s3 import S3Cloud
+from providers.s3.cloud import S3Cloud
 from providers.s3.driver import S3Driver
 from providers.s3.service import Service
 from providers.s3.session import S3Session
@@ -413,9 +413,13 @@ class ParallelUpload(BaseUpload):
     def _upload_by_processes(
         self, files: Sequence[File], in_flight: int, failures: _Failures
     ) -> None:
-        place = self._place._replace(bucket=self.container.name)
+        place = self._place
         settings = Settings(
-            **place._asdict(),
+            provider=place.provider,
+            bucket=self.container.name,
+            endpoint_url=place.endpoint_url,
+            region=place.region,
+            ca_bundle=place.ca_bundle,
             concurrency=in_flight,
             no_create=True,
             no_journal=True,

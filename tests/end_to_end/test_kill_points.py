@@ -30,7 +30,7 @@ def act(when, nth):
     for pid in {victims}:
         os.kill(pid, 9)
 """
-SESSION, JOURNAL = ("providers.s3", "S3Session"), ("_uploader.records.journal", "Journal")
+SESSION, JOURNAL = ("providers.s3.session", "S3Session"), ("_uploader.records.journal", "Journal")
 SUPERVISOR = "int(open(f'/proc/{os.getppid()}/stat').read().split()[3])"
 """A worker's parent's parent."""
 VICTIMS = {

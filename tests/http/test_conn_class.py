@@ -23,7 +23,8 @@ from libcloud.storage.types import ObjectDoesNotExistError
 from providers import errors
 from providers.http import conn_class as _conn_class
 from providers.http.conn_class import LibcloudConnection
-from providers.http.connection import Timeouts, tls_context
+from providers.http.limit import Timeouts
+from providers.http.tls import tls_context
 from providers.traffic import Traffic
 from tests.servers.moto import Moto
 from tests.servers.raw import (

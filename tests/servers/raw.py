@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import trustme
 
-from providers.http.connection import Endpoint, Timeouts
+from providers.http.endpoint import Endpoint
+from providers.http.limit import Timeouts
 from tests.servers.faults import reset_on_close
 
 KIB, MIB = 2**10, 2**20
