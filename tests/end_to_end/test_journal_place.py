@@ -7,6 +7,7 @@ from collections import Counter
 
 from tests.command import (
     Finished,
+    halted,
     needs_root,
     random_bytes,
     shell,
@@ -53,6 +54,7 @@ def test_a_disk_that_is_full_stops_the_run_and_loses_nothing(world: World) -> No
     assert summary["files"] == summary["uploaded"] + summary["failed"]
     for path in kept.iterdir():
         shutil.copy(path, place)
+    world.settle()
     told = set(finished.paths("uploaded"))
     before = Before(world.recorded(), told, Counter(world.server.stored))
     assert 0 < len(told) == summary["uploaded"] < len(names)
@@ -111,10 +113,10 @@ def test_a_journal_that_cannot_be_written_stops_the_next_run(world: World) -> No
 
 def test_a_second_run_stops_and_the_first_goes_on(world: World) -> None:
     names = world.fill(files=200)
-    world.server.script("put", names[-1], "delay:5,ok")
     with world.start() as running:
         world.uploaded_until(running, 5)
-        assert_refused(world.run(), "another run is using the journal")
+        with halted([running.pid]):
+            assert_refused(world.run(), "another run is using the journal")
         finished = running.finish()
     assert (finished.code, finished.stderr) == (0, "")
     world.assert_all_there(names)
