@@ -38,9 +38,9 @@ FLOORS: tuple[set[str], ...] = (
         "providers.s3.options",
         "providers.s3.sigv4",
     },
-    {"providers.http.stream"},
+    {"providers.http.decoding", "providers.http.stream"},
     {"providers.http.route", "providers.http.sender"},
-    {"providers.http.connection"},
+    {"providers.http.connection", "providers.http.framing"},
     {
         "providers.http.conn_class",
         "providers.s3.addressing",
