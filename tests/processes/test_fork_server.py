@@ -31,7 +31,7 @@ from gevent import monkey
 monkey.patch_all()
 import os, sys, time, _socket
 sys.path.insert(0, {home!r})
-from _uploader import fork_server
+from _uploader.processes import fork_server
 
 def work(descriptor):
     {work}
