@@ -85,7 +85,11 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.transfer.retry",
         "_uploader.transfer.window",
     },
-    {"_uploader.transfer.attempts", "_uploader.transfer.slots"},
+    {
+        "_uploader.processes.worker_process",
+        "_uploader.transfer.attempts",
+        "_uploader.transfer.slots",
+    },
     {"_uploader.transfer.strays"},
     {"_uploader.transfer.upload"},
     {
