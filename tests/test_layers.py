@@ -65,10 +65,19 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.transfer",
     },
     {"_uploader.apart"},
-    {"_uploader.errors", "_uploader.files.model", "_uploader.display.outlet"},
-    {"_uploader.config"},
     {
-        "_uploader.display.progress",
+        "_uploader.display.outlet",
+        "_uploader.errors",
+        "_uploader.files.model",
+        "_uploader.records.counters",
+        "_uploader.records.paths",
+    },
+    {"_uploader.config", "_uploader.display.rates", "_uploader.records.lock"},
+    {"_uploader.display.text"},
+    {"_uploader.display.base"},
+    {"_uploader.display.json_lines", "_uploader.display.lines", "_uploader.display.terminal"},
+    {
+        "_uploader.display.choose",
         "_uploader.files.scan",
         "_uploader.processes.cpu_clock",
         "_uploader.processes.dispatch",
@@ -251,7 +260,10 @@ class TestFloors:
     @pytest.mark.parametrize(
         "module",
         [
+            "display.rates",
+            "display.text",
             "processes.dispatch",
+            "records.counters",
             "stopping",
             "transfer.memory",
             "transfer.concurrency",

@@ -46,10 +46,11 @@ from providers.s3.sigv4 import Credentials
 from providers.source import Source, guess_content_type
 
 from ..config import Settings
-from ..display.outlet import printable
-from ..display.progress import Counters, Display
-from ..files.model import INTERRUPTED, Job, Summary
+from ..display.base import Display
+from ..display.text import printable
+from ..files.model import INTERRUPTED, Job
 from ..processes.fork_server import ForkServer
+from ..records.counters import Counters, Summary
 from ..run import Run
 from ..transfer.concurrency import ConcurrencyLimiter
 from ..transfer.engine import Engine
