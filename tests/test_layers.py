@@ -58,7 +58,6 @@ FLOORS: tuple[set[str], ...] = (
     {
         "_uploader",
         "_uploader.display",
-        "_uploader.dropin",
         "_uploader.files",
         "_uploader.processes",
         "_uploader.records",
@@ -78,6 +77,8 @@ FLOORS: tuple[set[str], ...] = (
     {"_uploader.display.json_lines", "_uploader.display.lines", "_uploader.display.terminal"},
     {
         "_uploader.display.choose",
+        "_uploader.dropin.account",
+        "_uploader.dropin.failures",
         "_uploader.files.scan",
         "_uploader.processes.cpu_clock",
         "_uploader.processes.dispatch",
@@ -96,6 +97,8 @@ FLOORS: tuple[set[str], ...] = (
     },
     {
         "_uploader.processes.worker_process",
+        "_uploader.dropin.functions",
+        "_uploader.dropin.sending",
         "_uploader.transfer.attempts",
         "_uploader.transfer.slots",
     },
@@ -107,7 +110,9 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.transfer.engine",
     },
     {"_uploader.processes.worker", "_uploader.run"},
-    {"_uploader.__main__", "_uploader.cli", "_uploader.dropin.uploads"},
+    {"_uploader.dropin.engines"},
+    {"_uploader.dropin.uploads"},
+    {"_uploader.__main__", "_uploader.cli", "_uploader.dropin"},
     {"_uploader.start"},
     {"uploader"},
 )
