@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 
 from . import __version__
 from .config import OPTIONS, TABLES, Row, Settings, from_environment
-from .display.outlet import Outlet, printable
+from .display.outlet import Outlet
+from .display.text import printable
 from .errors import EXIT_STOPPED, RunError, UsageError
 from .processes.fork_server import ForkServer
 
@@ -138,7 +139,7 @@ def _start_early(fork_server: ForkServer) -> None:
 
 
 def _execute(settings: Settings, fork_server: ForkServer) -> int:
-    from .display.progress import choose
+    from .display.choose import choose
     from .run import Interrupts, Run
 
     with Interrupts() as interrupts:

@@ -61,7 +61,7 @@ class DiskPace:
             self._resting_until = now + PAUSE
 
     def took_in_thread(self, seconds: float, now: float) -> None:
-        """One in a thread did.  Only a quick one gives the loop a trial, so that the loop never
+        """An operation in a thread did.  Only a quick one gives the loop a trial: so the loop never
         waits for a disk that hangs."""
         if seconds < SLOW and now >= self._resting_until:
             self.direct = True
@@ -143,7 +143,7 @@ class _Outcome(Generic[T]):
         self._value = value
         self._error = error
         self.waited = waited
-        """Seconds, without those of computing and waiting for the CPU (about)."""
+        """Seconds, about, without computing and waiting for the CPU."""
         self.ended = ended
 
     def result(self) -> T:

@@ -1,8 +1,8 @@
 """Directories as buckets, through libcloud's LOCAL driver.
 
 For trying the program without an account, and for disks.  Objects are files that keep the source's
-modification time and permissions.  The set-user-id, set-group-id and sticky bits are left out,
-since the owner is another, and so is metadata that has no place on a disk.
+modification time and permissions.  They lose the set-user-id, set-group-id and sticky bits, since
+the owner is another, and metadata that has no place on a disk.
 """
 
 from __future__ import annotations

@@ -70,18 +70,18 @@ class Engine:
             cannot_open=lambda error: stop_run(reason_of(error)),
         )
         self._context = Context(
-            self.attempts,
-            self._slots.add,
-            Disk().open,
-            cloud.parts,
-            source_root,
-            key_prefix,
-            tuple(extra_metadata),
-            report,
-            begun,
-            self._taken_over,
-            stop_run,
-            resume_since,
+            attempts=self.attempts,
+            add=self._slots.add,
+            open=Disk().open,
+            rules=cloud.parts,
+            source_root=source_root,
+            key_prefix=key_prefix,
+            extra_metadata=tuple(extra_metadata),
+            report=report,
+            begun=begun,
+            taken_over=self._taken_over,
+            stop_run=stop_run,
+            resume_since=resume_since,
         )
         self._taken_over_bytes = 0
         self._watcher = gevent.spawn(self._watch)

@@ -9,11 +9,9 @@ driver judges what a status means.
 from __future__ import annotations
 
 import http.client
-import os
 import re
 import ssl
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import quote, urljoin
@@ -21,19 +19,17 @@ from urllib.parse import quote, urljoin
 import libcloud.security
 from requests.structures import CaseInsensitiveDict
 
-from ..errors import SourceChanged, StaleConnection, Transient
+from ..errors import StaleConnection
 from ..traffic import Traffic
 from .connection import Connection
+from .decoding import decoded
 from .endpoint import Endpoint, Proxy, environment_proxy
+from .framing import framed_body
 from .limit import Timeouts
-from .response import KIB, MAX_RESPONSE
-from .sender import Body, Sender
 from .tls import tls_context
 
-READ_BLOCK = 256 * KIB
 _IDEMPOTENT = ("GET", "HEAD", "PUT", "DELETE", "OPTIONS")
 """RFC 9110 section 9.2.2."""
-_FRAMING = ("content-length", "transfer-encoding")
 _CHARSET = re.compile(r"charset=\"?([^\s;\"]+)", re.IGNORECASE)
 
 
@@ -139,7 +135,7 @@ class LibcloudConnection:
         """
         method = method.upper()
         fields = {str(name): value for name, value in (headers or {}).items() if value is not None}
-        content = _prepare(method, body, fields)
+        framed = framed_body(method, body, fields)
         lines = "".join(f"{_field(name)}: {_field(value)}\r\n" for name, value in fields.items())
         if not any(name.lower() == "host" for name in fields):
             lines = f"Host: {self._endpoint.authority}\r\n{lines}"
@@ -147,14 +143,14 @@ class LibcloudConnection:
         expects_body = method != "HEAD"
         connection = self._connected()
         try:
-            response = connection.request(head, content, expects_body=expects_body)
+            response = connection.request(head, framed, expects_body=expects_body)
         except StaleConnection:
-            if callable(content) or method not in _IDEMPOTENT:
+            if callable(framed) or method not in _IDEMPOTENT:
                 raise
-            response = connection.request(head, content, expects_body=expects_body)
-        decoded = _decode(response.body, response.headers.get("content-encoding", ""))
+            response = connection.request(head, framed, expects_body=expects_body)
+        content = decoded(response.body, response.headers.get("content-encoding", ""))
         request = Request(method, urljoin(self.host, url))
-        self.response = Response(response.status, response.headers, decoded, request)
+        self.response = Response(response.status, response.headers, content, request)
 
     def prepared_request(
         self,
@@ -234,89 +230,3 @@ def _field(value: Any) -> str:
     if "\r" in text or "\n" in text:
         raise ValueError("a header must not contain a line break")
     return text.strip()
-
-
-def _prepare(method: str, body: Any, fields: dict[str, Any]) -> Body:
-    """The body as ``Connection`` takes it; ``fields`` get the header that says where it ends."""
-    given = {name.lower(): fields.pop(name) for name in list(fields) if name.lower() in _FRAMING}
-    if body is None or isinstance(body, str | bytes | bytearray | memoryview):
-        content = body.encode() if isinstance(body, str) else bytes(body or b"")
-        if content or method not in ("GET", "HEAD"):
-            fields["Content-Length"] = len(content)
-        return content
-    length = given.get("content-length")
-    declared = _remaining(body) if length is None else int(length)
-    if declared is None:
-        fields["Transfer-Encoding"] = "chunked"
-        return _chunked(_blocks(body))
-    fields["Content-Length"] = declared
-    return _counted(_blocks(body), declared)
-
-
-def _remaining(body: Any) -> int | None:
-    """The bytes of a file behind its position; None when ``body`` cannot tell."""
-    try:
-        position = body.tell()
-        end = body.seek(0, os.SEEK_END)
-        body.seek(position)
-    except (AttributeError, OSError):
-        return None
-    return max(int(end) - int(position), 0)
-
-
-def _blocks(body: Any) -> Iterable[bytes]:
-    if hasattr(body, "read"):
-        return iter(lambda: body.read(READ_BLOCK), b"")
-    blocks: Iterable[bytes] = body
-    return blocks
-
-
-def _counted(blocks: Iterable[bytes], size: int) -> Callable[[Sender], None]:
-    def send(sender: Sender) -> None:
-        left = size
-        for block in blocks:
-            left -= len(block)
-            if left < 0:
-                raise SourceChanged(f"the body has more than the declared {size} bytes")
-            sender.write(block)
-        if left:
-            raise SourceChanged(f"the body has {left} of the declared {size} bytes too few")
-
-    return send
-
-
-def _chunked(blocks: Iterable[bytes]) -> Callable[[Sender], None]:
-    def send(sender: Sender) -> None:
-        for block in blocks:
-            if block:
-                sender.write(b"%x\r\n%b\r\n" % (len(block), block))
-        sender.write(b"0\r\n\r\n")
-
-    return send
-
-
-def _decode(content: bytes, encodings: str) -> bytes:
-    """Undoes the content encodings that libcloud's Accept-Encoding asks for, no others."""
-    for encoding in reversed(encodings.lower().replace(" ", "").split(",")):
-        if not content or encoding not in ("gzip", "x-gzip", "deflate"):
-            break
-        # "deflate" is zlib's format (RFC 9110 section 8.4.1.2); some leave out its header.
-        headless = encoding == "deflate" and content[0] & 0x0F != zlib.DEFLATED
-        content = _inflate(content, -zlib.MAX_WBITS if headless else zlib.MAX_WBITS | 32)
-    return content
-
-
-def _inflate(content: bytes, window_bits: int) -> bytes:
-    plain = bytearray()
-    try:
-        while content:
-            inflater = zlib.decompressobj(window_bits)
-            plain += inflater.decompress(content, MAX_RESPONSE)
-            if inflater.unconsumed_tail or len(plain) > MAX_RESPONSE:
-                raise Transient("the answer is too large when it is decompressed")
-            if not inflater.eof:
-                raise zlib.error("incomplete")
-            content = inflater.unused_data
-    except zlib.error as error:
-        raise Transient(f"the answer cannot be decompressed: {error}") from None
-    return bytes(plain)

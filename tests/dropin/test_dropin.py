@@ -86,8 +86,8 @@ ACCOUNT = (Provider.S3, 'testaccesskey', 'testsecretkey', bucket)
 """
 """What most programs here begin with."""
 THROUGH_PROCESSES = """\
-import _uploader.dropin
-_uploader.dropin.HERE_FILES = 500
+import _uploader.dropin.engines
+_uploader.dropin.engines.HERE_FILES = 500
 """
 """Makes a list of 600 files a long one."""
 
@@ -628,10 +628,10 @@ class TestUploadFiles:
         code = """
         import dataclasses
         @dataclasses.dataclass(frozen=True)
-        class Impatient(_uploader.dropin.Settings):
+        class Impatient(_uploader.dropin.engines.Settings):
             retries: int = 0
-        _uploader.dropin.Settings = Impatient
-        _uploader.dropin.HERE_FILES = 0
+        _uploader.dropin.engines.Settings = Impatient
+        _uploader.dropin.engines.HERE_FILES = 0
         ParallelUpload(*ACCOUNT).uploadFiles([{'path': 'large', 'size': 17 << 20}], 4)
         """
         with FakeS3(buckets=[bucket]) as server:
