@@ -25,7 +25,16 @@ from .processes import wire
 from .processes.dispatch import Dispatcher, ReadAhead
 from .processes.fork_server import ForkServer
 from .processes.machine import MemoryWatch, memory_total, usable_cpus
-from .processes.supervisor import Begun, Destined, Ended, Event, Missing, Note, Prepared, Supervisor
+from .processes.supervisor import (
+    BucketMissing,
+    BucketReady,
+    DestinationKnown,
+    Ended,
+    Event,
+    MultipartBegun,
+    Note,
+    Supervisor,
+)
 from .records.counters import Summary
 from .records.failures import FailureList
 from .records.journal import Journal
@@ -121,7 +130,7 @@ class Run:
         self._settings = settings
         self._display = display
         self._interrupts = interrupts or Interrupts()
-        self._nursery = fork_server or ForkServer(settings.provider)
+        self._fork_server = fork_server or ForkServer(settings.provider)
         self._began = time.monotonic()
         limit = memory_limit(settings.max_memory, memory_total())
         self._throttle = MemoryThrottle(limit)
@@ -140,7 +149,7 @@ class Run:
         self._ledger = Ledger(display, FailureList(time.time()))
         self._jobs = self._ledger.jobs(self._entries)
         self._dispatcher = Dispatcher(self._jobs)
-        self._prepared = False
+        self._bucket_ready = False
         self._refusals = RefusalJudge()
         self._stall = StallDetector(settings.give_up_after)
 
@@ -165,7 +174,7 @@ class Run:
         finally:
             unfinished = [*self._fetched_jobs(), *self._dispatcher.stop()]
             if supervisor:
-                self._ledger.counters.retries = supervisor.retries
+                self._ledger.counters.retries = supervisor.totals.retries
                 unfinished += supervisor.stop()
         summary = self._close(unfinished, watch.peak, error)
         self._display.finish(summary)
@@ -206,13 +215,13 @@ class Run:
             count = max(1, min(count, self._entries.fetched))
         share = -(-settings.concurrency // count) if settings.concurrency else None
         start = wire.Start(
-            dataclasses.asdict(settings), share, MOST_IN_FLIGHT // count, self._body_budget, False
+            dataclasses.asdict(settings), share, MOST_IN_FLIGHT // count, self._body_budget
         )
         return Supervisor(
             self._dispatcher,
             count=count,
             start=start,
-            fork_server=self._nursery,
+            fork_server=self._fork_server,
             echo=self._display.echo if settings.debug else None,
         )
 
@@ -244,7 +253,7 @@ class Run:
     def _scan_on(self) -> bool:
         """Scans a little; returns whether there may be more to scan now.  Before the journal is
         open nobody can say which of the files are to be uploaded."""
-        if self._prepared:
+        if self._bucket_ready:
             self._dispatcher.look_ahead(SCAN_SLICE)
             return self._dispatcher.wants_jobs()
         if self._entries.wants_more:
@@ -262,8 +271,8 @@ class Run:
 
     def _tell(self, supervisor: Supervisor, now: float) -> None:
         counters = self._ledger.counters
-        counters.sent_bytes = supervisor.sent
-        counters.retries = supervisor.retries
+        counters.sent_bytes = supervisor.totals.sent
+        counters.retries = supervisor.totals.retries
         outage = supervisor.outage
         counters.outage = outage if outage and outage[0] >= OUTAGE_TOLD else None
         self._display.update(counters, now)
@@ -273,31 +282,31 @@ class Run:
         counters = self._ledger.counters
         stalled = self._stall.is_stalled(
             now,
-            life=(counters.files, counters.uploaded, counters.skipped, supervisor.progress),
-            trouble=supervisor.retries,
+            life=(counters.files, counters.uploaded, counters.skipped, supervisor.totals.progress),
+            trouble=supervisor.totals.retries,
             outage=supervisor.outage is not None,
         )
         if stalled:
             patience = seconds_text(self._settings.give_up_after, 0)
             reason = f"nothing has succeeded for {patience}"
-            raise RunError(": ".join(filter(None, (reason, supervisor.trouble))))
+            raise RunError(": ".join(filter(None, (reason, supervisor.totals.trouble))))
         if reason := self._refusals.verdict:
             raise RunError(reason)
 
     def _take(self, event: Event, supervisor: Supervisor) -> None:
         if isinstance(event, Ended):
             self._take_end(event.job, event.result)
-        elif isinstance(event, Begun):
+        elif isinstance(event, MultipartBegun):
             self._ledger.begun(event.job)
-        elif isinstance(event, Destined):
+        elif isinstance(event, DestinationKnown):
             self._open_journal(event.text, supervisor)
-        elif isinstance(event, Missing):
+        elif isinstance(event, BucketMissing):
             # Now: once the bucket is there, a run that ends here would leave records of another.
             if self._journal:
                 self._journal.void()
                 self._refusals.stored = False
-        elif isinstance(event, Prepared):
-            self._prepared = True
+        elif isinstance(event, BucketReady):
+            self._bucket_ready = True
         elif isinstance(event, Note):
             self._display.note(event.text)
 

@@ -39,18 +39,21 @@ MOST_STRIKES = 2
 
 
 @dataclass
-class _Worker:
+class _Window:
+    """What a worker holds, and how much more it may hold."""
+
     least: int
     """Files it may hold whatever their size."""
     held: dict[int, Job] = field(default_factory=dict)
     held_bytes: int = 0
-    window: int = WINDOW_FILES
+    files: int = WINDOW_FILES
+    """Files it may hold when they are small."""
     in_flight: int = WINDOW_FILES
     alone: bool = False
     """Holds one suspected file and gets no other before that is done."""
 
     def has_room(self) -> bool:
-        if self.alone or len(self.held) > self.window - BATCH_FILES:
+        if self.alone or len(self.held) > self.files - BATCH_FILES:
             return False
         return self.held_bytes < WINDOW_BYTES or len(self.held) < self.least
 
@@ -100,19 +103,19 @@ class Dispatcher:
         self._again: deque[Job] = deque()
         self._tried_again: set[int] = set()
         self._stopped = False
-        self._workers: dict[object, _Worker] = {}
+        self._workers: dict[object, _Window] = {}
         self.exhausted = False
         """The scan has ended (or was stopped): no new jobs will come."""
 
     def add_worker(self, name: object, least: int) -> None:
         """A worker is ready; ``least`` files keep it busy whatever their size."""
-        self._workers[name] = _Worker(least)
+        self._workers[name] = _Window(least)
 
     def widen(self, name: object, in_flight: int) -> None:
         """A worker has ``in_flight`` requests at a time: it needs as many files again at hand."""
         if worker := self._workers.get(name):
             worker.in_flight = in_flight
-            worker.window = max(WINDOW_FILES, 2 * in_flight + BATCH_FILES)
+            worker.files = max(WINDOW_FILES, 2 * in_flight + BATCH_FILES)
 
     def look_ahead(self, most: int) -> None:
         """Pulls up to ``most`` entries from the scan, as far as the lookahead has room."""
@@ -221,7 +224,7 @@ class Dispatcher:
     def _held(self) -> bool:
         return any(worker.held for worker in self._workers.values())
 
-    def _batch_for(self, worker: _Worker) -> list[Job]:
+    def _batch_for(self, worker: _Window) -> list[Job]:
         batch: list[Job] = []
         most = min(BATCH_FILES, -(-self._known() // len(self._workers)))
         room = min(BATCH_BYTES, max(0, WINDOW_BYTES - worker.held_bytes))

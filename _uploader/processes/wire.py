@@ -21,8 +21,8 @@ class Start(NamedTuple):
     """How many are tried where they are to be found."""
     body_budget: int
     """Bytes that the bodies in flight may take in memory."""
-    prepare: bool
-    """This worker says where the objects go, and makes sure that the bucket is there."""
+    prepare: bool = False
+    """This worker resolves where the objects go, and makes sure that the bucket exists."""
 
 
 class Resume(NamedTuple):

@@ -1,4 +1,4 @@
-"""Records on disk what a run has done, so that the next resumes.
+"""Records on disk what a run has done, so that the next one resumes.
 
 One SQLite file for each source and destination.  A run only appends rows, which costs 2.4 us each;
 the next run builds its index when it begins, over the rows of earlier runs.
@@ -49,7 +49,7 @@ MILLISECONDS_TO_WAIT = 5000
 
 
 class Journal:
-    """The record of one run, open for the only process that may write it."""
+    """The records of one source and destination; only one process at a time opens them."""
 
     def __init__(self, path: Path, source: str, destination: str, *, restart: bool = False) -> None:
         """Opens or creates the file; ``restart`` deletes all records.

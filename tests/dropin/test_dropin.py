@@ -20,8 +20,8 @@ from bench.network import Network
 from tests.command import MIB, keys, names_below, new_bucket, stored, write
 from tests.conftest import REPO
 from tests.servers import require
-from tests.servers.fakes3 import FakeS3
 from tests.servers.moto import Moto
+from tests.servers.s3 import FakeS3
 
 TIMEOUT = 60.0
 SECRET = "a-secret-that-nobody-may-see"
