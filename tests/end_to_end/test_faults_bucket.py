@@ -79,7 +79,7 @@ def test_a_bucket_is_made_in_spite_of(
     assert buckets[kind, word, False] == ""
 
 
-@pytest.mark.parametrize("word", ["500", "503", "reset", "stall", "garbage", "delay:0.5,400"])
+@pytest.mark.parametrize("word", ["500", "503", "reset", "stall", "garbage", "delay:0.7,400"])
 @pytest.mark.parametrize("kind", ["head_bucket", "create_bucket"])
 def test_a_bucket_that_cannot_be_made_is_told(
     buckets: dict[tuple[str, str, bool], str], kind: str, word: str

@@ -23,7 +23,7 @@ from tests.servers.s3 import FakeS3
 
 BUCKET = "bucket"
 FILES = int(os.environ.get("STORM_FILES", "1500"))
-"""STORM_FILES=5000 is a storm of half a minute."""
+"""STORM_FILES=5000 takes half a minute."""
 LARGE = {"large/exact": 32 * MIB, "large/odd": 16 * MIB + 1, "large/long": 40 * MIB - 1}
 PATIENCE = 150.0
 """Seconds that the large storm may take on a slow machine; 12 here."""
@@ -47,7 +47,7 @@ def storm(root: Path) -> Iterator[tuple[FakeS3, Finished]]:
     with FakeS3() as server:
         server.blow(Storm(0.3, SEED, words))
         told = arguments(root, server.endpoint, BUCKET, "--json", "--retries", 20)
-        more = ["--timeout", 2, "--concurrency", 128]
+        more = ["--timeout", 4, "--concurrency", 128]
         with Running(*told, *more, env=environment(server)) as running:
             finished = running.finish(PATIENCE)
     yield server, finished
