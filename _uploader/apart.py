@@ -23,13 +23,13 @@ def our_modules() -> Iterator[None]:
     if _is_ours():
         yield
         return
-    theirs = _taken_out()
+    theirs = _take_out()
     sys.path.insert(0, str(_HOME))
     try:
         yield
     finally:
         sys.path.remove(str(_HOME))
-        _taken_out()
+        _take_out()
         sys.modules.update(theirs)
 
 
@@ -40,7 +40,7 @@ def _is_ours() -> bool:
     return spec is not None and spec.origin == str(_HOME / _NAME / "__init__.py")
 
 
-def _taken_out() -> dict[str, ModuleType]:
+def _take_out() -> dict[str, ModuleType]:
     """Removes the package's modules from ``sys.modules``; returns them."""
     names = [name for name in sys.modules if name == _NAME or name.startswith(f"{_NAME}.")]
     return {name: sys.modules.pop(name) for name in names}

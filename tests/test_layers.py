@@ -96,9 +96,9 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.transfer.window",
     },
     {
-        "_uploader.processes.worker_process",
         "_uploader.dropin.functions",
         "_uploader.dropin.sending",
+        "_uploader.processes.worker_process",
         "_uploader.transfer.attempts",
         "_uploader.transfer.slots",
     },

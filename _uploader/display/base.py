@@ -1,4 +1,4 @@
-"""What every display offers, and what displays for people share."""
+"""The contract of displays, and the base of those for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which display a run has."""
+"""Chooses the display of a run."""
 
 from __future__ import annotations
 

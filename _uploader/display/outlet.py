@@ -157,7 +157,7 @@ class _Writer:
             # Once full, the buffer has to be half free: otherwise gaps and lines would alternate.
             room = PENDING_BYTES // 2 if self._dropped else PENDING_BYTES
             if self.pending < room or keep:
-                self._tell_gap()
+                self._append_gap()
                 self._append(data)
             else:
                 self._dropped += data.count(b"\n")
@@ -199,7 +199,7 @@ class _Writer:
         elif len(self._queue) == 1:
             self._changed.notify_all()
 
-    def _tell_gap(self) -> None:
+    def _append_gap(self) -> None:
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
             self._append(self._gap(dropped))
@@ -238,7 +238,7 @@ class _Writer:
                 self.pending -= written
                 self._stuck = False
                 if not self.pending:
-                    self._tell_gap()
+                    self._append_gap()
                 self._changed.notify_all()
 
     def _break(self) -> None:

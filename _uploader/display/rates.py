@@ -1,4 +1,4 @@
-"""How fast a run is, and how long it still takes."""
+"""How fast a run goes, and how long it still takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records on disk what a run has done, so that the next resumes.
+"""Records on disk what a run has done, so that the next one resumes.
 
 One SQLite file for each source and destination.  A run only appends rows, which costs 2.4 us each;
 the next run builds its index when it begins, over the rows of earlier runs.
@@ -49,7 +49,7 @@ MILLISECONDS_TO_WAIT = 5000
 
 
 class Journal:
-    """The record of one run, open for the only process that may write it."""
+    """The records of one source and destination; only one process at a time opens them."""
 
     def __init__(self, path: Path, source: str, destination: str, *, restart: bool = False) -> None:
         """Opens or creates the file; ``restart`` deletes all records.
@@ -62,7 +62,7 @@ class Journal:
         self._lock = JournalLock(path)
         with ExitStack() as undo:
             undo.callback(self._lock.release)
-            with self._telling():
+            with self._as_run_errors():
                 self._database = _connect(path)
                 undo.callback(self._database.close)
                 self.since = self._check(source, destination, restart)
@@ -79,45 +79,45 @@ class Journal:
         """Whether an earlier run uploaded the file in its present version."""
         if not self.recorded:
             return False
-        with self._telling():
+        with self._as_run_errors():
             row = self._database.execute(self._lookup, (job.path,)).fetchone()
-        return row is not None and tuple(row) == _version(job)
+        return row is not None and tuple(row) == _file_version(job)
 
     def begun(self, job: Job) -> str:
         """Id of the last multipart upload that an earlier run began of the file in its present
         version; empty when there is none."""
         if not self.resumed:
             return ""
-        with self._telling():
+        with self._as_run_errors():
             row = self._database.execute(
                 "SELECT upload_id, size, mtime_ns, ctime_ns FROM uploads WHERE path = ? "
                 "ORDER BY id DESC LIMIT 1",
                 (job.path,),
             ).fetchone()
-        return str(row[0]) if row is not None and tuple(row[1:]) == _version(job) else ""
+        return str(row[0]) if row is not None and tuple(row[1:]) == _file_version(job) else ""
 
     def add_done(self, rows: Iterable[tuple[str, int, int, int]]) -> None:
         """Records uploaded files, each as (path, size, mtime_ns, ctime_ns); safe after
         ``commit``."""
         fitting = ((path, size, _int64(mtime), _int64(ctime)) for path, size, mtime, ctime in rows)
-        with self._telling():
+        with self._as_run_errors():
             self._database.executemany("INSERT INTO done VALUES (NULL, ?, ?, ?, ?)", fitting)
 
     def add_failed(self, path: str, reason: str) -> None:
         """Records a file that is not in the bucket."""
-        with self._telling():
+        with self._as_run_errors():
             self._database.execute("INSERT INTO failed VALUES (NULL, ?, ?)", (path, reason))
 
     def add_upload(self, job: Job) -> None:
         """Records that the file's multipart upload ``job.upload_id`` has begun."""
-        row = (job.path, *_version(job), job.upload_id)
-        with self._telling():
+        row = (job.path, *_file_version(job), job.upload_id)
+        with self._as_run_errors():
             self._database.execute("INSERT INTO uploads VALUES (NULL, ?, ?, ?, ?, ?)", row)
 
     def void(self) -> None:
         """Deletes the records of earlier runs: the bucket was missing, so none of their objects is
         there.  Safe from a power cut when it returns."""
-        with self._telling():
+        with self._as_run_errors():
             self._database.execute("DELETE FROM done")
             self._database.execute("DELETE FROM uploads")
             self._database.execute("DROP INDEX IF EXISTS done_before")
@@ -130,7 +130,7 @@ class Journal:
         of the last moments.  Raises ``RunError`` when it cannot."""
         if not self._database.in_transaction:
             return
-        with self._telling():
+        with self._as_run_errors():
             self._database.commit()
         if not self._is_in_place():
             raise RunError(f"the journal {self.path} was removed while it was in use")
@@ -139,16 +139,17 @@ class Journal:
         """Ends the run; removes the journal when ``complete``: every file is uploaded, so there is
         nothing to resume."""
         try:
-            with self._telling(), closing(self._database):
+            with self._as_run_errors(), closing(self._database):
                 self._database.commit()
             if complete and self._is_in_place():
-                with self._telling():
+                with self._as_run_errors():
                     self.path.unlink()
         finally:
             self._lock.release()
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _as_run_errors(self) -> Iterator[None]:
+        """Errors of the database and the file come out as ``RunError``."""
         try:
             yield
         except (sqlite3.Error, OSError) as error:
@@ -161,24 +162,31 @@ class Journal:
     def _check(self, source: str, destination: str, restart: bool) -> float | None:
         """Raises ``RunError`` unless the file is new or a journal of this run; returns when that
         began, None if new."""
-        version = self._pragma("user_version")
-        if version == 0 and not self._database.execute("SELECT 1 FROM sqlite_master").fetchone():
+        if self._begins_anew(restart):
             self._create(source, destination)
             return None
+        return self._check_owner(source, destination)
+
+    def _begins_anew(self, restart: bool) -> bool:
+        """Whether the file is new, or of an older version that ``restart`` gives up."""
+        version = self._pragma("user_version")
+        if version == 0 and not self._database.execute("SELECT 1 FROM sqlite_master").fetchone():
+            return True
         if self._pragma("application_id") != APPLICATION_ID:
             raise RunError(f"{self.path} is no journal of this program")
         if version > VERSION:
             raise RunError(
                 f"the journal {self.path} is of version {version}, this program knows {VERSION}"
             )
-        if version < VERSION:
-            if not restart:
-                raise RunError(
-                    f"the journal {self.path} is of an older version of this program: --restart "
-                    "begins it anew"
-                )
-            self._create(source, destination)
-            return None
+        if version < VERSION and not restart:
+            raise RunError(
+                f"the journal {self.path} is of an older version of this program: --restart "
+                "begins it anew"
+            )
+        return version < VERSION
+
+    def _check_owner(self, source: str, destination: str) -> float:
+        """When the first run of this source and destination began."""
         about = dict(self._database.execute("SELECT name, value FROM about"))
         try:
             theirs, started = (about["source"], about["destination"]), float(about["started"])
@@ -255,7 +263,7 @@ class Journal:
             return False
 
 
-def _version(job: Job) -> tuple[int, int, int]:
+def _file_version(job: Job) -> tuple[int, int, int]:
     """Tells the file's present version from any other."""
     return job.size, _int64(job.mtime_ns), _int64(job.ctime_ns)
 

@@ -114,7 +114,7 @@ class Ledger:
         self._display.file_event("failed", path, reason)
 
     def fail_unfinished(self, jobs: Iterable[Job], reason: str, *, listed: bool) -> None:
-        """Files unfinished when the run stopped; ``listed``: named one by one."""
+        """Fails files that the run left unfinished; ``listed``: by name, one by one."""
         for job in jobs:
             if listed:
                 self.fail(job.path, reason, job.size)
