@@ -59,7 +59,7 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.records",
         "_uploader.transfer",
     },
-    {"_uploader.apart"},
+    {"_uploader.apart", "_uploader.interrupts"},
     {"_uploader.errors", "_uploader.files.model", "_uploader.display.outlet"},
     {"_uploader.config"},
     {
