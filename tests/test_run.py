@@ -299,9 +299,9 @@ class TestStall:
 
     def test_a_slow_file_that_fails_in_nothing_may_take_any_time(self, world: World) -> None:
         world.each_round = lambda supervisor: None
-        world.signal_at(20 * PATIENCE)
+        world.signal_at(5 * PATIENCE)
         assert world.run().error is None
-        assert world.now > 20 * PATIENCE
+        assert world.now > 5 * PATIENCE
 
     def test_progress_of_long_requests_keeps_the_run_alive(self, world: World) -> None:
         world.signal_at(5 * PATIENCE)
