@@ -140,7 +140,8 @@ def _start_early(fork_server: ForkServer) -> None:
 
 def _execute(settings: Settings, fork_server: ForkServer) -> int:
     from .display.choose import choose
-    from .run import Interrupts, Run
+    from .interrupts import Interrupts
+    from .run import Run
 
     with Interrupts() as interrupts:
         allowed = 0 if settings.dry_run else 1

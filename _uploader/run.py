@@ -1,4 +1,4 @@
-"""One run, put together: scan, dispatcher, supervisor, throttle and display.
+"""Runs an upload: joins scan, dispatcher, supervisor, records and display.
 
 The only module that knows all parts.
 """
@@ -8,12 +8,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import FrameType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .config import Settings, memory_limit
 from .display.base import Display
@@ -21,6 +19,7 @@ from .display.text import files_text, seconds_text
 from .errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_SIGNAL, RunError, UsageError
 from .files.model import INTERRUPTED, Failed, Job, Result, Skipped
 from .files.scan import scan
+from .interrupts import Interrupts
 from .processes import wire
 from .processes.dispatch import Dispatcher, ReadAhead
 from .processes.fork_server import ForkServer
@@ -44,18 +43,18 @@ from .stopping import RefusalJudge, StallDetector
 from .transfer.memory import BASE_MEMORY, MemoryThrottle, body_budget, processes_within
 
 SCAN_SLICE = 256
-"""Entries of the scan between two looks at the workers."""
+"""Entries to scan between two rounds of the supervisor."""
 TICK = 0.1
-"""Longest time in seconds between two looks at signals and the display."""
+"""Seconds between two commits and updates of the display, and longest wait for a signal."""
 MEMORY_INTERVAL = 0.5
-"""Seconds between two samples of the memory; one costs about 1 ms for each process."""
+"""Seconds between two samples of memory; each costs about 1 ms a process."""
 MOST_IN_FLIGHT = 2048
-"""Requests in flight in all workers together that are tried without being told to: more than two
-processors can make use of, and no flood where there are many."""
+"""Ceiling of requests in flight in all workers where ``--concurrency`` sets none: more than two
+processors can use, and no flood from many."""
 OUTAGE_TOLD = 1.0
-"""Seconds that the service may be away before the display says so."""
+"""Seconds of an outage after which the display shows it."""
 GRACE = 5.0
-"""Seconds that uploads in flight have to end after the first Ctrl-C."""
+"""Seconds in which uploads in flight may end after the first Ctrl-C."""
 
 
 class Outcome(NamedTuple):
@@ -69,7 +68,7 @@ class Outcome(NamedTuple):
 
     @property
     def exit_code(self) -> int:
-        """What the process should exit with."""
+        """The exit code of the process."""
         if self.error:
             return self.error.exit_code
         if self.signal:
@@ -77,40 +76,8 @@ class Outcome(NamedTuple):
         return EXIT_INCOMPLETE if self.summary.failed else EXIT_OK
 
 
-class Interrupts:
-    """Counts the signals that ask the run to stop, while it is entered.
-
-    The handlers only note what came; the run looks.  SIGHUP ends a run like SIGTERM: its terminal
-    is gone, but the bucket and the report should still agree.
-    """
-
-    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.last: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Interrupts:
-        for number in self.SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """After a run that was stopped the signals are ignored: one more Ctrl-C on the way out must
-        not change how the process ends.  (Python itself takes its handlers away before it exits.)
-        """
-        for number, handler in self._before.items():
-            signal.signal(number, signal.SIG_IGN if self.count else handler)
-
-    def _note(self, number: int, _: FrameType | None) -> None:
-        self.count += 1
-        self.last = self.last or number
-
-
 class Run:
-    """A run of the settings, shown on the display."""
+    """One run with these settings, shown on the display."""
 
     def __init__(
         self,
@@ -120,18 +87,19 @@ class Run:
         *,
         jobs: Iterable[Job] | None = None,
         fork_server: ForkServer | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``jobs`` takes the place of the scan and keeps no journal; ``fork_server`` is where the
-        workers come from, and is closed at the end of the run.
+        """``jobs`` replace the scan and keep no journal.  ``fork_server`` forks the workers and is
+        closed at the end of the run.
 
-        Raises ``UsageError`` when the settings make no sense on this machine, ``RunError`` when
-        the journal cannot be used.
+        Raises ``UsageError`` when the settings make no sense on this machine.
         """
         self._settings = settings
         self._display = display
         self._interrupts = interrupts or Interrupts()
         self._fork_server = fork_server or ForkServer(settings.provider)
-        self._began = time.monotonic()
+        self._clock = clock
+        self._began = clock()
         limit = memory_limit(settings.max_memory, memory_total())
         self._throttle = MemoryThrottle(limit)
         self._processes = _processes(settings, limit)
@@ -154,7 +122,7 @@ class Run:
         self._stall = StallDetector(settings.give_up_after)
 
     def execute(self) -> Outcome:
-        """Uploads everything and returns how it ended; raises nothing for what a run can meet."""
+        """Uploads everything and returns how it ended; raises no ``RunError``."""
         self._display.start()
         error: RunError | None = None
         supervisor: Supervisor | None = None
@@ -170,7 +138,7 @@ class Run:
         except RunError as failure:
             error = failure
             with contextlib.suppress(RunError):
-                self._ledger.commit()  # what had ended before
+                self._ledger.commit()  # files that ended before the failure
         finally:
             unfinished = [*self._fetched_jobs(), *self._dispatcher.stop()]
             if supervisor:
@@ -178,10 +146,10 @@ class Run:
                 unfinished += supervisor.stop()
         summary = self._close(unfinished, watch.peak, error)
         self._display.finish(summary)
-        return Outcome(summary, error, self._interrupts.last)
+        return Outcome(summary, error, self._interrupts.first)
 
     def preview(self) -> Outcome:
-        """Tells what would be uploaded, and connects to nothing."""
+        """Shows what would be uploaded; connects to nothing."""
         self._display.start()
         files = size = 0
         for job in self._jobs:
@@ -195,21 +163,21 @@ class Run:
         summary = self._close([], 0, None)
         if self._settings.json:
             self._display.finish(summary)
-        return Outcome(summary, None, self._interrupts.last)
+        return Outcome(summary, None, self._interrupts.first)
 
     def _close(self, unfinished: list[Job], peak_memory: int, error: RunError | None) -> Summary:
-        """Where nothing was uploaded because nothing could be, the error alone says it all."""
+        """Names unfinished files one by one unless an error stopped the run before any upload."""
         listed = error is None or self._ledger.counters.uploaded > 0
         self._ledger.fail_unfinished(unfinished, INTERRUPTED, listed=listed)
         return self._ledger.close(
-            seconds=time.monotonic() - self._began,
+            seconds=self._clock() - self._began,
             peak_memory=peak_memory,
             stopped=self._interrupts.count > 0,
             error=error,
         )
 
     def _supervisor(self) -> Supervisor:
-        """As many workers as the files need: a short list is known at once."""
+        """A supervisor of as many workers as the files need: a short list is known at once."""
         settings, count = self._settings, self._processes
         if self._entries.exhausted:
             count = max(1, min(count, self._entries.fetched))
@@ -226,14 +194,17 @@ class Run:
         )
 
     def _serve(self, supervisor: Supervisor, watch: MemoryWatch) -> None:
-        """Until every job has ended, or a signal or the lack of any success has ended the run."""
+        """Returns when every job has ended, or soon after a signal.
+
+        Raises ``RunError`` when the run cannot go on.
+        """
         next_tick = next_sample = 0.0
         patience: float | None = None
         while not supervisor.finished:
             scanning = patience is None and self._scan_on()
             for event in supervisor.step(0.0 if scanning else TICK):
                 self._take(event, supervisor)
-            now = time.monotonic()
+            now = self._clock()
             if self._interrupts.count and patience is None:
                 patience = now + GRACE
                 self._display.note("stopping: what is in flight may end; once more to stop at once")
@@ -243,7 +214,7 @@ class Run:
             if now >= next_tick:
                 next_tick = now + TICK
                 self._ledger.commit()
-                self._tell(supervisor, now)
+                self._show(supervisor, now)
                 self._check_progress(supervisor, now)
             if now >= next_sample:
                 next_sample = now + MEMORY_INTERVAL
@@ -251,8 +222,11 @@ class Run:
                     supervisor.set_share(self._throttle.share)
 
     def _scan_on(self) -> bool:
-        """Scans a little; returns whether there may be more to scan now.  Before the journal is
-        open nobody can say which of the files are to be uploaded."""
+        """Scans a little; returns whether to scan on at once.
+
+        Before the bucket is ready entries are only fetched: which of them to upload is known once
+        the journal is open.
+        """
         if self._bucket_ready:
             self._dispatcher.look_ahead(SCAN_SLICE)
             return self._dispatcher.wants_jobs()
@@ -261,15 +235,17 @@ class Run:
         return self._entries.wants_more
 
     def _fetched_jobs(self) -> Iterator[Job]:
-        """What was scanned before the bucket was there, and never handed out."""
+        """Jobs that were scanned before the bucket was ready and never reached the dispatcher."""
         with contextlib.suppress(RunError):
             while self._entries.fetched:
                 if job := next(self._jobs):
                     yield job
             if self._entries.exhausted:
-                yield from filter(None, self._jobs)  # nothing is left: the scan is counted as ended
+                yield from filter(
+                    None, self._jobs
+                )  # empty: the ledger learns that the scan has ended
 
-    def _tell(self, supervisor: Supervisor, now: float) -> None:
+    def _show(self, supervisor: Supervisor, now: float) -> None:
         counters = self._ledger.counters
         counters.sent_bytes = supervisor.totals.sent
         counters.retries = supervisor.totals.retries
@@ -278,7 +254,7 @@ class Run:
         self._display.update(counters, now)
 
     def _check_progress(self, supervisor: Supervisor, now: float) -> None:
-        """Raises ``RunError`` when the run cannot get any further."""
+        """Raises ``RunError`` when the run has stalled or every file is refused."""
         counters = self._ledger.counters
         stalled = self._stall.is_stalled(
             now,
@@ -301,7 +277,8 @@ class Run:
         elif isinstance(event, DestinationKnown):
             self._open_journal(event.text, supervisor)
         elif isinstance(event, BucketMissing):
-            # Now: once the bucket is there, a run that ends here would leave records of another.
+            # Before the bucket is created: a crash in between must not leave records of an older
+            # bucket.
             if self._journal:
                 self._journal.void()
                 self._refusals.stored = False
@@ -338,7 +315,7 @@ class Run:
 
 
 def _own_files(settings: Settings) -> list[Path]:
-    """What a run writes itself, now or later."""
+    """Files that runs write: no part of what is uploaded."""
     own = list(journal_files(Path(settings.journal))) if settings.journal else []
     with contextlib.suppress(RuntimeError):  # no home
         own.append(state_directory())
@@ -365,7 +342,7 @@ def _moment(seconds: float) -> str:
 
 
 def _processes(settings: Settings, limit: int) -> int:
-    """As many as the CPUs, the memory and the concurrency are good for."""
+    """As many as CPUs, memory and concurrency allow."""
     processes = processes_within(limit, settings.processes or usable_cpus())
     if not processes:
         raise UsageError(

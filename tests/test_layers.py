@@ -63,7 +63,7 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.records",
         "_uploader.transfer",
     },
-    {"_uploader.apart"},
+    {"_uploader.apart", "_uploader.interrupts"},
     {
         "_uploader.display.outlet",
         "_uploader.errors",
