@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import select
 import struct
 import subprocess
 import sys
@@ -476,7 +477,9 @@ def test_a_real_terminal_is_used_to_its_width() -> None:
         outlet.close()
         shown(display, counted(uploaded=5), 0.2)
         outlet.close()
-        frames = os.read(leader, 10_000).decode()
+        frames = ""
+        while not last_frame(frames) and select.select([leader], [], [], 10)[0]:
+            frames += os.read(leader, 10_000).decode()
         display.finish(FAILED)
     os.close(leader)
     assert len(last_frame(frames)) == 119
