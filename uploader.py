@@ -1,4 +1,4 @@
-"""Uploads a directory of files to a bucket: as a program, and as a module for the old callers.
+"""Uploads a directory to a bucket: the command, and the old module.
 
 python uploader.py --src data --bucket b
 
@@ -19,6 +19,6 @@ else:
     from _uploader.apart import our_modules
 
     with our_modules():
-        from _uploader.dropin.uploads import *  # noqa: F403
-        from _uploader.dropin.uploads import __all__  # noqa: F401
+        from _uploader.dropin import *  # noqa: F403
+        from _uploader.dropin import __all__  # noqa: F401
     del our_modules

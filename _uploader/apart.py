@@ -1,4 +1,4 @@
-"""Imports our modules beside a caller's own package that is called ``providers``, too."""
+"""Imports our modules beside a caller's own package named ``providers``."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ _NAME = "providers"
 
 @contextmanager
 def our_modules() -> Iterator[None]:
-    """What is imported inside finds our ``providers``; afterwards the name means the caller's.
+    """Imports inside find our ``providers``; afterwards the name means the caller's.
 
-    Everything that the caller's process will need of ours has to be imported inside: a module that
-    is imported later would look for the rest of the package under the caller's name.
+    Import inside whatever of ours the caller's process will need: a later import would search the
+    caller's package.
     """
     if _is_ours():
         yield
         return
-    theirs = _taken_out()
+    theirs = _take_out()
     sys.path.insert(0, str(_HOME))
     try:
         yield
     finally:
         sys.path.remove(str(_HOME))
-        _taken_out()
+        _take_out()
         sys.modules.update(theirs)
 
 
 def _is_ours() -> bool:
-    """The name leads to our package, or to nothing that is loaded or could be."""
+    """Whether ``import providers`` would give our package."""
     loaded = sys.modules.get(_NAME)
     spec = loaded.__spec__ if loaded else importlib.util.find_spec(_NAME)
     return spec is not None and spec.origin == str(_HOME / _NAME / "__init__.py")
 
 
-def _taken_out() -> dict[str, ModuleType]:
-    """Removes the package and its modules from those that are loaded; returns them."""
+def _take_out() -> dict[str, ModuleType]:
+    """Removes the package's modules from ``sys.modules``; returns them."""
     names = [name for name in sys.modules if name == _NAME or name.startswith(f"{_NAME}.")]
     return {name: sys.modules.pop(name) for name in names}

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from . import __version__
-from .config import OPTIONS, Settings, from_environment
-from .display.outlet import Outlet, printable
+from .config import OPTIONS, TABLES, Row, Settings, from_environment
+from .display.outlet import Outlet
+from .display.text import printable
 from .errors import EXIT_STOPPED, RunError, UsageError
 from .processes.fork_server import ForkServer
 
@@ -72,19 +73,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line as argparse knows it, made from the table of options."""
     result = _Parser(prog="uploader", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
-    for row in OPTIONS:
-        details = row.metadata
-        names = f" [{', '.join(details['env'])}]" if details["env"] else ""
-        text = f"{details['help']}{names} (default: {_default(row)})".replace("%", "%%")
-        flags = [details["flag"]]
-        action: dict[str, Any] = {"metavar": details["metavar"]}
-        if details["opposite"]:
-            flags.append(details["opposite"])
-            action = {"action": _Switch, "nargs": 0}
-            text = f"{details['help']}{names}".replace("%", "%%")
-        result.add_argument(*flags, dest=row.name, default=argparse.SUPPRESS, help=text, **action)
+    for provider, table in TABLES.items():
+        group = result.add_argument_group(f"options of {provider}") if provider else result
+        for row in table:
+            _add(group, row)
     result.add_argument("--version", action="version", version=f"uploader {__version__}")
     return result
+
+
+def _add(group: argparse._ActionsContainer, row: Row) -> None:
+    details = row.metadata
+    names = f" [{', '.join(details['env'])}]" if details["env"] else ""
+    text = f"{details['help']}{names} (default: {details['shown']})".replace("%", "%%")
+    flags = [details["flag"]]
+    action: dict[str, Any] = {"metavar": details["metavar"]}
+    if details["opposite"]:
+        flags.append(details["opposite"])
+        action = {"action": _Switch, "nargs": 0}
+        text = f"{details['help']}{names}".replace("%", "%%")
+    group.add_argument(*flags, dest=row.name, default=argparse.SUPPRESS, help=text, **action)
 
 
 def settings_from(arguments: Sequence[str] | None) -> Settings:
@@ -97,11 +104,11 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
         if isinstance(given.get(row.name), str):
             try:
                 given[row.name] = row.metadata["parse"](given[row.name])
-            except UsageError as error:
+            except ValueError as error:
                 raise UsageError(f"{row.metadata['flag']}: {error}") from None
     if "journal" in given:
         given.setdefault("no_journal", False)
-    settings = Settings(**{**from_environment(provider=given.get("provider")), **given})
+    settings = Settings.of({**from_environment(provider=given.get("provider")), **given})
     for name in ("src", "bucket"):
         if not getattr(settings, name):
             raise UsageError(f"--{name} is missing: --help tells what it is")
@@ -132,7 +139,7 @@ def _start_early(fork_server: ForkServer) -> None:
 
 
 def _execute(settings: Settings, fork_server: ForkServer) -> int:
-    from .display.progress import choose
+    from .display.choose import choose
     from .interrupts import Interrupts
     from .run import Run
 
@@ -161,10 +168,6 @@ def _check_local(settings: Settings) -> None:
     bucket = os.path.join(os.path.realpath(settings.endpoint_url), settings.bucket, "")
     if bucket.startswith(source):
         raise UsageError("--endpoint-url: the bucket lies below --src and would be uploaded too")
-
-
-def _default(row: Any) -> str:
-    return str(row.metadata["shown"])
 
 
 def _complain(text: str, hurried: Callable[[], bool] = lambda: False) -> None:

@@ -1,4 +1,4 @@
-"""The settings of a run and the one table of options.
+"""The settings of a run and the table of options.
 
 The table feeds argparse, the environment and README's list; nothing else names a flag.
 """
@@ -6,47 +6,17 @@ The table feeds argparse, the environment and README's list; nothing else names 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
+import providers
 from providers.base import CloudSettings
+from providers.options import at_least, option, seconds, switch
 
 from .errors import UsageError
 
-MOST_SECONDS = 1_000_000
-"""Twelve days: poll(2) can wait for 24 at most."""
-
-Parser = Callable[[str], Any]
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-_TRUE = {"1", "true", "yes", "on"}
-_FALSE = {"", "0", "false", "no", "off"}
-
-
-def at_least(minimum: int) -> Parser:
-    """A parser of whole numbers from ``minimum`` on."""
-
-    def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            raise UsageError(f"{text!r} is not a whole number") from None
-        if number < minimum:
-            raise UsageError(f"{number} is too small: {minimum} is the least")
-        return number
-
-    return parse
-
-
-def seconds(text: str) -> float:
-    """A positive number of seconds."""
-    try:
-        number = float(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is not a number of seconds") from None
-    if not 0 < number <= MOST_SECONDS:
-        raise UsageError(f"{text} seconds make no sense: give more than 0, {MOST_SECONDS} at most")
-    return number
 
 
 def memory(text: str) -> str:
@@ -69,50 +39,7 @@ def memory_limit(text: str, total: int) -> int:
     amount = value * _UNITS.get(unit, 0)
     if 0 < amount < float("inf"):
         return int(amount)
-    raise UsageError(f"{text!r} is no amount of memory: give a share like 25% or a size like 512M")
-
-
-def one_of(*names: str) -> Parser:
-    """A parser that takes these names only."""
-
-    def parse(text: str) -> str:
-        if text not in names:
-            raise UsageError(f"{text!r} is none of {', '.join(names)}")
-        return text
-
-    return parse
-
-
-def switch(text: str) -> bool:
-    """An environment variable as a flag."""
-    if text.strip().lower() in _TRUE:
-        return True
-    if text.strip().lower() in _FALSE:
-        return False
-    raise UsageError(f"{text!r} is neither true nor false")
-
-
-def option(
-    default: Any,
-    help: str,
-    *,
-    flag: str,
-    env: tuple[str, ...] = (),
-    parse: Parser = str,
-    metavar: str = "",
-    shown: str = "",
-    opposite: str = "",
-) -> Any:
-    """One row of the table: a dataclass field with its flag, environment, parser and help.
-
-    ``shown`` is how the default reads in the help when it is worked out at run time.  ``opposite``
-    is the flag that turns a switch off again, by default ``--no-`` and its name.
-    """
-    row = {"flag": flag, "env": env, "parse": parse, "metavar": metavar, "help": help}
-    if default is False:
-        opposite = opposite or f"--no-{flag[2:]}"
-    row["opposite"] = opposite
-    return field(default=default, metadata={**row, "shown": shown or str(default)})
+    raise ValueError(f"{text!r} is no amount of memory: give a share like 25% or a size like 512M")
 
 
 @dataclass(frozen=True)
@@ -168,22 +95,6 @@ class Settings:
         metavar="NAME",
         shown="the profile's, or us-east-1",
     )
-    addressing: str = option(
-        "auto",
-        "where an s3 service finds the bucket: path, virtual (in the host name), or auto: in the "
-        "host name on AWS where the bucket's name allows it",
-        flag="--addressing",
-        env=("UPLOADER_ADDRESSING",),
-        parse=one_of("auto", "path", "virtual"),
-        metavar="STYLE",
-    )
-    profile: str | None = option(
-        None,
-        "profile in ~/.aws that gives credentials, region and endpoint",
-        flag="--profile",
-        metavar="NAME",
-        shown="AWS's own order: environment, AWS_PROFILE, default",
-    )
     ca_bundle: str | None = option(
         None,
         "file of CA certificates to trust in place of the system's",
@@ -225,22 +136,6 @@ class Settings:
         env=("UPLOADER_TIMEOUT",),
         parse=seconds,
         metavar="SECONDS",
-    )
-    checksum: str = option(
-        "crc64nvme",
-        "what proves that the content arrived, for s3: crc64nvme, crc32c, crc32 or md5",
-        flag="--checksum",
-        env=("UPLOADER_CHECKSUM",),
-        parse=one_of("crc64nvme", "crc32c", "crc32", "md5"),
-        metavar="KIND",
-    )
-    unsigned_payload: bool = option(
-        False,
-        "over plain HTTP leave the content out of the signature, as is done over TLS: half the "
-        "CPU for large files, where nobody on the network would change them",
-        flag="--unsigned-payload",
-        env=("UPLOADER_UNSIGNED_PAYLOAD",),
-        parse=switch,
     )
     max_memory: str = option(
         "25%",
@@ -344,24 +239,41 @@ class Settings:
     extra_metadata: tuple[tuple[str, str], ...] = ()
     """Further user metadata for every object (name, value); not on the command line."""
 
+    provider_options: Mapping[str, Any] = field(default_factory=dict)
+    """What was given of the options that only some provider has, by field name."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Settings:
+        """The settings with these values of options, by field name."""
+        general = {name: value for name, value in values.items() if name in _GENERAL}
+        others = {name: value for name, value in values.items() if name not in _GENERAL}
+        return cls(**general, provider_options=others)
+
     def cloud(self) -> CloudSettings:
         """The part of the settings that a provider needs."""
+        table = providers.option_tables().get(self.provider)
+        names = {row.name for row in fields(table)} if table else set()
+        own = {name: value for name, value in self.provider_options.items() if name in names}
         return CloudSettings(
             provider=self.provider,
             bucket=self.bucket,
             endpoint_url=self.endpoint_url,
             region=self.region,
-            profile=self.profile,
             ca_bundle=self.ca_bundle,
             timeout=self.timeout,
-            checksum=self.checksum,
-            unsigned_payload=self.unsigned_payload,
-            addressing=self.addressing,
+            options=table(**own) if table else None,
         )
 
 
-OPTIONS = tuple(row for row in fields(Settings) if row.metadata)
-"""The table: dataclass fields whose ``metadata`` are the rows made by ``option``."""
+Row = Field[Any]
+"""A dataclass field whose ``metadata`` is a row made by ``option``."""
+_GENERAL = {row.name for row in fields(Settings)}
+TABLES: Mapping[str, tuple[Row, ...]] = {
+    "": tuple(row for row in fields(Settings) if row.metadata),
+    **{provider: fields(table) for provider, table in providers.option_tables().items()},
+}
+"""The options of every run, and those of single providers by the provider's name."""
+OPTIONS = tuple(row for table in TABLES.values() for row in table)
 
 
 def from_environment(
@@ -381,7 +293,7 @@ def from_environment(
             if environment.get(name):
                 try:
                     found[row.name] = row.metadata["parse"](environment[name])
-                except UsageError as error:
+                except ValueError as error:
                     raise UsageError(f"{name}: {error}") from None
                 break
     return found

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .config import Settings, memory_limit
-from .display.progress import Display, files_text, seconds_text
+from .display.base import Display
+from .display.text import files_text, seconds_text
 from .errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_SIGNAL, RunError, UsageError
-from .files.model import INTERRUPTED, Failed, Job, Result, Skipped, Summary
+from .files.model import INTERRUPTED, Failed, Job, Result, Skipped
 from .files.scan import scan
 from .interrupts import Interrupts
 from .processes import wire
@@ -33,9 +34,11 @@ from .processes.supervisor import (
     Note,
     Supervisor,
 )
-from .records.failures import FailureList, state_directory
-from .records.journal import Journal, default_path, files_of
+from .records.counters import Summary
+from .records.failures import FailureList
+from .records.journal import Journal
 from .records.ledger import Ledger
+from .records.paths import journal_files, journal_path, state_directory
 from .stopping import RefusalJudge, StallDetector
 from .transfer.memory import BASE_MEMORY, MemoryThrottle, body_budget, processes_within
 
@@ -313,7 +316,7 @@ class Run:
 
 def _own_files(settings: Settings) -> list[Path]:
     """Files that runs write: no part of what is uploaded."""
-    own = list(files_of(Path(settings.journal))) if settings.journal else []
+    own = list(journal_files(Path(settings.journal))) if settings.journal else []
     with contextlib.suppress(RuntimeError):  # no home
         own.append(state_directory())
     return own
@@ -326,7 +329,7 @@ def _journal(settings: Settings, destination: str) -> Journal:
         path = Path(settings.journal).absolute()
     else:
         try:
-            path = default_path(state_directory(), source, destination)
+            path = journal_path(state_directory(), source, destination)
         except RuntimeError:
             raise RunError(
                 "no place for the journal, as this user has no home: use --journal or --no-journal"

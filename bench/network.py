@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from tests.servers.process import STOP_TIMEOUT, Server, ServerError, dying_with_us, free_port, run
+from .process import STOP_TIMEOUT, Server, ServerError, dying_with_us, free_port, run
 
 _SOURCE = Path(__file__).with_name("network.c")
 

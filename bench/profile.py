@@ -31,52 +31,48 @@ SAMPLES_PER_WRITE = 5
 STARTING = "start-up, imports"
 
 PHASES: Mapping[str, Mapping[str, str]] = {
-    "_uploader/scan.py": {"": "scan"},
-    "_uploader/dispatch.py": {"": "dispatch"},
-    "_uploader/wire.py": {"": "message"},
-    "_uploader/supervisor.py": {"": "message"},
-    "_uploader/fork_server.py": {"": "fork"},
-    "_uploader/progress.py": {"": "progress"},
-    "_uploader/report.py": {"": "progress"},
-    "_uploader/journal.py": {"": "journal"},
-    "_uploader/ledger.py": {"": "journal"},
-    "_uploader/machine.py": {"": "memory watch"},
-    "_uploader/throttle.py": {"": "memory watch"},
-    "_uploader/run.py": {"": "bookkeeping"},
-    "_uploader/worker.py": {
+    "_uploader/files/": {"": "scan"},
+    "_uploader/processes/dispatch.py": {"": "dispatch"},
+    "_uploader/processes/fork_server.py": {"": "fork"},
+    "_uploader/processes/machine.py": {"": "memory watch"},
+    "_uploader/processes/cpu_clock.py": {"": "concurrency"},
+    "_uploader/processes/worker.py": {
         "": "message",
         "_report": "result",
         "_send_results": "result",
     },
-    "_uploader/demand.py": {"": "concurrency"},
+    "_uploader/processes/": {"": "message"},
+    "_uploader/display/": {"": "progress"},
+    "_uploader/records/failures.py": {"": "progress"},
+    "_uploader/records/": {"": "journal"},
+    "_uploader/run.py": {"": "bookkeeping"},
+    "_uploader/transfer/memory.py": {"": "memory watch"},
     "_uploader/transfer/concurrency.py": {"": "concurrency"},
     "_uploader/transfer/window.py": {"": "concurrency"},
     "_uploader/transfer/outage.py": {"": "attempts"},
     "_uploader/transfer/attempts.py": {"": "attempts"},
     "_uploader/transfer/slots.py": {"": "slots"},
-    "_uploader/transfer/engine.py": {"": "upload"},
     "_uploader/transfer/upload.py": {"": "upload", "stored": "result", "describe": "request"},
+    "_uploader/transfer/": {"": "upload"},
+    "providers/disk.py": {"": "open+read"},
     "providers/source.py": {
         "": "open+read",
         "metadata": "request",
         "guess_content_type": "request",
     },
-    "providers/_dial.py": {"": "connect"},
-    "providers/_sigv4.py": {"": "sign"},
-    "providers/_aws.py": {"": "sign"},
-    "providers/_s3_body.py": {"": "checksum", "send_to": "send", "_send": "send"},
-    "providers/_s3_headers.py": {"": "request"},
-    "providers/s3.py": {"": "request", "sign": "sign"},
-    "providers/_http.py": {"": "send", "_receive": "receive"},
-    "providers/_response.py": {"": "receive"},
-    "providers/_stream.py": {
-        "": "send",
-        "receive": "receive",
-        "receive_now": "receive",
-        "_open": "receive",
-    },
+    "providers/http/dial.py": {"": "connect"},
+    "providers/http/connection.py": {"": "send", "_receive": "receive"},
+    "providers/http/response.py": {"": "receive"},
+    "providers/http/stream.py": {"": "send", "receive": "receive", "receive_now": "receive"},
+    "providers/http/": {"": "send"},
+    "providers/s3/sigv4.py": {"": "sign"},
+    "providers/s3/credentials.py": {"": "sign"},
+    "providers/s3/checksums.py": {"": "checksum"},
+    "providers/s3/body.py": {"": "checksum", "send_to": "send", "_send": "send"},
+    "providers/s3/": {"": "request"},
 }
-"""Phase by file and function; the empty name stands for all others of the file."""
+"""Phase by file or folder, the first that fits, and by function; the empty name stands for all
+other functions."""
 
 
 class Sample(NamedTuple):
@@ -94,8 +90,8 @@ def phase_of(stack: Iterable[tuple[str, str]]) -> tuple[str, str]:
         if file == "<frozen importlib._bootstrap>":
             return STARTING, "import"
         for ours, names in PHASES.items():
-            if file.endswith(ours) and function != "<module>":
-                return names.get(function, names[""]), f"{Path(ours).stem}.{function}"
+            if f"/{ours}" in file and function != "<module>":
+                return names.get(function, names[""]), f"{Path(file).stem}.{function}"
     if any(file.endswith("gevent/hub.py") for file, _ in functions):
         return "event loop", "gevent"
     return "other", functions[0][1] if functions else "?"
@@ -233,9 +229,8 @@ def _written(directory: Path) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the profile and returns the exit code."""
-    from tests.servers.process import ServerError
-
     from .errors import BenchError
+    from .process import ServerError
     from .run import stoppable
 
     parser = argparse.ArgumentParser(prog="python -m bench.profile", description=__doc__)

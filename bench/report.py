@@ -13,9 +13,8 @@ from typing import Any
 
 import psutil
 
-from tests.servers.process import find_program
-
 from .clients import CLIENTS
+from .process import find_program
 from .results import METRICS, Outcome, Verdict
 from .scenarios import Scenario
 

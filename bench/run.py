@@ -21,13 +21,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from tests.servers.process import ServerError
-
 from . import chart, data, measure, report, services
 from .clients import CLIENTS, HOME, NAMES, Client, Task
 from .data import Tree
 from .errors import BenchError
 from .network import Network
+from .process import ServerError
 from .results import Outcome, Run, Verdict, judge
 from .scenarios import SCENARIOS, Contender, Scenario
 from .services import Counted, Service

@@ -9,11 +9,10 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from tests.servers.process import ServerError
-
 from .errors import BenchError
 from .measure import cpu_seconds
 from .network import Network, Traffic
+from .process import ServerError
 from .scenarios import Link, ServerKind
 from .sink import Sink
 

@@ -12,7 +12,7 @@ import os
 import resource
 from pathlib import Path
 
-from tests.servers.process import Daemon, Server, free_port, request, run
+from .process import Daemon, Server, free_port, request, run
 
 MODULES = Path("/usr/lib/nginx/modules")
 

@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.servers.process import Daemon, Server, run
+from .process import Daemon, Server, run
 
 _SOURCE = Path(__file__).with_name("slowdisk.c")
 _LIBRARY = "fuse3 >= 3.12"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import pkgutil
+from functools import cache
+from typing import Any
 
 from .base import Cloud, CloudSettings
 from .errors import Fatal
@@ -29,9 +31,23 @@ def find(provider: str) -> type[Cloud]:
     return LibcloudCloud
 
 
+@cache
+def option_tables() -> dict[str, Any]:
+    """The options that single clouds have, by the cloud's name: dataclasses of ``option`` fields.
+
+    They are in ``<cloud>/options.py``, which imports nothing that takes time.
+    """
+    folders = [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
+    found = {}
+    for name in sorted(folders):
+        if importlib.util.find_spec(f"{__name__}.{name}.options"):
+            found[name] = importlib.import_module(f"{__name__}.{name}.options").OPTIONS
+    return found
+
+
 def load(settings: CloudSettings) -> Cloud:
     """The cloud that ``settings.provider`` names; raises ``Fatal`` when it cannot be used."""
     return find(settings.provider)(settings)
 
 
-_NOT_CLOUDS = {"base", "disk", "errors", "http", "libcloud", "source", "traffic"}
+_NOT_CLOUDS = {"base", "disk", "errors", "http", "libcloud", "options", "source", "traffic"}

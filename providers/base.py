@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from .errors import Rejected
 from .traffic import Traffic
@@ -30,19 +30,12 @@ class CloudSettings(NamedTuple):
     bucket: str
     endpoint_url: str | None = None
     region: str | None = None
-    profile: str | None = None
     ca_bundle: str | None = None
     """File of CA certificates to trust in place of the system's."""
     timeout: float = 60.0
     """Seconds that a connection may go without progress."""
-    checksum: str = "crc64nvme"
-    """What proves the content to an S3 service: ``crc64nvme``, ``crc32c``, ``crc32`` or ``md5``."""
-    unsigned_payload: bool = False
-    """Over plain HTTP, too, the content is left out of the signature: it could be changed on the
-    way."""
-    addressing: str = "auto"
-    """Where an S3 service finds the bucket: in the ``path``, in the host name (``virtual``), or
-    ``auto``: in the host name on AWS where the bucket's name allows it."""
+    options: Any = None
+    """The provider's own: an instance of its ``OPTIONS``, None for the defaults."""
 
 
 class PartRules(NamedTuple):

@@ -1,7 +1,7 @@
-"""Disk operations that do not stop a process's loop.
+"""Disk operations that do not block the loop.
 
-On the page cache an operation takes some 10 us, a third of what it costs to hand it to a thread.
-On a cold disk or a network volume it takes milliseconds, and many of them overlap.
+In the page cache an operation takes some 10 us, a third of what handing it to a thread costs.  On a
+cold disk or a network volume it takes milliseconds, and many overlap.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SLOW = 0.0003
-"""Mean seconds of an operation above which threads pay: some times their cost, and ten times what a
-small file takes on the page cache."""
+"""Mean seconds of an operation above which threads pay: several times their cost, and ten times
+what a small file in the page cache takes."""
 MEMORY = 64
-"""Operations over which the mean goes, about: one of 16 ms does not count as a slow disk, since a
-busy machine may take the CPU away for that long."""
+"""Operations in the mean, about.  So many that one of 16 ms makes no slow disk: a busy machine may
+take the CPU away for that long."""
 WARY = 0.9 * SLOW
-"""The mean to start with after a slow time: the first slow operation ends the trial."""
+"""The mean at the start of a trial: the first slow operation ends it."""
 PAUSE = 1.0
 """Seconds between two trials of a slow disk."""
 CPU_SHARE = 3
-"""A process may wait twice as long as it computes, for the CPU and not for the disk."""
+"""An operation may wait for the CPU twice as long as it computes: not the disk's time."""
 
 THREADS = 64
 """Most operations at once.  Each thread takes some 30 KiB."""
 THREAD_IDLE = 10.0
-"""Seconds after which a thread with nothing to do ends."""
+"""Seconds after which an idle thread ends."""
 
 LEASE_BREAK = 60.0
 """Seconds to wait for the end of a lease: the kernel's default is 45 (fcntl(2), under Leases)."""
 LEASE_PAUSE = 0.1
+"""Seconds between two attempts to open a leased file."""
 
 
 class DiskPace:
@@ -48,27 +49,27 @@ class DiskPace:
 
     def __init__(self) -> None:
         self.direct = True
-        """On the loop."""
+        """Operations run on the loop."""
         self._mean = 0.0
         self._resting_until = 0.0
 
     def took(self, seconds: float, now: float) -> None:
-        """An operation on the loop has waited so long, and ended ``now``."""
+        """An operation on the loop waited for so many seconds and ended ``now``."""
         self._mean += (seconds - self._mean) / MEMORY
         if self._mean > SLOW:
             self.direct = False
             self._resting_until = now + PAUSE
 
     def took_in_thread(self, seconds: float, now: float) -> None:
-        """The same of one in a thread.  A quick one lets the loop have a trial: so it never waits
-        for a disk that hangs."""
+        """An operation in a thread did.  Only a quick one gives the loop a trial: so the loop never
+        waits for a disk that hangs."""
         if seconds < SLOW and now >= self._resting_until:
             self.direct = True
             self._mean = WARY
 
 
 class Disk:
-    """How one process does its disk operations.  Greenlets of one thread use it."""
+    """Runs disk operations for the greenlets of one thread."""
 
     def __init__(self) -> None:
         self._pace = DiskPace()
@@ -82,7 +83,7 @@ class Disk:
         pace = self._pace
         try:
             if pace.direct:
-                # What ``run`` does, without the 2 us that it takes to ask for the CPU's time.
+                # ``run`` without asking for the CPU's time, which takes 2 us.
                 started = monotonic()
                 try:
                     source = loaded(path)
@@ -97,7 +98,7 @@ class Disk:
         return source
 
     def run(self, operation: Callable[[], T], /) -> T:
-        """The result of an operation, run on the loop or in a thread, whichever is better."""
+        """The result of an operation, run on the loop or in a thread, whichever is faster."""
         pace = self._pace
         if pace.direct:
             outcome = _outcome(operation)
@@ -112,7 +113,7 @@ class Disk:
         return self._in_thread(operation).result()
 
     def _in_thread(self, operation: Callable[[], T]) -> _Outcome[T]:
-        from gevent.threadpool import ThreadPool  # takes 2 ms, and few disks need it
+        from gevent.threadpool import ThreadPool  # takes 2 ms; few disks need it
 
         threads = self._threads
         if threads is None or threads.hub is not gevent.get_hub():
@@ -142,7 +143,7 @@ class _Outcome(Generic[T]):
         self._value = value
         self._error = error
         self.waited = waited
-        """Seconds that it neither computed nor waited for the CPU, about."""
+        """Seconds, about, without computing and waiting for the CPU."""
         self.ended = ended
 
     def result(self) -> T:
@@ -157,7 +158,7 @@ def _outcome(operation: Callable[[], T]) -> _Outcome[T]:
     started, cpu = monotonic(), thread_time()
     try:
         value = operation()
-    except BaseException as raised:  # a thread of gevent's would print it
+    except BaseException as raised:  # gevent's thread would print it
         error = raised
     ended = monotonic()
     waited = ended - started - CPU_SHARE * (thread_time() - cpu)

@@ -101,3 +101,8 @@ class NoBucket(Fatal):
 
 class Interrupted(Failure):
     """The run was told to stop before this was done."""
+
+
+def one_line(error: object) -> str:
+    """What an error says, in one line; its type where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,7 +1,7 @@
 """Any libcloud storage driver as a cloud, by its ``Provider`` name.
 
-What a driver of libcloud offers is one call that stores a whole file.  It gets our connection
-under it, so that uploads have time limits, and its errors become ours here.
+A libcloud driver stores a whole file in one call.  Here it gets our connection, so that uploads
+have time limits, and its errors become ours.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import ssl
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, TypeVar
@@ -27,10 +26,21 @@ from libcloud.storage.types import (
 )
 
 from .base import Cloud, CloudSettings, Metadata, ObjectInfo, Prepared, Session
-from .errors import Denied, Failure, Fatal, NoBucket, NotFound, Rejected, Throttled, Transient
+from .errors import (
+    Denied,
+    Failure,
+    Fatal,
+    NoBucket,
+    NotFound,
+    Rejected,
+    Throttled,
+    Transient,
+    one_line,
+)
 from .http.conn_class import LibcloudConnection
-from .http.connection import Endpoint, Timeouts, tls_context
-from .http.limit import within
+from .http.endpoint import chosen_endpoint
+from .http.limit import Timeouts, within
+from .http.tls import tls_context
 from .source import Source
 from .traffic import Traffic
 
@@ -38,12 +48,11 @@ T = TypeVar("T")
 
 _STATUS = re.compile(r"(?:status[_ ]code\D{0,3}|HTTP )([1-5]\d\d)", re.IGNORECASE)
 
-
 _UNUSABLE = {
     "backblaze_b2": "use provider s3 with --endpoint-url https://s3.REGION.backblazeb2.com",
     "dummy": "it keeps nothing",
 }
-"""Drivers of libcloud that cannot do the work, and what to do instead."""
+"""libcloud's drivers that cannot do the work: why, or what to use instead."""
 
 
 def known_providers() -> set[str]:
@@ -64,8 +73,8 @@ def mapped(operation: Callable[[], T]) -> T:
 def failure_of(error: Exception) -> Failure:
     """The failure that an exception of libcloud's stands for.
 
-    The status decides wherever one can be found, since libcloud raises the same untyped error for
-    a service that is busy and for one that refuses.
+    The status decides where there is one: libcloud raises the same untyped error for a busy service
+    and for one that refuses.
     """
     reason = _reason(error)
     if isinstance(error, ContainerDoesNotExistError):
@@ -83,7 +92,7 @@ def failure_of(error: Exception) -> Failure:
     if isinstance(error, ConnectionError | TimeoutError):
         return Transient(reason)
     if isinstance(error, requests.RequestException):
-        # Its text has the URL, signature and all.
+        # No text: it quotes the URL with the signature.
         return Transient(f"no answer from the service: {type(error).__name__}")
     if isinstance(error, OSError | KeyError | ValueError):
         return Rejected(reason)
@@ -100,8 +109,9 @@ def failure_of(error: Exception) -> Failure:
 
 
 def _reason(error: Exception) -> str:
-    value = error.value if isinstance(error, LibcloudError) else error
-    return " ".join(str(value or "").split()) or type(error).__name__
+    if isinstance(error, LibcloudError):  # whose text quotes the driver's representation
+        return one_line(error.value) if error.value else type(error).__name__
+    return one_line(error)
 
 
 def _status(error: Exception) -> int | None:
@@ -121,7 +131,7 @@ class DriverSession(Session):
         self._container = Container(bucket, None, driver)
 
     def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> None:
-        """``upload_object``, which compares the service's hash with the file's."""
+        """Calls ``upload_object``, which compares the service's hash with the file's."""
         if not {".", ".."}.isdisjoint(key.split("/")):
             raise Rejected("libcloud would store a key with . or .. steps under another one")
         extra = {"meta_data": dict(metadata), "content_type": content_type}
@@ -129,7 +139,7 @@ class DriverSession(Session):
         try:
             mapped(lambda: upload(source.path, self._container, key, extra=extra, verify_hash=True))
         except Transient as failure:
-            # S3 drivers take 400, 404 and 409 for success, and then miss the hash.
+            # libcloud's S3 drivers take 400, 404 and 409 for success, and then miss the hash.
             status = self._last_status()
             if not isinstance(failure.__cause__, ObjectHashMismatchError) or status < 400:
                 raise
@@ -138,7 +148,7 @@ class DriverSession(Session):
         source.check_path()
 
     def stat(self, key: str) -> ObjectInfo:
-        """``get_object``."""
+        """Calls ``get_object``."""
         found = mapped(lambda: self.driver.get_object(self._container.name, key))
         metadata = {str(k).lower(): str(v) for k, v in found.meta_data.items()}
         return ObjectInfo(int(found.size), metadata, found.extra.get("content_type") or "")
@@ -155,7 +165,7 @@ class DriverSession(Session):
         """Closes the driver's connection, if it has one open."""
         connection = getattr(self.driver.connection, "connection", None)
         if connection is not None:
-            # libcloud's own class closes the last response only, and fails when there is none.
+            # The close of libcloud's own class closes the last response, and fails without one.
             getattr(connection, "session", connection).close()
 
     def _last_status(self) -> int:
@@ -163,7 +173,7 @@ class DriverSession(Session):
         return response.status_code if response else 0
 
     def prepare(self, create: bool) -> Prepared:
-        """See ``Cloud.prepare``."""
+        """Does the work of ``Cloud.prepare``."""
         name = self._container.name
         try:
             mapped(lambda: self.driver.get_container(name))
@@ -178,7 +188,7 @@ class DriverSession(Session):
 
 
 class LibcloudCloud(Cloud):
-    """A cloud that libcloud alone knows.
+    """A cloud that only libcloud knows.
 
     Key and secret come from UPLOADER_KEY and UPLOADER_SECRET, the address from the endpoint.
     """
@@ -204,8 +214,8 @@ class LibcloudCloud(Cloud):
         self._factory = driver_class(provider, settings.timeout, settings.ca_bundle, self.traffic)
 
     def open(self) -> DriverSession:
-        """A driver of its own for each session.  What fails are the settings, since hardly a driver
-        sends anything when it is made."""
+        """A session with a driver of its own.  Hardly any driver sends a request when it is made:
+        an error means wrong settings."""
         try:
             driver = self._factory(**self._arguments)
         except Failure:
@@ -227,7 +237,7 @@ class LibcloudCloud(Cloud):
         return f"{settings.provider} {address} {account} {region} {settings.bucket}"
 
     def prepare(self, create: bool) -> Prepared:
-        """See ``DriverSession.prepare``."""
+        """Asks through a session of its own."""
         session = self.open()
         try:
             return session.prepare(create)
@@ -239,25 +249,25 @@ class LibcloudCloud(Cloud):
 def driver_class(
     provider: str, timeout: float, ca_bundle: str | None, traffic: Traffic | None = None
 ) -> type[StorageDriver]:
-    """libcloud's driver for ``provider`` on our connection, so that no request waits for ever;
+    """libcloud's driver for ``provider`` on our connection: no request waits for ever, and
     ``traffic`` counts what moves."""
     if provider in _UNUSABLE:
         reason = _UNUSABLE[provider]
         raise Fatal(f"libcloud's driver {provider} cannot be used: {reason}")
     try:
         plain: type[StorageDriver] = get_driver(provider)
-    except Exception as error:  # libcloud raises it as such for names that it has given up
+    except Exception as error:  # libcloud raises a bare one for names that it has given up
         raise Fatal(f"libcloud has no storage driver {provider!r}: {_reason(error)}") from None
     if not hasattr(plain.connectionCls, "conn_class"):
         return plain
-    limits = Timeouts(connect=min(10.0, timeout), idle=timeout)
-    shared = {"timeouts": limits, "tls": _trust(ca_bundle), "traffic": traffic}
+    tls = tls_context(ca_bundle)
+    shared = {"timeouts": Timeouts.of(timeout), "tls": tls, "traffic": traffic}
     socket_class = type("Connection", (LibcloudConnection,), shared)
     connection_class = type("Connection", (plain.connectionCls,), {"conn_class": socket_class})
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         plain.__init__(self, *args, **kwargs)
-        # Some choose another class of connections meanwhile, by the version of the signature.
+        # Some drivers choose another class by the version of the signature.
         if self.connection.conn_class is not socket_class:
             self.connection.conn_class = socket_class
             self.connection.connect()
@@ -268,17 +278,9 @@ def driver_class(
     return driver
 
 
-def _trust(ca_bundle: str | None) -> ssl.SSLContext:
-    try:
-        return tls_context(ca_bundle)
-    except OSError as error:
-        reason = error.strerror or "no certificates"
-        raise Fatal(f"cannot read the CA certificates in {ca_bundle}: {reason}") from None
-
-
 def _check_google(key: str) -> None:
-    """With any other key libcloud takes the program for one that has a user before it, and waits
-    for ever for a browser."""
+    """Refuses keys of other kinds: with those libcloud waits for ever for somebody to log in by a
+    browser."""
     if not key.startswith("GOOG") and not key.endswith(".gserviceaccount.com"):
         raise Fatal(
             "google_storage needs an HMAC key (GOOG...) in UPLOADER_KEY, or the address of a "
@@ -287,10 +289,7 @@ def _check_google(key: str) -> None:
 
 
 def _address(endpoint_url: str) -> dict[str, Any]:
-    try:
-        endpoint = Endpoint.parse(endpoint_url)
-    except ValueError as error:
-        raise Fatal(f"--endpoint-url: {error}") from None
+    endpoint = chosen_endpoint(endpoint_url)
     if endpoint.path:
         raise Fatal("--endpoint-url: this provider takes no path")
     return {"host": endpoint.host, "port": endpoint.port, "secure": endpoint.secure}

@@ -1,9 +1,8 @@
-"""A directory as a bucket store, through libcloud's LOCAL driver: one folder for each bucket.
+"""Directories as buckets, through libcloud's LOCAL driver.
 
-For trying the program without an account, and for disks.  Objects are files that keep the
-source's modification time and its permissions for owner, group and others; other metadata has no
-place on a disk and is left out, and so are the set-user-id, set-group-id and sticky bits: the owner
-is another one.
+For trying the program without an account, and for disks.  Objects are files that keep the source's
+modification time and permissions.  They lose the set-user-id, set-group-id and sticky bits, since
+the owner is another, and metadata that has no place on a disk.
 """
 
 from __future__ import annotations
@@ -31,24 +30,25 @@ from .libcloud import DriverSession, mapped
 from .source import PASSING, Source
 
 STEP = 8 * MIB
-"""Bytes that are copied before the bytes so far are told."""
+"""Bytes copied between two reports of progress."""
 KNOWN_DIRECTORIES = 10_000
+"""Most paths to remember."""
 _TEMPORARY = re.compile(r"\.uploading-[0-9a-f]{16}-\d+")
 _NOTHING_FITS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES}
-"""Errors of file systems that cannot sync a directory, or do not let us open it."""
+"""Errors of file systems that cannot sync a directory, or refuse to open it."""
 
 
 class Writer:
-    """How one process writes files so that they outlive a power cut.
+    """Writes files for one process so that they outlive a power cut.
 
-    A file comes to be whole or not at all.  Its content is on the disk before its name is; and its
+    A file appears whole or not at all.  Its content is on the disk before its name is; and its
     name, with those of the directories above it, before ``write`` returns.  This is as sure as the
-    disk's word for fsync.
+    disk's fsync.
     """
 
     def __init__(self, disk: Disk, moved: Callable[[int], None] = lambda size: None) -> None:
-        """``moved`` is told the bytes that were copied."""
+        """``moved`` is called with the number of bytes copied."""
         self._disk = disk
         self._moved = moved
         self._prefix = f".uploading-{secrets.token_hex(8)}-"
@@ -72,8 +72,8 @@ class Writer:
         self._moved(left)
 
     def _copying(self, source: Source, bucket: str, path: str) -> Generator[int, None, None]:
-        """Does the work step by step, each of them in a thread; yields the bytes of each but the
-        last one."""
+        """Copies step by step, each step in a thread; yields the bytes of every step but the
+        last."""
         directory, name = os.path.split(path)
         self._enter(bucket, directory)
         temporary = os.path.join(directory, f"{self._prefix}{next(self._numbers)}")
@@ -98,8 +98,8 @@ class Writer:
         _sync_directory(directory)
 
     def _enter(self, bucket: str, directory: str) -> None:
-        """Makes sure that a directory is there, and its name on the disk: another process may have
-        made it and not come so far."""
+        """Makes sure that a directory exists and its name is on the disk: another process may have
+        made it, but not synced it yet."""
         if directory in self._known:
             return
         if directory == bucket:
@@ -117,7 +117,7 @@ class Writer:
         self._known.add(directory)
 
     def _remove_leftovers(self, directory: str) -> None:
-        """Removes what killed processes have left unfinished: files that nobody has locked."""
+        """Removes the unfinished files of killed processes: those that nobody has locked."""
         for name in os.listdir(directory):
             if _TEMPORARY.fullmatch(name) and not name.startswith(self._prefix):
                 path = os.path.join(directory, name)
@@ -139,7 +139,7 @@ class Writer:
 
 
 class LocalDriver(LocalStorageDriver):  # type: ignore[misc]
-    """libcloud's driver, but for the way an object comes to be: whole or not at all."""
+    """libcloud's driver, but its objects appear whole or not at all."""
 
     def __init__(self, key: str, writer: Writer | None = None) -> None:
         """``key``: the directory of the buckets."""
@@ -160,14 +160,14 @@ class LocalDriver(LocalStorageDriver):  # type: ignore[misc]
         verify_hash: bool = True,
         headers: dict[str, str] | None = None,
     ) -> Object:
-        """libcloud's call, by way of ``store``."""
+        """libcloud's call, through ``store``."""
         with Source(file_path) as source:
             self.store(container, object_name, source)
         return self.get_object(container.name, object_name)
 
     def place(self, container: Container, key: str) -> str:
-        """The object's path; a key that leads out of its bucket, or that a file system cannot tell
-        from another, is refused."""
+        """The object's path; refuses a key that leads out of its bucket, or that a file system
+        cannot tell from another."""
         steps = key.split("/")
         if any(step in ("", ".", "..") for step in steps) or "\0" in key:
             raise Rejected("a key with empty, . or .. steps cannot be a file")
@@ -179,7 +179,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def _lock(descriptor: int) -> None:
-    """Says that this file's process lives.  Where there are no locks nothing is removed, either."""
+    """Shows that this file's process lives.  Where locks fail, nothing gets removed either."""
     with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -197,7 +197,7 @@ def _sync_directory(path: str) -> None:
 
 
 def _make_directories(path: str) -> None:
-    """``path`` and what is missing above it, for the owner alone, their names on the disk."""
+    """Makes ``path`` and what is missing above it, for the owner alone, and syncs their names."""
     above = os.path.dirname(path)
     if not os.path.isdir(above):
         _make_directories(above)
@@ -212,11 +212,11 @@ class LocalSession(DriverSession):
     driver: LocalDriver
 
     def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> None:
-        """Copies the file; there is no service to prove anything, so the disk's word is taken."""
+        """Copies the file.  No service proves anything: the disk's word counts."""
         self.driver.store(self._container, key, source)
 
     def stat(self, key: str) -> ObjectInfo:
-        """What the disk keeps of an object, in the form of its user metadata."""
+        """The file's attributes as user metadata, though the disk keeps only some."""
         try:
             with Source(self.driver.place(self._container, key)) as stored:
                 return ObjectInfo(stored.size, dict(stored.metadata()), "")
@@ -224,14 +224,14 @@ class LocalSession(DriverSession):
             raise NotFound(f"no object {key}") from None
 
     def check(self, limit: float) -> None:
-        """A disk is always there; what it refuses, it refuses at once."""
+        """Does nothing: a disk is always there, and refuses at once."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing: nothing is open."""
 
 
 class LocalCloud(Cloud):
-    """A directory, named by the endpoint."""
+    """The directory that the endpoint names."""
 
     keeps_metadata = False
     keeps_content_type = False
@@ -246,7 +246,7 @@ class LocalCloud(Cloud):
         self._writer = Writer(Disk(), self._moved)
 
     def open(self) -> LocalSession:
-        """A driver on the directory."""
+        """A session with a driver of its own."""
         driver = mapped(lambda: LocalDriver(self._base, self._writer))
         return LocalSession(driver, self.settings.bucket)
 
@@ -259,7 +259,7 @@ class LocalCloud(Cloud):
         return f"local {os.path.realpath(self._base)} {self.settings.bucket}"
 
     def prepare(self, create: bool) -> Prepared:
-        """Makes the directory of the buckets, too, when it may create."""
+        """With ``create`` makes the directory of the buckets, too."""
         bucket = os.path.join(self._base, self.settings.bucket)
         if os.path.isdir(bucket):
             return Prepared(False, "")

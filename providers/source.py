@@ -1,4 +1,4 @@
-"""A file being uploaded: opened once, described once, and watched for changes."""
+"""A file being uploaded: opened once, read, watched for changes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import stat
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
-# Under gevent ``os.close`` is a function that looks at the descriptor twice, for the sake of
-# sockets; a regular file is closed by the system call alone, 3 us sooner.
+# gevent's ``os.close`` looks at the descriptor twice for the sake of sockets; a regular file needs
+# the system call alone, which saves 3 us.
 from posix import close as _close
 from typing import Protocol, TypeVar
 
@@ -19,14 +19,14 @@ from .errors import Busy, Failure, Rejected, SourceChanged
 T = TypeVar("T")
 
 BLOCK_SIZE = 256 * 1024
-"""Bytes held in memory of one body: small enough to stay in a core's L2 cache between the read, the
-checksum and the send, large enough to make system calls rare."""
+"""Bytes of one body in memory: few enough to stay in a core's L2 cache from read to checksum to
+send, enough to make system calls rare."""
 
 PASSING = {
     errno.EMFILE,
     errno.ENFILE,
     errno.ENOMEM,
-    # A network volume or FUSE whose other side is gone for the moment; a soft NFS mount says EIO.
+    # A network volume or FUSE whose server is away; a soft NFS mount says EIO.
     errno.ECONNRESET,
     errno.EHOSTDOWN,
     errno.EHOSTUNREACH,
@@ -34,21 +34,21 @@ PASSING = {
     errno.ENOTCONN,
     errno.ETIMEDOUT,
 }
-"""Errors of a disk that another attempt may not meet."""
+"""Errors of a disk that may pass."""
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
 
 class Leased(Busy):
-    """Another program holds a lease on the file (Samba's oplock) and was just asked to give it up;
-    the kernel takes it away after ``/proc/sys/fs/lease-break-time``."""
+    """Another program holds a lease on the file (Samba's oplock).  The kernel has asked for it, and
+    takes it away after ``/proc/sys/fs/lease-break-time``."""
 
 
 class Run(Protocol):
-    """How disk operations run: see ``Disk.run``."""
+    """Runs a disk operation: see ``Disk.run``."""
 
     def __call__(self, operation: Callable[[], T], /) -> T:
-        """The operation's result; its exceptions come out as raised."""
+        """The operation's result; its exceptions pass through."""
 
 
 def _directly(operation: Callable[[], T], /) -> T:
@@ -58,8 +58,8 @@ def _directly(operation: Callable[[], T], /) -> T:
 class Source:
     """One regular file, open for reading.
 
-    O_NONBLOCK keeps ``open`` from hanging on a FIFO that took the file's place after the scan; of
-    regular files it changes only what a lease does: ``open`` fails instead of waiting for its end.
+    O_NONBLOCK keeps ``open`` from hanging on a FIFO that took the file's place after the scan.  For
+    a regular file it changes one thing: ``open`` fails on a lease instead of waiting for its end.
     """
 
     __slots__ = (
@@ -99,7 +99,7 @@ class Source:
         self.uid = status.st_uid
         self.gid = status.st_gid
         self.run: Run = _directly
-        """How long operations of this file run, such as the checksum of a part."""
+        """Runs long operations on this file, such as the checksum of a part."""
         self._identity = (status.st_dev, status.st_ino)
         self._content: bytes | None = None
 
@@ -110,8 +110,8 @@ class Source:
         Raises ``SourceChanged`` unless what was read is one version of the file.
         """
         content = self.read(0, self.size)
-        # Not by its path, which takes several requests on a network volume: even if another file
-        # has taken the place, this one is a whole version.
+        # By the descriptor, not the path, which takes several requests on a network volume: even
+        # if another file has taken the place, this one is a whole version.
         try:
             now = os.fstat(self.fd)
         except OSError as error:
@@ -123,8 +123,8 @@ class Source:
     def metadata(self) -> list[tuple[str, str]]:
         """The file's attributes as user metadata, sorted by name.
 
-        ``mode`` is octal with a leading zero and type bits, ``mtime`` has always nine digits: so
-        written, rclone and s3fs read both alike.
+        ``mode`` is octal with a leading zero and type bits, ``mtime`` always has nine digits:
+        rclone and s3fs both read this right.
         """
         seconds, nanoseconds = divmod(abs(self.mtime_ns), 1_000_000_000)
         sign = "-" if self.mtime_ns < 0 else ""
@@ -137,11 +137,11 @@ class Source:
         ]
 
     def read(self, offset: int, length: int) -> bytes:
-        """``length`` bytes from ``offset``; raises ``SourceChanged`` when the file is too short,
-        or goes on where it should end."""
+        """``length`` bytes from ``offset``; raises ``SourceChanged`` when the file ends early or
+        goes on where it should end."""
         if self._content is not None:
             return self._content[offset : offset + length]
-        # Some report a size of 0 whatever they hold: below /proc, and on some network volumes.
+        # Below /proc and on some network volumes files report a size of 0 whatever they hold.
         to_end = offset + length == self.size
         try:
             data = os.pread(self.fd, length + to_end, offset)
@@ -152,7 +152,7 @@ class Source:
         return data
 
     def blocks(self, offset: int, length: int) -> Iterator[memoryview]:
-        """The same bytes in blocks through one buffer: a block is valid until the next is asked."""
+        """The same bytes in blocks, through one buffer: the next block overwrites the last."""
         if self._content is not None:
             yield memoryview(self._content)[offset : offset + length]
             return
@@ -171,16 +171,16 @@ class Source:
             raise _unreadable(error) from None
 
     def check_unchanged(self) -> None:
-        """Raises ``SourceChanged`` when the file, or what its name stands for, is not what it was.
+        """Raises ``SourceChanged`` when the file has changed or another took its path.
 
-        To be called after the last byte was read and before the upload is called done.  Of a
-        loaded file this is known.
+        Call it after the last read, before the upload counts as done.  ``load`` has done it for a
+        loaded file.
         """
         if self._content is None:
             self.check_path()
 
     def check_path(self) -> None:
-        """``check_unchanged`` for who has read the file by its path, even a loaded one."""
+        """``check_unchanged`` for callers that read the file by its path, even a loaded one."""
         try:
             now = os.stat(self.path)
         except OSError as error:
@@ -192,7 +192,7 @@ class Source:
         self._compare(now)
 
     def _compare(self, now: os.stat_result) -> None:
-        # No program can set the change time back.
+        # No program can set back the change time.
         times = (now.st_mtime_ns, now.st_ctime_ns)
         if now.st_size != self.size or times != (self.mtime_ns, self.ctime_ns):
             raise SourceChanged("changed while it was read")
@@ -218,7 +218,7 @@ class Source:
 
 
 def loaded(path: str) -> Source:
-    """The file, open for reading, and loaded when it has at most ``BLOCK_SIZE`` bytes."""
+    """The file, open for reading; loaded when it has at most ``BLOCK_SIZE`` bytes."""
     source = Source(path)
     if source.size <= BLOCK_SIZE:
         try:
@@ -243,12 +243,12 @@ def _unreadable(error: OSError) -> Failure:
 
 
 _TYPES = mimetypes.MimeTypes()
-"""Python's own table and no file of the machine's, so that every machine gives the same answer."""
+"""Python's own table, none of the machine's: every machine gives the same answer."""
 _COMPRESSED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
 
 
 def guess_content_type(name: str) -> str:
-    """The Content-Type that a file's name stands for; ``application/octet-stream`` for none."""
+    """The Content-Type that a file's name suggests, else ``application/octet-stream``."""
     suffixes = name.rpartition("/")[2].lstrip(".").split(".")[1:]
     return _type_of(".".join(suffixes[-2:]).lower())
 

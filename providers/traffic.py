@@ -1,4 +1,4 @@
-"""What the connections of a process move, counted as it leaves."""
+"""Counts the bytes that the connections of a process move."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from weakref import WeakSet
 
 
 class Queue(Protocol):
-    """A socket, as far as its unacknowledged bytes go."""
+    """A socket's send queue."""
 
     def queued(self) -> int:
         """Bytes that the kernel took and the peer has not acknowledged."""
@@ -16,7 +16,7 @@ class Queue(Protocol):
 
 
 class Traffic:
-    """Counters of one process, written by its connections and read by anyone."""
+    """Counters of one process: its connections write, anyone reads."""
 
     __slots__ = ("sent", "moved_at", "progress", "queues", "lost_before")
 
@@ -25,19 +25,17 @@ class Traffic:
         """Bytes of request bodies that the kernel took.  A repeated body counts again."""
         self.moved_at = time.monotonic()
         """When a byte last moved, in either direction (``time.monotonic``).  Bytes that only leave
-        the kernel's queue are noticed within a second."""
+        the kernel's queue show within a second."""
         self.progress = 0
-        """How often a request that had lasted for seconds was seen to move.  Bytes alone are no
-        progress: those of requests that fail at once move, too."""
+        """Grows while requests that last for seconds move.  Bytes alone are no progress: requests
+        that fail at once move some, too."""
         self.lost_before = 0.0
-        """The service was away until now and has forgotten what it was sent: requests that have not
-        moved since this moment (``time.monotonic``) are given up."""
+        """Requests that have not moved since this moment (``time.monotonic``) are given up: the
+        service was away since then and has forgotten them."""
         self.queues: WeakSet[Queue] = WeakSet()
         """The open connections."""
 
     def queued(self) -> int:
-        """Bytes in the send queues of all connections, heads and TLS overhead included.
-
-        One system call for each connection.
-        """
+        """Bytes in the send queues of all connections, heads and TLS overhead included; costs one
+        system call for each."""
         return sum(queue.queued() for queue in self.queues)

@@ -28,12 +28,20 @@ import psutil
 import pytest
 
 from tests.conftest import REPO
-from tests.servers.process import S3Server
+from tests.servers.s3_server import S3Server
 
 TIMEOUT = 60.0
 """Seconds that any command of the tests may take."""
 POLL = 0.02
 MIB = 2**20
+
+
+def wait_for(condition: Callable[[], bool], timeout: float = TIMEOUT) -> None:
+    """Returns when the condition holds; fails when it does not in time."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(POLL)
 
 
 # the command
@@ -61,7 +69,6 @@ class Finished:
     code: int
     stdout: str
     stderr: str
-    seconds: float
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -123,7 +130,6 @@ class Running:
         )
 
     def _start(self, argv: list[str], **settings: Any) -> None:
-        self._began = time.monotonic()
         self._seen: dict[int, psutil.Process] = {}
         self.process = subprocess.Popen(argv, **settings)
         self.pid = self.process.pid
@@ -212,7 +218,7 @@ class Running:
         except subprocess.TimeoutExpired:
             text = f"{self.stdout()[-3000:]}\n{self.stderr()[-3000:]}"
             pytest.fail(f"still running after {timeout:g} s:\n{text}")
-        return Finished(code, self.stdout(), self.stderr(), time.monotonic() - self._began)
+        return Finished(code, self.stdout(), self.stderr())
 
 
 class OnTerminal(Running):
@@ -247,6 +253,11 @@ class OnTerminal(Running):
     def stderr(self) -> str:
         return ""
 
+    def hang_up(self) -> None:
+        """Closes the terminal, as its window or a lost ssh does; nothing more can be read."""
+        os.close(self._master)
+        self._master = os.open(os.devnull, os.O_RDWR)
+
     def type(self, keys: bytes) -> None:
         """As if typed on the keyboard."""
         os.write(self._master, keys)
@@ -268,6 +279,18 @@ def run(*arguments: object, env: Mapping[str, str], **settings: Any) -> Finished
     """The command from its start to its end."""
     with Running(*arguments, env=env, **settings) as running:
         return running.finish()
+
+
+def stopped(*options: object, env: dict[str, str], wrapper: Sequence[str] = ()) -> str:
+    """The one line of a run that could not go on.
+
+    ``finish`` waits for half as long as a run without hope would try (--give-up-after).
+    """
+    finished = run(*options, env=env, wrapper=wrapper)
+    assert finished.code == 3, finished
+    (line,) = finished.complaints
+    assert line.startswith("uploader: ")
+    return line
 
 
 def arguments(source: Path, endpoint: str, bucket: str, *more: object) -> list[object]:

@@ -1,4 +1,13 @@
-"""Fixtures for all tests: a bare environment, and servers started when first asked for."""
+"""Fixtures for all tests: a bare environment, and servers started when first asked for.
+
+By default the random tests are short.  These variables make them look at more:
+
+    EXAMPLES=1000         of each property, in place of 50
+    KILL_SEEDS=30         moments at which a run is killed, in place of 9
+    STORM_FILES=5000      in the large storm, in place of 1,500
+    STORM_EXAMPLES=100    small trees in a storm, in place of 10
+    STORM_SEED=1          another storm
+"""
 
 from __future__ import annotations
 
@@ -8,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # The repository's root: PYTHONPATH and working directory of every `python uploader.py`.
 REPO = Path(__file__).resolve().parent.parent
@@ -18,6 +28,10 @@ from bench.sink import Sink  # noqa: E402  (needs the line above)
 from tests.servers import require  # noqa: E402
 from tests.servers.ceph import CephRGW  # noqa: E402
 from tests.servers.moto import Moto  # noqa: E402
+
+# Deadlines fail on a busy machine.
+settings.register_profile("suite", deadline=None, max_examples=int(os.environ.get("EXAMPLES", 50)))
+settings.load_profile("suite")
 
 
 def set_home(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:

@@ -26,7 +26,7 @@ import pytest
 
 import providers
 from providers.base import Cloud, CloudSettings
-from tests.servers.process import S3Server
+from tests.servers.s3_server import S3Server
 
 TIMEOUT = 10.0
 """Seconds without progress after which a test's connection gives up."""

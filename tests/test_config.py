@@ -14,6 +14,8 @@ from _uploader import cli, config
 from _uploader.config import OPTIONS, Settings, from_environment
 from _uploader.errors import UsageError
 from providers.base import CloudSettings
+from providers.options import Parser
+from providers.s3.options import S3Options
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 SWITCHES = [row.name for row in OPTIONS if row.default is False]
@@ -21,7 +23,7 @@ VARIABLES = [(name, row) for row in OPTIONS for name in row.metadata["env"]]
 REQUIRED = ["--src", "data", "--bucket", "b"]
 
 
-def parser(name: str) -> config.Parser:
+def parser(name: str) -> Parser:
     return {row.name: row for row in OPTIONS}[name].metadata["parse"]  # type: ignore[no-any-return]
 
 
@@ -37,6 +39,12 @@ def sample(row: Any) -> tuple[str, Any]:
         "STYLE": ("virtual", "virtual"),
     }
     return kinds.get(row.metadata["metavar"], ("text", "text"))
+
+
+def setting(settings: Settings, row: Any) -> Any:
+    """What the settings say of an option, of the provider's own as well."""
+    values = {**dataclasses.asdict(settings), **settings.provider_options}
+    return values.get(row.name, row.default)
 
 
 @pytest.fixture(autouse=True)
@@ -58,51 +66,7 @@ def _shown(row: Any) -> str:
     return "" if row.default is False else str(row.metadata["shown"])
 
 
-class TestParsers:
-    @pytest.mark.parametrize(("text", "number"), [("1", 1), ("64", 64), (" 2 ", 2), ("+3", 3)])
-    def test_a_whole_number(self, text: str, number: int) -> None:
-        assert config.at_least(1)(text) == number
-
-    @pytest.mark.parametrize("text", ["", "x", "1.5", "1e3", "0x10", "1 2"])
-    def test_what_is_no_whole_number_is_refused(self, text: str) -> None:
-        with pytest.raises(UsageError, match="is not a whole number"):
-            config.at_least(0)(text)
-
-    @pytest.mark.parametrize(("minimum", "text"), [(1, "0"), (0, "-1"), (5, "4")])
-    def test_a_number_below_the_least_is_refused(self, minimum: int, text: str) -> None:
-        with pytest.raises(UsageError, match=f"{text} is too small: {minimum} is the least"):
-            config.at_least(minimum)(text)
-
-    @pytest.mark.parametrize(("text", "number"), [("60", 60), ("0.5", 0.5), ("1e2", 100)])
-    def test_seconds(self, text: str, number: float) -> None:
-        assert config.seconds(text) == number
-
-    @pytest.mark.parametrize("text", ["", "soon", "1s", "0", "-1", "1e7", "inf", "nan"])
-    def test_what_are_no_seconds_is_refused(self, text: str) -> None:
-        with pytest.raises(UsageError, match="second"):
-            config.seconds(text)
-
-    def test_one_of_several_names(self) -> None:
-        assert config.one_of("a", "b")("b") == "b"
-
-    @pytest.mark.parametrize("text", ["", "c", "A", "a "])
-    def test_another_name_is_refused_with_those_that_are_known(self, text: str) -> None:
-        with pytest.raises(UsageError, match="is none of a, b$"):
-            config.one_of("a", "b")(text)
-
-    @pytest.mark.parametrize("text", ["1", "true", "TRUE", "yes", "On", " on "])
-    def test_a_switch_that_is_on(self, text: str) -> None:
-        assert config.switch(text) is True
-
-    @pytest.mark.parametrize("text", ["", "0", "false", "No", "off"])
-    def test_a_switch_that_is_off(self, text: str) -> None:
-        assert config.switch(text) is False
-
-    @pytest.mark.parametrize("text", ["2", "maybe", "y e s"])
-    def test_what_is_no_switch_is_refused(self, text: str) -> None:
-        with pytest.raises(UsageError, match="neither true nor false"):
-            config.switch(text)
-
+class TestMemory:
     @pytest.mark.parametrize(
         ("text", "amount"),
         [
@@ -126,7 +90,7 @@ class TestParsers:
         ["", "%", "M", "0", "0%", "-5%", "101%", "-1M", "12Q", "1MB", "inf", "nan", "1e308T"],
     )
     def test_what_is_no_amount_of_memory_is_refused(self, text: str) -> None:
-        with pytest.raises(UsageError, match="is no amount of memory"):
+        with pytest.raises(ValueError, match="is no amount of memory"):
             config.memory_limit(text, 1000)
 
     def test_memory_is_kept_as_given(self) -> None:
@@ -134,20 +98,22 @@ class TestParsers:
         assert config.memory("25%") == "25%"
 
     def test_memory_is_checked_when_given(self) -> None:
-        with pytest.raises(UsageError):
+        with pytest.raises(ValueError, match="'lots'"):
             config.memory("lots")
 
+
+class TestParsers:
     @given(st.text())
     def test_no_text_makes_a_parser_fail_otherwise_than_by_usage(self, text: str) -> None:
         for row in OPTIONS:
             try:
                 row.metadata["parse"](text)
-            except UsageError as error:
+            except ValueError as error:
                 assert "\n" not in str(error)
 
     @pytest.mark.parametrize("name", ["processes", "concurrency"])
     def test_no_process_and_no_request_at_all_is_refused(self, name: str) -> None:
-        with pytest.raises(UsageError):
+        with pytest.raises(ValueError, match="too small"):
             parser(name)("0")
 
     def test_no_retry_is_allowed(self) -> None:
@@ -213,7 +179,7 @@ class TestPrecedence:
     def test_each_flag_gives_its_setting(self, row: Any) -> None:
         text, value = sample(row)
         given = [row.metadata["flag"]] if row.name in SWITCHES else [row.metadata["flag"], text]
-        assert getattr(cli.settings_from([*REQUIRED, *given]), row.name) == value
+        assert setting(cli.settings_from([*REQUIRED, *given]), row) == value
 
     @pytest.mark.parametrize("row", OPTIONS, ids=lambda row: row.name)
     def test_what_a_variable_turns_on_can_be_turned_off(
@@ -223,8 +189,8 @@ class TestPrecedence:
             assert not row.metadata["opposite"]
             return
         monkeypatch.setenv(row.metadata["env"][0], "1")
-        assert getattr(cli.settings_from(REQUIRED), row.name)
-        assert not getattr(cli.settings_from([*REQUIRED, row.metadata["opposite"]]), row.name)
+        assert setting(cli.settings_from(REQUIRED), row)
+        assert not setting(cli.settings_from([*REQUIRED, row.metadata["opposite"]]), row)
 
     def test_a_journal_that_is_given_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """In spite of UPLOADER_NO_JOURNAL; the last word has the command line."""
@@ -254,10 +220,11 @@ class TestTable:
         flags += [row.metadata["opposite"] for row in OPTIONS if row.metadata["opposite"]]
         assert len(set(flags)) == len(flags)
 
-    def test_each_setting_but_one_is_an_option(self) -> None:
-        """Further metadata is for callers in Python only."""
+    def test_each_setting_but_two_is_an_option(self) -> None:
+        """Further metadata is for callers in Python only; the other holds a provider's own."""
         everything = {field.name for field in dataclasses.fields(Settings)}
-        assert everything - {row.name for row in OPTIONS} == {"extra_metadata"}
+        left = everything - {row.name for row in OPTIONS}
+        assert left == {"extra_metadata", "provider_options"}
 
     @pytest.mark.parametrize("row", OPTIONS, ids=lambda row: row.name)
     def test_a_flag_is_its_setting_with_dashes(self, row: Any) -> None:
@@ -299,10 +266,19 @@ class TestSettings:
             provider="p",
             endpoint_url="http://e",
             region="r",
-            profile="f",
             ca_bundle="c",
             timeout=1.5,
-            addressing="path",
         )
-        expected = CloudSettings("p", "b", "http://e", "r", "f", "c", 1.5, addressing="path")
-        assert settings.cloud() == expected
+        assert settings.cloud() == CloudSettings("p", "b", "http://e", "r", "c", 1.5)
+
+    def test_s3_gets_its_own_options(self) -> None:
+        given = ["--addressing", "path", "--profile", "f", "--checksum", "md5"]
+        settings = cli.settings_from([*REQUIRED, *given])
+        assert settings.cloud().options == S3Options("path", "f", "md5", unsigned_payload=False)
+
+    def test_without_a_word_s3_gets_its_defaults(self) -> None:
+        assert cli.settings_from(REQUIRED).cloud().options == S3Options()
+
+    def test_no_other_provider_gets_them(self) -> None:
+        given = ["--provider", "local", "--checksum", "md5"]
+        assert cli.settings_from([*REQUIRED, *given]).cloud().options is None

@@ -1,4 +1,4 @@
-"""The house stands as DESIGN.md draws it: who may import whom, and what a process loads.
+"""The house stands as ARCHITECTURE.md draws it: who may import whom, and what a process loads.
 
 Where a test fails for a new file, give the file its place in FLOORS: the lowest floor above all
 that it imports.  Files of one floor do not import each other, so there are no cycles.
@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +22,7 @@ REPO = Path(__file__).resolve().parent.parent
 CLOUD = "<a cloud>"
 """Stands for every public file of providers/ that has no place of its own."""
 FLOORS: tuple[set[str], ...] = (
-    {"providers.errors", "providers.traffic"},
+    {"providers.errors", "providers.options", "providers.traffic"},
     {"providers.source"},
     {"providers.base", "providers.disk"},
     {
@@ -32,12 +32,15 @@ FLOORS: tuple[set[str], ...] = (
         "providers.http.idle",
         "providers.http.limit",
         "providers.http.response",
+        "providers.http.tls",
         "providers.s3.checksums",
         "providers.s3.headers",
+        "providers.s3.options",
         "providers.s3.sigv4",
     },
-    {"providers.http.stream"},
-    {"providers.http.connection"},
+    {"providers.http.decoding", "providers.http.stream"},
+    {"providers.http.route", "providers.http.sender"},
+    {"providers.http.connection", "providers.http.framing"},
     {
         "providers.http.conn_class",
         "providers.s3.addressing",
@@ -46,24 +49,36 @@ FLOORS: tuple[set[str], ...] = (
         "providers.s3.credentials",
     },
     {"providers.libcloud", "providers.s3.service"},
+    {"providers.s3.connection", "providers.s3.transport"},
     {"providers.s3.driver"},
     {"providers.s3.session"},
+    {"providers.s3.cloud"},
     {CLOUD, "providers.s3"},
     {"providers"},
     {
         "_uploader",
         "_uploader.display",
-        "_uploader.dropin",
         "_uploader.files",
         "_uploader.processes",
         "_uploader.records",
         "_uploader.transfer",
     },
     {"_uploader.apart", "_uploader.interrupts"},
-    {"_uploader.errors", "_uploader.files.model", "_uploader.display.outlet"},
-    {"_uploader.config"},
     {
-        "_uploader.display.progress",
+        "_uploader.display.outlet",
+        "_uploader.errors",
+        "_uploader.files.model",
+        "_uploader.records.counters",
+        "_uploader.records.paths",
+    },
+    {"_uploader.config", "_uploader.display.rates", "_uploader.records.lock"},
+    {"_uploader.display.text"},
+    {"_uploader.display.base"},
+    {"_uploader.display.json_lines", "_uploader.display.lines", "_uploader.display.terminal"},
+    {
+        "_uploader.display.choose",
+        "_uploader.dropin.account",
+        "_uploader.dropin.failures",
         "_uploader.files.scan",
         "_uploader.processes.cpu_clock",
         "_uploader.processes.dispatch",
@@ -81,6 +96,8 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.transfer.window",
     },
     {
+        "_uploader.dropin.functions",
+        "_uploader.dropin.sending",
         "_uploader.processes.worker_process",
         "_uploader.transfer.attempts",
         "_uploader.transfer.slots",
@@ -93,10 +110,14 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.transfer.engine",
     },
     {"_uploader.processes.worker", "_uploader.run"},
-    {"_uploader.__main__", "_uploader.cli", "_uploader.dropin.uploads"},
+    {"_uploader.dropin.engines"},
+    {"_uploader.dropin.uploads"},
+    {"_uploader.__main__", "_uploader.cli", "_uploader.dropin"},
     {"_uploader.start"},
     {"uploader"},
 )
+PUBLIC_FACE = {"bench.network", "bench.process", "bench.sink", "bench.slowdisk"}
+"""What bench offers: servers, a bad network, a slow disk."""
 PATCHING = {"_uploader/__main__.py", "uploader.py"}
 """The two places where a process is patched."""
 HARMLESS = {"import functools", "import gc", "import importlib.metadata"}
@@ -113,24 +134,41 @@ def floor_of(module: str) -> int | None:
     return floor_of(CLOUD) if package == "providers" and not name.startswith("_") else None
 
 
+def named(files: Iterable[Path]) -> dict[str, Path]:
+    """The files by the names of their modules."""
+    found = {}
+    for file in files:
+        parts = file.relative_to(REPO).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return found
+
+
 @cache
 def modules() -> dict[str, Path]:
     """Every module of the program: its name and its file."""
     files = [REPO / "uploader.py", *REPO.glob("_uploader/**/*.py"), *REPO.glob("providers/**/*.py")]
-    named = {}
-    for file in files:
-        parts = file.relative_to(REPO).with_suffix("").parts
-        named[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
-    return named
+    return named(files)
 
 
+@cache
+def around() -> dict[str, Path]:
+    """Every module of bench and tests."""
+    return named([*REPO.glob("bench/**/*.py"), *REPO.glob("tests/**/*.py")])
+
+
+@cache
 def tree(file: Path) -> ast.Module:
     return ast.parse(file.read_text(), str(file))
 
 
-def imported(module: str) -> Iterator[str]:
+@cache
+def imported(module: str) -> tuple[str, ...]:
     """The modules that a module imports anywhere in its file; of the program, by full name."""
-    file = modules()[module]
+    return tuple(_imported(module))
+
+
+def _imported(module: str) -> Iterator[str]:
+    file = modules().get(module) or around()[module]
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(tree(file)):
         if isinstance(node, ast.Import):
@@ -142,7 +180,7 @@ def imported(module: str) -> Iterator[str]:
                 base = ".".join([*above, *filter(None, [base])])
             for alias in node.names:
                 whole = f"{base}.{alias.name}"
-                yield whole if whole in modules() else base
+                yield whole if whole in modules() or whole in around() else base
 
 
 def ours(module: str) -> bool:
@@ -196,7 +234,7 @@ class TestFloors:
     def test_each_file_has_its_place(self, module: str) -> None:
         assert floor_of(module) is not None, (
             f"{modules()[module].relative_to(REPO)} is new: give {module} its place in FLOORS of "
-            f"{Path(__file__).name}, and DESIGN.md a line for it"
+            f"{Path(__file__).name}, and ARCHITECTURE.md a line where it is a new job"
         )
 
     def test_each_place_has_its_file(self) -> None:
@@ -227,7 +265,10 @@ class TestFloors:
     @pytest.mark.parametrize(
         "module",
         [
+            "display.rates",
+            "display.text",
             "processes.dispatch",
+            "records.counters",
             "stopping",
             "transfer.memory",
             "transfer.concurrency",
@@ -241,6 +282,26 @@ class TestFloors:
         """Time, randomness and samples are arguments, so that tests can give them."""
         looking = {"asyncio", "gevent", "os", "random", "socket", "threading", "time"}
         assert looking.isdisjoint(imported(f"_uploader.{module}"))
+
+
+class TestAround:
+    """bench belongs to the users: it runs without the tests, and the program without both."""
+
+    def test_the_program_knows_neither_bench_nor_tests(self) -> None:
+        for module in modules():
+            assert not [name for name in imported(module) if name.startswith(("bench", "tests"))]
+
+    def test_bench_does_not_import_tests(self) -> None:
+        for module in around():
+            if module.startswith("bench"):
+                found = [name for name in imported(module) if name.split(".")[0] == "tests"]
+                assert not found, f"{module} imports {found}"
+
+    def test_tests_import_the_public_face_of_bench(self) -> None:
+        for module in around():
+            if module.startswith("tests") and not module.startswith("tests.bench"):
+                found = {name for name in imported(module) if name.split(".")[0] == "bench"}
+                assert found <= PUBLIC_FACE, f"{module} imports {found - PUBLIC_FACE}"
 
 
 class TestLight:
@@ -263,11 +324,11 @@ class TestLight:
 
     def test_a_worker_with_keys_in_its_environment_loads_no_botocore(self) -> None:
         names = loaded(S3)
-        assert "providers.s3" in names
+        assert "providers.s3.cloud" in names
         assert "botocore" not in names
 
     def test_a_worker_loads_the_cloud_it_needs_only(self) -> None:
-        assert "providers.s3" not in loaded(LOCAL)
+        assert "providers.s3.cloud" not in loaded(LOCAL)
 
 
 class TestPatching:

@@ -12,9 +12,9 @@ import pytest
 
 from _uploader import run as module
 from _uploader.config import Settings
-from _uploader.display.progress import Counters, Display
+from _uploader.display.base import Display
 from _uploader.errors import RunError, UsageError
-from _uploader.files.model import INTERRUPTED, Job, Result, Skipped, Summary
+from _uploader.files.model import INTERRUPTED, Job, Result, Skipped
 from _uploader.interrupts import Interrupts
 from _uploader.processes import wire
 from _uploader.processes.dispatch import Dispatcher
@@ -29,6 +29,7 @@ from _uploader.processes.supervisor import (
     Note,
     Totals,
 )
+from _uploader.records.counters import Counters, Summary
 from _uploader.records.ledger import DONE_BEFORE
 from _uploader.run import GRACE, MOST_IN_FLIGHT, OUTAGE_TOLD, Outcome, Run
 from _uploader.stopping import MOST_PLACES
@@ -78,9 +79,6 @@ class Recorder(Display):
 
     def finish(self, summary: Summary) -> None:
         self.summary = summary
-
-    def close(self) -> None:
-        pass
 
 
 class World:

@@ -1,1 +1,1 @@
-"""What one sees of a run."""
+"""Shows a run: counters become a bar, lines or JSON."""

@@ -1,7 +1,7 @@
-"""Text on its way to a stream that may be slow, stuck or broken, and holds nobody up.
+"""Writes text to a stream that may be slow, stuck or broken.
 
-A terminal that was stopped with Ctrl-S, a pipe that nobody reads: to write there blocks for ever.
-So a thread writes, and what it has not written waits in bounded memory.
+Writing to a terminal stopped with Ctrl-S, or to a pipe that nobody reads, blocks for ever.  So a
+thread writes, and the text that it has not written waits in bounded memory.
 """
 
 from __future__ import annotations
@@ -16,33 +16,24 @@ from collections.abc import Callable
 from typing import TextIO
 
 PENDING_BYTES = 2**20
-"""What may wait to be written; what comes beyond it is dropped and counted."""
+"""Most bytes that wait to be written; text beyond them is dropped, and its lines counted."""
 BURST = 2**16
-"""Bytes written at once, as the thread may have to wait for the interpreter after each time."""
+"""Bytes of one write: after each, the thread may have to wait for the interpreter."""
 PIECE = 4096
-"""The same while the end is waited for: few, so that a slow reader is not taken for none."""
+"""The same in ``close``: few, so that a slow reader does not look like none."""
 PATIENCE = 5.0
-"""Seconds that the end of a stream is waited for while nothing of it is read."""
+"""``close`` gives up after so many seconds in which nobody read."""
 HURRY = 1.0
-"""Seconds that it is waited for at most, read or not, when somebody is in a hurry: enough for a
-reader that is well."""
+"""``close`` gives up after so many seconds when hurried, read or not: enough for a reader that
+works."""
 _LOOK = 0.05
-"""Seconds between two looks at what may cut the waiting short."""
+"""Seconds between two looks at whether to wait on."""
 _RECOVERY = 0.01
 """Seconds: where poll(2) says ready and write(2) says not, this keeps the thread from spinning."""
 
 
-def printable(text: str) -> str:
-    """``text`` fit for a terminal: control characters and the like as backslash escapes."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
-
-
 def dropped_text(lines: int) -> str:
-    """Stands for so many lines that nobody took in time."""
+    """Stands for so many lines that nobody read in time."""
     return f"(lines not shown, as nobody took them: {lines:,})"
 
 
@@ -51,11 +42,11 @@ def _never() -> bool:
 
 
 class Outlet:
-    """A text stream.  What its encoding lacks becomes a backslash escape.
+    """A text stream.  Characters that its encoding lacks become backslash escapes.
 
-    No method raises because of the stream or waits for it, but ``close``, for a bounded time, and
-    ``line`` where nothing may be lost.  A broken stream (a closed pipe, a lost terminal, a full
-    disk) is written to no more.
+    No method raises because of the stream.  Only ``close`` waits for it, for a bounded time, and
+    ``line`` when nothing may be lost.  A broken stream (a closed pipe, a lost terminal, a full
+    disk) gets nothing more.
     """
 
     def __init__(
@@ -68,8 +59,8 @@ class Outlet:
         beside: Outlet | None = None,
     ) -> None:
         """``gap`` makes the line that stands for so many dropped ones.  ``lossless``: a line waits
-        for its room.  ``hurried`` says that nothing may be waited for any longer.  What goes to the
-        same file as ``beside`` keeps its order with it."""
+        for room.  Once ``hurried`` returns true, nothing waits long.  Where ``beside`` writes to
+        the same file, the text of both keeps its order."""
         self._stream = stream
         self.encoding = getattr(stream, "encoding", None) or "utf-8"
         self._lossless = lossless
@@ -83,11 +74,11 @@ class Outlet:
 
     @property
     def behind(self) -> bool:
-        """Something still waits to be written."""
+        """Some text still waits to be written."""
         return self._sink.pending > 0
 
     def line(self, text: str, *, keep: bool = False) -> None:
-        """``keep``: it is never dropped."""
+        """``keep``: the line is never dropped."""
         if self._lossless:
             self._sink.wait_for_room(self._hurried)
         self._sink.put(self._encoded(text + "\n"), keep)
@@ -96,14 +87,14 @@ class Outlet:
         self._sink.put(self._encoded(text), keep=False)
 
     def flush(self) -> None:
-        """What is written is on its way."""
+        """Nothing to do: the thread writes at once.  tqdm calls it."""
 
     def close(self) -> None:
-        """Waits until all is written, unless nobody reads; not for long when ``hurried``."""
+        """Waits until all is written, unless nobody reads; only briefly when ``hurried``."""
         self._sink.wait_for_end(self._hurried)
 
     def columns(self) -> int:
-        """Width of the terminal; 80 where it is not known, as on a serial line."""
+        """Width of the terminal; 80 where it is unknown, as on a serial line."""
         try:
             return os.get_terminal_size(self._stream.fileno()).columns or 80
         except (OSError, ValueError):
@@ -114,7 +105,7 @@ class Outlet:
 
 
 class _Memory:
-    """A stream without a file behind it takes everything at once."""
+    """Writes to a stream without a file behind it, which takes everything at once."""
 
     pending = 0
 
@@ -133,16 +124,18 @@ class _Memory:
             self._broken = True
 
     def wait_for_room(self, hurried: Callable[[], bool]) -> None:
-        """There always is."""
+        """Room never lacks."""
 
     def wait_for_end(self, hurried: Callable[[], bool]) -> None:
         """Nothing is ever pending."""
 
 
 class _Writer:
-    """Bytes on their way to a descriptor.  Its thread begins with the first of them, writes past
-    the stream's own buffer, which so stays empty when the interpreter flushes it at its exit, and
-    is a daemon: one that is stuck ends with the process."""
+    """Writes to a descriptor in a thread, which starts with the first bytes.
+
+    It bypasses the stream's own buffer, so that the interpreter has nothing to flush at exit.  The
+    thread is a daemon: a stuck one ends with the process.
+    """
 
     def __init__(self, descriptor: int, gap: Callable[[int], bytes]) -> None:
         self._descriptor = descriptor
@@ -155,30 +148,33 @@ class _Writer:
         self._stuck = False
         self._piece = BURST
         self.pending = 0
-        """Bytes not yet written."""
+        """Bytes that still have to be written."""
 
     def put(self, data: bytes, keep: bool) -> None:
         with self._changed:
             if self._broken:
                 return
-            # Once the buffer was full, half of it has to be free: not every other line is told.
+            # Once full, the buffer has to be half free: otherwise gaps and lines would alternate.
             room = PENDING_BYTES // 2 if self._dropped else PENDING_BYTES
             if self.pending < room or keep:
-                self._tell_gap()
+                self._append_gap()
                 self._append(data)
             else:
                 self._dropped += data.count(b"\n")
 
     def wait_for_room(self, hurried: Callable[[], bool]) -> None:
-        """Returns when nothing more would be dropped, or when ``hurried`` says so."""
+        """Returns when there is room for a line, or when ``hurried``."""
         with self._changed:
             while self.pending >= PENDING_BYTES and not hurried():
                 self._changed.wait(_LOOK)
 
     def wait_for_end(self, hurried: Callable[[], bool]) -> None:
-        """Returns when nothing is pending, when nothing was written for ``PATIENCE`` seconds, for
-        the first time or since the last, or ``HURRY`` seconds after ``hurried`` said so.  Signals
-        are handled meanwhile."""
+        """Returns when nothing is pending, after ``PATIENCE`` seconds without a write, or
+        ``HURRY`` seconds after ``hurried`` first returned true.
+
+        After the second, later calls return at once until a write succeeds.  Python handles
+        signals meanwhile.
+        """
         began = moved = time.monotonic()
         with self._changed:
             self._piece = PIECE
@@ -203,13 +199,13 @@ class _Writer:
         elif len(self._queue) == 1:
             self._changed.notify_all()
 
-    def _tell_gap(self) -> None:
+    def _append_gap(self) -> None:
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
             self._append(self._gap(dropped))
 
     def _work(self) -> None:
-        # They are the main thread's: one that is handled here would not wake it.
+        # Signals belong to the main thread: one delivered here would not wake it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
         while data := self._next():
             try:
@@ -231,7 +227,7 @@ class _Writer:
         while rest:
             try:
                 written = os.write(self._descriptor, rest[: self._piece])
-            except BlockingIOError:  # whoever shares the file has made it non-blocking
+            except BlockingIOError:  # another process that shares the file made it non-blocking
                 poll = select.poll()
                 poll.register(self._descriptor, select.POLLOUT)
                 poll.poll()
@@ -242,7 +238,7 @@ class _Writer:
                 self.pending -= written
                 self._stuck = False
                 if not self.pending:
-                    self._tell_gap()
+                    self._append_gap()
                 self._changed.notify_all()
 
     def _break(self) -> None:

@@ -1,1 +1,41 @@
-"""The old names and classes on the new engine."""
+"""The old ``uploader`` module's names, on the new engine.
+
+Libraries are among them: callers got these, too, from ``from uploader import *``.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+import time
+
+import gevent
+import libcloud
+from gevent import monkey
+from gevent.pool import Pool
+from libcloud.storage.providers import get_driver
+from libcloud.storage.types import Provider
+
+from .functions import current_milli_time, getFiles, timed
+from .uploads import BaseUpload, ParallelUpload
+
+__all__ = [
+    "BaseUpload",
+    "ParallelUpload",
+    "Pool",
+    "Provider",
+    "current_milli_time",
+    "datetime",
+    "get_driver",
+    "getFiles",
+    "gevent",
+    "json",
+    "libcloud",
+    "math",
+    "monkey",
+    "os",
+    "time",
+    "timed",
+]

@@ -1,1 +1,1 @@
-"""What there is to send."""
+"""Finds the files to send."""

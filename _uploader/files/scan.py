@@ -1,9 +1,9 @@
-"""A directory becomes a lazy stream of files to upload.
+"""Turns a directory into a lazy stream of files to upload.
 
-One generator walks the tree depth first over open directories, in the order they give their
-entries: memory depends on the depth of the tree, not on the number of its files or directories.
-Only below ``OPEN_DIRECTORIES`` levels are the subdirectories of a directory remembered, because
-every directory kept open costs a descriptor.
+One generator walks the tree depth first over open directories, in the order of their entries:
+memory depends on the depth of the tree, not on its files or directories.  As each open directory
+costs a descriptor, those below ``OPEN_DIRECTORIES`` levels are read to their end first, and their
+subdirectories remembered.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..errors import UsageError
 from .model import Failed, Job, Skipped
 
 OPEN_DIRECTORIES = 64
-"""Levels of the tree that stay open while what is below them is walked."""
+"""Levels of the tree that stay open during the walk below them."""
 OWN = "belongs to this run"
 
 Found = Job | Skipped | Failed
@@ -39,13 +39,13 @@ def scan(
     prefix: str = "",
     own: Collection[Path] = (),
 ) -> Iterator[Found]:
-    """Every entry below ``root`` that is no directory, as a Job, Skipped or Failed.
+    """Yields every entry below ``root`` that is no directory, as a Job, Skipped or Failed.
 
-    Links to files are followed; links to directories only with ``follow_symlinks``.  ``own`` are
-    files and directories that the run itself writes, now or later: they are skipped.  What cannot
-    be read is the failure of that entry alone.  Paths of Skipped and Failed are fit for JSON: bytes
-    that are not UTF-8 stand there as backslash escapes.  Raises ``UsageError`` at once, not at the
-    first ``next``, when ``root`` is no readable directory.
+    The scan follows links to files, and links to directories with ``follow_symlinks``.  It skips
+    ``own``: files and directories that the run itself writes, now or later.  An unreadable entry
+    fails alone.  Paths of Skipped and Failed are fit for JSON: backslash escapes stand for bytes
+    that are not UTF-8.  Raises ``UsageError`` at once, not at the first ``next``, when ``root`` is
+    no readable directory.
     """
     _open_root(root).close()
     try:
@@ -56,13 +56,16 @@ def scan(
 
 
 class _Own:
-    """Files and directories of the run: known by device and inode, as several paths may lead to
-    them, and looked at anew each time, as they come and go."""
+    """Files and directories of the run.
+
+    It compares device and inode, as several paths may lead to one file, and looks anew each time,
+    as the files come and go.
+    """
 
     def __init__(self, paths: Collection[Path]) -> None:
         self._paths = tuple(paths)
         self.names = frozenset(path.name for path in paths)
-        """Files of other names need no look."""
+        """Files of other names need no comparison."""
 
     def holds(self, status: os.stat_result) -> bool:
         return any(_is(path, status) for path in self._paths)
@@ -92,7 +95,7 @@ class _Entries(Protocol):
 
 
 class _Level(NamedTuple):
-    """A directory that is being walked."""
+    """An open directory of the walk."""
 
     path: str
     """Relative to the root; empty, or with a slash at its end."""
@@ -118,7 +121,7 @@ def _open(path: str, relative: str, status: os.stat_result, depth: int) -> _Leve
 
 
 def _files_first(entries: _Entries) -> Generator[os.DirEntry[str], None, None]:
-    """The same entries with possible directories last, by when the descriptor is closed."""
+    """The same entries, with possible directories last: the descriptor is closed by then."""
     later = []
     try:
         for entry in entries:
@@ -132,7 +135,7 @@ def _files_first(entries: _Entries) -> Generator[os.DirEntry[str], None, None]:
 
 
 def _walk(rules: _Rules) -> Iterator[Found]:
-    """The loop: all that a plain file needs is inline, since it runs for each of them."""
+    """Walks the tree; inline for plain files, as it runs for each of them."""
     room = rules.room
     own_names = rules.own.names
     number = 0
@@ -181,7 +184,7 @@ def _other(
     levels: list[_Level],
     rules: _Rules,
 ) -> _Level | Skipped | Failed:
-    """What an entry that is no regular file stands for: a directory is opened."""
+    """Opens a directory; skips or fails any other entry that is no regular file."""
     skip = _skip_reason(entry, status, levels, rules)
     if skip:
         return Skipped(_shown(path), skip)
@@ -194,7 +197,7 @@ def _other(
 def _skip_reason(
     entry: os.DirEntry[str], status: os.stat_result, above: list[_Level], rules: _Rules
 ) -> str:
-    """Why something that is no regular file is left out; empty for a directory to be walked."""
+    """Why an entry that is no regular file is skipped; empty for a directory to walk."""
     kind = stat.S_IFMT(status.st_mode)
     if kind != stat.S_IFDIR:
         return _SPECIAL.get(kind, "is no regular file")
@@ -218,7 +221,7 @@ def _fits(path: str, room: int) -> bool:
 
 
 def _key_problem(path: str, rules: _Rules) -> str:
-    """Why ``path`` makes no key, once it is known not to."""
+    """Why ``path`` makes no key; it is known to make none."""
     try:
         length = rules.max_key_bytes - rules.room + len(path.encode())
     except UnicodeEncodeError:
@@ -233,5 +236,5 @@ def _reason(error: OSError, entry: os.DirEntry[str] | None = None) -> str:
 
 
 def _shown(path: str) -> str:
-    """``path`` without the surrogates that stand for bytes that are not UTF-8."""
+    """``path`` with backslash escapes for bytes that are not UTF-8."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,1 +1,1 @@
-"""What is known of the files, on disk and in numbers."""
+"""Records how files end, on disk and in numbers."""

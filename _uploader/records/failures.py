@@ -1,4 +1,4 @@
-"""The list of files that are not in the bucket, for whoever has to see to them."""
+"""Lists the failed files of a run in a file."""
 
 from __future__ import annotations
 
@@ -6,39 +6,28 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
+from .paths import state_directory
+
 LISTS_KEPT = 10
-"""Lists in one directory, those of earlier runs included: the oldest go."""
-
-
-def state_directory(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where this program keeps what outlives a run (XDG Base Directory Specification).
-
-    Raises ``RuntimeError`` when the user has no home directory.
-    """
-    base = Path(environment.get("XDG_STATE_HOME", ""))
-    if not base.is_absolute():  # the specification wants relative ones ignored
-        base = Path.home() / ".local" / "state"
-    return base / "uploader"
+"""Lists in one directory, those of earlier runs included: the oldest are removed."""
 
 
 class FailureList:
-    """Appends each failed file to a file of JSON lines, made when the first one fails.  Of the
-    lists that earlier runs have left only the newest stay.
+    """Appends each failed file to a file of JSON lines, created with the first.
 
-    A list that cannot be written is no reason to stop a run: ``problem`` then says why in one line,
-    and what follows is not written.
+    A list that cannot be written stops no run: ``problem`` says why in one line, and nothing more
+    is written.
     """
 
     def __init__(self, started: float, directory: Path | None = None) -> None:
-        """``started``, seconds since the epoch, names the file; nothing is created yet."""
+        """``started``, in seconds since the epoch, names the file."""
         self.path: str | None = None
-        """The file; None as long as nothing failed or when it could not be created."""
+        """The file; None before the first failure, and when it could not be created."""
         self.problem = ""
-        """Why the list is missing or incomplete; empty when it is not."""
+        """Why the list is missing or incomplete, if so."""
         self._directory = directory
         self._name = f"failed-{time.strftime('%Y%m%d-%H%M%S', time.localtime(started))}"
         self._file: TextIO | None = None
@@ -55,7 +44,7 @@ class FailureList:
             self._give_up(error)
 
     def close(self) -> None:
-        """Writes what is buffered; may be called twice, and ``problem`` is final after it."""
+        """Writes the rest.  ``problem`` is final afterwards; a second call does nothing."""
         file, self._file = self._file, None
         try:
             if file is not None:
@@ -77,7 +66,7 @@ class FailureList:
             path = directory / f"{self._name}-{os.getpid()}{suffix}.jsonl"
             try:
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            except FileExistsError:  # an earlier run of the same process in the same second
+            except FileExistsError:  # of an earlier run, by the same process in the same second
                 attempt += 1
                 continue
             self.path = str(path)
@@ -86,7 +75,7 @@ class FailureList:
 
 
 def _remove_oldest(directory: Path) -> None:
-    """One that cannot be removed stays."""
+    """Leaves the newest ``LISTS_KEPT``, and any that cannot be removed."""
     with contextlib.suppress(OSError):
         lists = sorted(directory.glob("failed-*.jsonl"), key=os.path.getmtime)
         for path in lists[:-LISTS_KEPT]:

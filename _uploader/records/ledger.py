@@ -1,32 +1,40 @@
-"""Keeps the books of a run: every file of the scan ends here, once, as one thing.
+"""Keeps the books of a run: each file ends here, once.
 
-What was uploaded is told only after the journal holds it: the screen never says more than a crash
-would leave standing.
+A file is shown as uploaded only after the journal holds it: the screen never claims more than would
+survive a crash.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
-from ..display.progress import Counters, Display
 from ..errors import RunError
-from ..files.model import Failed, Job, Result, Skipped, Summary
+from ..files.model import Failed, Job, Result, Skipped
+from .counters import Counters, Summary
 from .failures import FailureList
 from .journal import Journal
 
 COMMIT_ROWS = 512
-"""Uploaded files that are recorded together, at most."""
+"""Most uploaded files of one commit."""
 DONE_BEFORE = "uploaded by an earlier run"
 NOT_RECORDED = "uploaded, but the journal could not record it"
 NOT_LOOKED_UP = "not uploaded, as the journal could not be read"
 
 
+class Audience(Protocol):
+    """Hears of each file that has ended; a ``Display`` is one."""
+
+    def note(self, text: str) -> None: ...
+    def file_event(self, kind: str, path: str, detail: str = "") -> None: ...
+
+
 class Ledger:
-    """Counts, records and tells what becomes of the files."""
+    """Counts, records and shows how each file ends."""
 
     def __init__(
-        self, display: Display, failures: FailureList, journal: Journal | None = None
+        self, display: Audience, failures: FailureList, journal: Journal | None = None
     ) -> None:
         self._display = display
         self._failures = failures
@@ -36,7 +44,7 @@ class Ledger:
         self.counters = Counters()
 
     def use(self, journal: Journal) -> None:
-        """Records in ``journal`` from now on; comes before the first of the ``jobs``."""
+        """Records in ``journal`` from now on; comes before the first of ``jobs``."""
         self._journal = journal
 
     def jobs(self, entries: Iterable[Job | Skipped | Failed]) -> Iterator[Job | None]:
@@ -54,7 +62,7 @@ class Ledger:
         self.counters.scanned = True
 
     def take(self, job: Job, result: Result) -> None:
-        """A job has ended.  Raises ``RunError`` when the journal fails."""
+        """Takes the end of a job.  Raises ``RunError`` when the journal fails."""
         if result.failure:
             self.fail(job.path, result.failure, job.size)
             return
@@ -63,7 +71,7 @@ class Ledger:
             self.commit()
 
     def begun(self, job: Job) -> None:
-        """A multipart upload has begun: recorded at once, so that a crash leaves no stray parts."""
+        """Records a new multipart upload at once, so that a crash leaves no stray parts."""
         if self._journal:
             try:
                 self._journal.add_upload(job)
@@ -73,8 +81,8 @@ class Ledger:
                 raise
 
     def commit(self) -> None:
-        """Records what is uploaded, then tells it.  Raises ``RunError`` when the journal fails:
-        then nothing of it is called done."""
+        """Records the uploaded files, then shows them.  Raises ``RunError`` when the journal
+        fails: then they count as failed."""
         ended, self._unrecorded = self._unrecorded, []
         if self._journal:
             try:
@@ -94,8 +102,8 @@ class Ledger:
             self._display.file_event("uploaded", job.path)
 
     def fail(self, path: str, reason: str, size: int = 0) -> None:
-        """A file is not in the bucket; ``size`` is what the scan counted for it.  A journal that
-        fails over it is told by the next ``commit``: the file's end is known all the same."""
+        """Counts, lists and records a file that is not in the bucket; ``size`` as the scan counted
+        it.  When the journal fails here, the next ``commit`` raises."""
         self.counters.add_failed(reason, size)
         self._failures.add(path, reason)
         if self._journal:
@@ -106,7 +114,7 @@ class Ledger:
         self._display.file_event("failed", path, reason)
 
     def fail_unfinished(self, jobs: Iterable[Job], reason: str, *, listed: bool) -> None:
-        """Files that the end of the run overtook; ``listed``: named one by one."""
+        """Fails files that the run left unfinished; ``listed``: by name, one by one."""
         for job in jobs:
             if listed:
                 self.fail(job.path, reason, job.size)
@@ -116,8 +124,8 @@ class Ledger:
     def close(
         self, *, seconds: float, peak_memory: int, stopped: bool, error: RunError | None
     ) -> Summary:
-        """Ends the books; ``stopped`` when the run was told to end.  A journal that has nothing
-        left to go on with is removed; that it cannot be is no reason to call the run failed."""
+        """Closes the books; ``stopped`` when a signal ended the run.  Removes a journal with
+        nothing to resume; when it cannot, the run is no failure for that."""
         counters = self.counters
         complete = counters.scanned and not stopped and error is None
         if self._journal:
@@ -152,7 +160,7 @@ class Ledger:
             raise
 
     def _lose_journal(self, error: RunError) -> None:
-        """The journal has failed: nothing more is asked of it, and nothing more is called done."""
+        """The journal has failed: it is asked nothing more, and no file counts as done."""
         journal, self._journal, self._journal_error = self._journal, None, error
         if journal:
             with contextlib.suppress(RunError):

@@ -1,1 +1,1 @@
-"""One file on its way: how many at once, again and when, in parts or whole."""
+"""Uploads files: how many at once, when again, whole or in parts."""

@@ -1,7 +1,7 @@
-"""One request until it succeeds, or another attempt makes no sense.
+"""Repeats a request until it succeeds or cannot.
 
 While the service works, each request has its own bounded retries.  When nothing succeeds any more,
-all requests wait, one probe after the other is sent, and the first sign of life lets them go on.
+all requests wait while one probe after the other is sent; the first sign of life lets them go on.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Outage(NamedTuple):
     """The service does not answer."""
 
     seconds: float
-    """Since when."""
+    """For so long."""
     next_try: float
-    """Seconds until it is asked again; 0 while it is being asked."""
+    """Seconds until the next probe; 0 while one is under way."""
 
 
 class Attempts:
-    """Sends requests, again where that makes sense."""
+    """Sends the requests of one process, again where that makes sense."""
 
     def __init__(
         self,
@@ -44,9 +44,9 @@ class Attempts:
         failed: Callable[[Failure], None] = lambda failure: None,
         back: Callable[[float], None] = lambda began: None,
     ) -> None:
-        """``probe`` asks the service for a sign of life and raises a ``Failure`` without one;
-        ``failed`` is told each failure that may be a sign of load, ``back`` when an outage began
-        that is over now (``time.monotonic``)."""
+        """``probe`` asks the service for a sign of life and raises a ``Failure`` without one.
+        ``failed`` is called with each failure that may be a sign of load, ``back`` at the end of an
+        outage with its beginning (``time.monotonic``)."""
         self.policy = policy
         self._probe = probe
         self._failed = failed
@@ -56,12 +56,12 @@ class Attempts:
         self._open.set()
         self._draining = Event()
         self.retries = 0
-        """Attempts beyond the first so far."""
+        """Attempts so far, beyond the first of each request."""
         self.trouble = ""
-        """What last went wrong with a request."""
+        """The latest failure of a request, in one line."""
 
     def run(self, request: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> T:
-        """The answer to a request; raises its last failure, or ``Interrupted`` when the run ends
+        """The answer to a request; raises its last failure, or ``Interrupted`` when the run stops
         while it waits."""
         health = self._health
         counted = 0
@@ -89,8 +89,7 @@ class Attempts:
                 return answer
 
     def bounded(self, operation: Callable[[], T]) -> T:
-        """The result of an operation that has nothing to do with whether the service works, tried
-        again within the policy."""
+        """The result of an operation without the service, tried again within the policy."""
         for attempt in count():
             try:
                 return operation()
@@ -103,35 +102,35 @@ class Attempts:
         raise AssertionError("unreachable")
 
     def drain(self) -> None:
-        """No request is tried again from now on."""
+        """From now on no request is sent again, and none waits."""
         self._draining.set()
         self._open.set()
 
     @property
     def draining(self) -> bool:
-        """Nothing new should begin."""
+        """The run stops: nothing new should begin."""
         return bool(self._draining.is_set())
 
     @property
     def answered_at(self) -> float:
-        """When the service last answered, by the monotonic clock; minus infinity before it has."""
+        """When the service last answered (``time.monotonic``); minus infinity before it has."""
         return self._health.answered_at
 
     def silent(self, since: float, now: float) -> None:
-        """No byte has moved since ``since`` although requests are under way."""
+        """No byte has moved since ``since``, with requests in flight."""
         self._health.silent(since, now)
         self._begin_probing()
 
     def outage(self) -> Outage | None:
-        """The outage that lasts now, as a display tells it."""
+        """The present outage, for a display."""
         now, began = time.monotonic(), self._health.began
         if began is None:
             return None
         return Outage(now - began, max(0.0, self._health.next_probe - now))
 
     def _counts(self, failure: Failure, since: float, now: float) -> bool:
-        """Whether a failure counts for its request, and is not the service's.  Waits for the end
-        of the outage that it may have begun."""
+        """Whether the request, not the service, is at fault.  A failure that begins an outage, or
+        falls into one, waits for its end first."""
         if not failure.retry:
             if isinstance(failure, Rejected):
                 self._answered()

@@ -1,9 +1,9 @@
-"""How many requests should be in flight: found while they are.  Pure: the clocks are arguments.
+"""Finds how many requests should be in flight.  Pure: clocks are arguments.
 
-More in flight hide more latency, until the network, the service or the processor is full; past
-that knee more only cost.  The number is raised as long as that pays, then left alone and tried
-again from time to time.  A service that asks for less gets less at once, and one that often fails
-gets a little less.  (What a slow link can bear is decided by bytes: see ``window``.)
+More requests in flight hide more latency until the network, the service or the processor is full;
+past that knee they only cost.  The limit rises as long as that pays, then rests between trials.  It
+falls at once when the service asks for fewer requests, and a little when many fail.  (``window``
+decides by bytes what a slow link can bear.)
 """
 
 from __future__ import annotations
@@ -11,54 +11,54 @@ from __future__ import annotations
 from collections.abc import Callable
 
 FIRST = 64
-"""In flight in one process at the start: enough where the service is near, and a long step from
-what a distant one needs."""
+"""The first limit of a process: enough for a near service, one long step below what a distant one
+needs."""
 MOST = 1024
+"""The highest limit."""
 STEP = 2
 LONG_STEP = 6
-"""By how much the number is raised at most, and by how much where requests are prompt."""
+"""Highest factor by which the limit rises, and highest where requests are prompt."""
 PROMPT = 0.25
 SLOW = 2.0
-"""Seconds that a request takes, or each MiB of a longer one.  Slower ones than the first wait for
-each other too, and get no long step; slower ones than the second do hardly anything else, and more
-of them would time out."""
+"""Seconds that a request takes, or each MiB of a longer one.  Requests slower than PROMPT wait for
+each other, too: no long step.  Those slower than SLOW hardly do anything else: no step, more would
+time out."""
 WORTH_TRYING = 1.25
-"""Step below which none is made: a new connection costs as much as a request or two."""
+"""Lowest factor worth a step: a new connection costs as much as a request or two."""
 PAYS = 1.2
-"""Growth of throughput that a step must bring to be followed by another."""
+"""Growth of throughput that earns the next step."""
 WORTH_KEEPING = 1.05
-"""Growth below which a step is taken back."""
+"""Growth below which a step is undone."""
 REST = 10.0
-"""Seconds between two trials once the knee is found."""
+"""Seconds between two trials at the knee."""
 SHORTEST_ROUND = 0.05
 """Seconds below which a throughput is noise."""
 AFTER_REFUSAL = 0.5
 AFTER_FAILURES = 0.8
-"""What is left of the number; failures need not be a sign of load."""
+"""Shares of the limit that are left; failures need not be a sign of load."""
 LEAST_AFTER_FAILURES = 0.25
-"""What is left of the number in the end, however long failures go on: where each takes long, fewer
-would leave the files that could succeed no room."""
+"""Share of the limit that is left however long failures go on: when each takes long, a lower limit
+leaves no room for the files that can succeed."""
 SPORADIC = 0.2
-"""Share of failures up to which they are borne.  No service is without, and over so few requests a
-share of 5 % looks like one of 10 % now and then."""
+"""Highest share of failures that is ignored.  Every service has some, and over so few requests a
+share of 5 % sometimes looks like 10 %."""
 MEMORY = 64
-"""Requests over which that share is taken, the latest counting most."""
+"""Requests that this share is taken over, about; the latest count most."""
 BACKOFF_INTERVAL = 1.0
-"""Seconds in which refusals count as one: those in flight were sent before the first was heard."""
+"""Seconds in which refusals count as one: requests in flight were sent before the first of them."""
 MIB = 2**20
 REQUEST_WORTH = 32 * 1024
-"""Bytes that count as much as one request, so that small and large files make one throughput."""
+"""Bytes that count as much as one request: small and large files make one throughput."""
 
 
 class ConcurrencyLimiter:
-    """Watches completions and says how many requests should be in flight."""
+    """Watches how requests end and sets how many should be in flight."""
 
     def __init__(
         self, ceiling: int, first: int | None = None, demand: Callable[[], float] = lambda: 0.0
     ) -> None:
-        """``ceiling`` is what memory and descriptors allow, at least 1; ``first`` a number to begin
-        with at once; ``demand`` says for how many seconds so far the process has run or waited for
-        a processor."""
+        """``ceiling``: what memory and descriptors allow.  ``first``: a limit to begin with.
+        ``demand()``: seconds so far that the process has run or waited for a processor."""
         self._ceiling = max(1, min(ceiling, MOST))
         self.limit = min(first or FIRST, self._ceiling)
         """Requests that should be in flight."""
@@ -67,7 +67,7 @@ class ConcurrencyLimiter:
         self._before = self.limit
         self._settling = self.limit
         self._doubted = False
-        """A step did not pay in one round: the next one decides."""
+        """One round says that the step does not pay: the next decides."""
         self._round = 0
         self._requests = 0
         self._work = 0
@@ -77,15 +77,15 @@ class ConcurrencyLimiter:
         self._failing = 0.0
         self._backed_off = float("-inf")
         self._recovers_to = 0
-        """What a series of refusals or failures leaves of the number in the end: up to here one is
-        added for each round that passes.  Without that a few that never cease would leave one."""
+        """After a series of back-offs the limit recovers by one per round up to this.  Without it
+        a few failures that never cease would bring the limit down to one."""
 
     def completed(self, now: float, size: int, saturated: bool, weight: int = 1) -> bool:
-        """One request of ``size`` bytes, that counts for ``weight``, has ended well; returns
-        whether ``limit`` has changed.
+        """A request of ``size`` bytes, which counts for ``weight``, succeeded; returns whether
+        ``limit`` has changed.
 
-        ``saturated``: more requests were waiting, so the limit was what held them back.  After a
-        change as many completions pass unmeasured as were in flight before it.
+        ``saturated``: more requests wait, so the limit holds them back.  After a change as many
+        completions pass unmeasured as were in flight before it.
         """
         self._failing -= self._failing / MEMORY
         if self._settling:
@@ -113,8 +113,8 @@ class ConcurrencyLimiter:
         return self._back_off(now, int(self.limit * AFTER_REFUSAL), recovers=AFTER_REFUSAL)
 
     def failed(self, now: float) -> bool:
-        """A request failed in a way that may be a sign of load (an error of the service, a lost
-        connection, no answer in time); returns whether ``limit`` has changed."""
+        """A request failed in a way that may be a sign of load (5xx, a lost connection, no answer
+        in time); returns whether ``limit`` has changed."""
         self._failing += (1 - self._failing) / MEMORY
         if self._failing <= SPORADIC:
             return False
@@ -123,7 +123,7 @@ class ConcurrencyLimiter:
         return self._back_off(now, left, recovers=1.0)
 
     def _in_series(self, now: float) -> bool:
-        """What is lowered now was lowered not long ago."""
+        """The latest back-off is not long ago."""
         return now - self._backed_off < REST
 
     def _back_off(self, now: float, left: int, recovers: float) -> bool:
@@ -140,7 +140,7 @@ class ConcurrencyLimiter:
         return self.limit != before
 
     def _judge(self, now: float) -> None:
-        """Compares with the throughput before the last step, and decides the next limit."""
+        """Compares the throughput with that before the last step and sets the next limit."""
         seconds = now - self._began
         throughput = self._work / seconds
         gain = throughput / self._best if self._best else PAYS
@@ -148,11 +148,11 @@ class ConcurrencyLimiter:
         if gain >= PAYS and step > 1:
             self._best = throughput
             self._before = self.limit
-            # At least one more of the requests that there are, whatever they count for.
+            # Room for at least one more request of the usual weight.
             least = self.limit + self._round // self._requests
             self.limit = min(self._ceiling, max(least, int(self.limit * step)))
         elif gain < WORTH_KEEPING and not self._doubted:
-            # The first round after a step begins with a burst and looks slower than the next.
+            # The first round after a step begins with a burst and measures low.
             self._doubted = True
             return
         else:
@@ -164,9 +164,9 @@ class ConcurrencyLimiter:
         self._doubted = False
 
     def _step(self, seconds: float) -> float:
-        """By how much the number may be raised after a round that took so long: no further than
-        to where the process would be busy all the time."""
-        # Little's law: what is in flight is the rate times the time that each takes.
+        """The factor by which the limit may rise after a round of so many seconds: no further than
+        to where the process is always busy."""
+        # Little's law: requests in flight = rate x latency.
         size = self._work / self._requests - REQUEST_WORTH
         latency = self.limit * seconds / self._round / max(1, size / MIB)
         most = LONG_STEP if latency < PROMPT else STEP if latency < SLOW else 1

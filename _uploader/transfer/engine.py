@@ -1,4 +1,4 @@
-"""What uploads files in one process: slots, attempts and uploads put together."""
+"""Uploads the files of one process: slots, attempts and uploads together."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from .upload import Context, Upload, reason_of
 from .window import SendWindow
 
 SAMPLING = 0.5
-"""Seconds between two looks at the bytes that move."""
+"""Seconds between two looks at the traffic."""
 PROBE_LIMIT = 5.0
-"""Seconds in which a probe must be answered."""
+"""Seconds that a probe may take."""
 
 
 class Engine:
-    """Uploads jobs and reports one ``Result`` for each, in the order in which they end."""
+    """Uploads jobs and reports a ``Result`` of each as it ends."""
 
     def __init__(
         self,
@@ -47,13 +47,14 @@ class Engine:
         resume_since: Callable[[], float | None] = lambda: None,
         give_up_after: float = math.inf,
     ) -> None:
-        """``source_root`` is put before each path as it is (so it ends with a slash or is empty),
-        ``key_prefix`` before each key; ``limiter`` says how many requests may be in flight, of
-        which a part of a large file is ``part_weight``; ``stop_run`` is told why when no file can
-        succeed, ``begun`` (job number, id, the file's change time) of multipart uploads: without it
-        none outlives a failure.  ``resume_since`` tells when the earlier runs began that this one
-        goes on with, in seconds since the epoch: what they left unfinished is cleared away.
-        ``give_up_after``: seconds without an answer of the service that are borne.
+        """``source_root``: prefix of each path, ending with a slash or empty; ``key_prefix``: of
+        each key.  ``limiter`` says how many requests may be in flight; a part of a large file
+        counts for ``part_weight``.  ``stop_run(reason)``: no file can succeed.
+
+        ``begun(job number, upload id, change time of the file)`` records a multipart upload;
+        without it none outlives a failure.  ``resume_since()``: when the earlier runs that this one
+        resumes began, in seconds since the epoch; their unfinished uploads are aborted.
+        ``give_up_after``: seconds of an outage after which the run stops.
         """
         self._cloud = cloud
         self._limiter = limiter
@@ -69,18 +70,18 @@ class Engine:
             cannot_open=lambda error: stop_run(reason_of(error)),
         )
         self._context = Context(
-            self.attempts,
-            self._slots.add,
-            Disk().open,
-            cloud.parts,
-            source_root,
-            key_prefix,
-            tuple(extra_metadata),
-            report,
-            begun,
-            self._taken_over,
-            stop_run,
-            resume_since,
+            attempts=self.attempts,
+            add=self._slots.add,
+            open=Disk().open,
+            rules=cloud.parts,
+            source_root=source_root,
+            key_prefix=key_prefix,
+            extra_metadata=tuple(extra_metadata),
+            report=report,
+            begun=begun,
+            taken_over=self._taken_over,
+            stop_run=stop_run,
+            resume_since=resume_since,
         )
         self._taken_over_bytes = 0
         self._watcher = gevent.spawn(self._watch)
@@ -92,19 +93,19 @@ class Engine:
             add(Upload(job, context).first_task())
 
     def set_share(self, share: float) -> None:
-        """Uses only a part of the concurrency, 0 to 1, but at least one request."""
+        """Uses only a share of the concurrency, 0 to 1, but at least one request."""
         self._slots.set_share(share)
 
     def drain(self) -> list[int]:
         """Takes back the files not begun and returns their job numbers.
 
-        What is in flight goes on, but waits for no retry and begins no further part.
+        Requests in flight go on, but wait for no retry and begin no further part.
         """
         self.attempts.drain()
         return [owner.job.number for owner in self._slots.take_back()]
 
     def close(self) -> None:
-        """Waits for what was submitted, then ends the greenlets and closes their sessions."""
+        """Waits for the submitted files, then closes all sessions."""
         try:
             self._slots.close()
         finally:
@@ -117,12 +118,12 @@ class Engine:
 
     @property
     def sent(self) -> int:
-        """Bytes of bodies given to the network so far, or stored by earlier attempts."""
+        """Bytes of bodies sent so far, or stored by earlier attempts."""
         return self._cloud.traffic.sent + self._taken_over_bytes
 
     @property
     def progress(self) -> int:
-        """A number that grows as long as requests succeed, or long ones move."""
+        """Grows as long as requests succeed, or long ones move."""
         return self._slots.accepted + self._cloud.traffic.progress
 
     def _taken_over(self, size: int) -> None:
@@ -135,7 +136,7 @@ class Engine:
             self._slots.resize()
 
     def _service_is_back(self, began: float) -> None:
-        """What was under way may wait for a server that knows nothing of it any more."""
+        """Ends requests that wait for a server that has forgotten them."""
         self._cloud.traffic.lost_before = began
 
     def _probe(self) -> None:
@@ -143,7 +144,7 @@ class Engine:
             session.check(PROBE_LIMIT)
 
     def _watch(self) -> None:
-        """Keeps the queue in the sockets short, and notices a silence."""
+        """Keeps the sockets' queues short, and notices a silence."""
         traffic = self._cloud.traffic
         active_since = 0.0
         while True:

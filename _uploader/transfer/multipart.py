@@ -1,4 +1,4 @@
-"""The parts of one large file: which to send, which are stored, how it ends.  Pure."""
+"""The parts of one file: to send, stored, and the end.  Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Span(NamedTuple):
 
 
 class End(Enum):
-    """What becomes of a multipart upload when no part is under way any more."""
+    """What becomes of a multipart upload when no part is in flight any more."""
 
     COMPLETE = "complete"
     KEEP = "keep"
@@ -30,7 +30,7 @@ class End(Enum):
 
 
 class Parts:
-    """A file of ``size`` bytes cut in parts; each is sent once and stored or failed."""
+    """A file of ``size`` bytes in parts; each is sent once, and is stored or fails."""
 
     def __init__(self, size: int, part_size: int) -> None:
         self._size = size
@@ -39,17 +39,17 @@ class Parts:
         self._stored: list[Part] = []
         self._running = 0
         self.error: Exception | None = None
-        """The first failure of a part; none is begun after it."""
+        """The first failure of a part; no part begins after it."""
 
     def have(self, parts: Iterable[Part]) -> int:
-        """Parts that an earlier attempt has stored; returns their bytes."""
+        """Takes over parts that an earlier attempt stored; returns their bytes."""
         self._stored = list(parts)
         stored = {part.number for part in self._stored}
         self._todo = deque(number for number in self._todo if number not in stored)
         return sum(part.size for part in self._stored)
 
     def next(self) -> Span | None:
-        """The part to send now, which counts as under way from here; None when there is none."""
+        """The next part, in flight from now on; None when there is none."""
         if self.error or not self._todo:
             return None
         number = self._todo.popleft()
@@ -58,28 +58,28 @@ class Parts:
         return Span(number, offset, min(self._part_size, self._size - offset))
 
     def stored(self, part: Part) -> None:
-        """A part under way is stored."""
+        """A part in flight is stored."""
         self._stored.append(part)
         self._running -= 1
 
     def failed(self, error: Exception) -> None:
-        """A part under way has failed for good."""
+        """A part in flight has failed for good."""
         self.error = self.error or error
         self._running -= 1
 
     @property
     def ended(self) -> bool:
-        """Nothing is under way and nothing more will be sent."""
+        """No part is in flight and none will be sent."""
         return not self._running and (self.error is not None or not self._todo)
 
     def in_order(self) -> list[Part]:
-        """The stored parts by their numbers."""
+        """The stored parts, by number."""
         return sorted(self._stored)
 
 
 def end_after(error: Exception | None, *, resumable: bool) -> End:
-    """How an upload ends: what failed for a passing reason is kept where a later attempt can go on
-    with it; a file that changed, or parts that the service refuses, can never be completed."""
+    """How an upload ends.  A ``resumable`` one that failed for a passing reason waits for a later
+    attempt; when the file changed or the service refuses the parts, none can complete it."""
     if error is None:
         return End.COMPLETE
     if not resumable or not isinstance(error, Failure):

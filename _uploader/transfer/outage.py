@@ -1,47 +1,47 @@
-"""Whether the service or a single request is at fault.  Pure: the clock is an argument.
+"""Whether service or request is at fault.  Pure: the clock is an argument.
 
-A request that fails while others are answered has failed by itself, and its retries count.  A
-request that fails after nothing was answered since it began says nothing about its file: the
-service, or the way to it, is gone.  Then everything waits and one probe after the other is sent.
+A request that fails while the service answers others is at fault itself: its retries count.  When
+the service has answered nothing since the request began, the service or the way to it is gone, and
+the failure says nothing about the file.  Then all requests wait while probes are sent.
 """
 
 from __future__ import annotations
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.5
-"""Seconds between two probes: the first, and the longest in an outage of up to a minute."""
+"""Seconds before the first probe, and at most between two in an outage of up to a minute."""
 PAUSE_SHARE = 1 / 40
-"""Part of an outage that a pause may take: a service gone for an hour is asked every 90 seconds."""
+"""Share of a longer outage that a pause may take: after an hour, one probe every 90 seconds."""
 SILENCE = 5.0
-"""Seconds without a byte moved, with requests under way, after which the service is probed."""
+"""Seconds without a byte, with requests in flight, after which the service is probed."""
 LONGEST_AFTER = 60.0
-"""Seconds that the service may ask to be left alone."""
+"""Seconds at most that the service may ask to be left alone."""
 
 
 class ServiceHealth:
-    """What the requests of one process tell about the service.  Times in seconds."""
+    """What one process's requests tell about the service.  Times in seconds."""
 
     def __init__(self) -> None:
         self.answered_at = float("-inf")
-        """When a request was last answered."""
+        """When the service last answered."""
         self.began: float | None = None
-        """When the outage began that is not over yet; None while the service works."""
+        """When the present outage began; None while the service works."""
         self.false_alarm = True
-        """No probe was in vain in the latest outage: it was the request that had failed."""
+        """The first probe of the latest outage was answered: the request was at fault."""
         self.next_probe = 0.0
-        """When the service should be asked again."""
+        """When the next probe is due."""
         self._pause = FIRST_PAUSE
 
     def answered(self, now: float) -> None:
-        """A request was answered in a way that says the service works: an outage is over."""
+        """The answer to a request shows that the service works: an outage is over."""
         self.answered_at = now
         self.began = None
 
     def failed(self, since: float, now: float, after: float | None = None) -> bool:
         """A request that began, or last failed, at ``since`` has failed in a way that may pass.
 
-        Returns whether that counts for the request.  Otherwise an outage has begun, or goes on;
-        ``after``: seconds that the service asked to be left alone.
+        Returns whether the request is at fault; if not, an outage begins or goes on.  ``after``:
+        seconds that the service asks to be left alone.
         """
         if self.began is None and self.answered_at >= since:
             return True
@@ -51,11 +51,11 @@ class ServiceHealth:
         return False
 
     def silent(self, since: float, now: float) -> None:
-        """No byte has moved since ``since`` although requests are under way."""
+        """No byte has moved since ``since``, with requests in flight."""
         self._begin(since, now)
 
     def probed(self, now: float) -> None:
-        """A probe was in vain: the next one comes later."""
+        """A probe failed: the next one comes later."""
         self.false_alarm = False
         if self.began is not None:
             longest = max(LONGEST_PAUSE, (now - self.began) * PAUSE_SHARE)

@@ -7,14 +7,14 @@ from typing import NamedTuple
 from providers.errors import Failure
 
 FIRST_DELAY = 0.05
-"""Upper end of the first delay in seconds; doubles with each attempt.  A request that waits keeps
-others from being sent: where 3 % fail, four times as long costs a tenth of the rate."""
+"""Upper bound of the first delay, in seconds; doubles with each attempt.  A request that waits
+occupies a slot: where 3 % fail, four times this costs a tenth of the rate."""
 FIRST_DELAY_THROTTLED = 0.2
-"""The same where the service asked for fewer requests."""
+"""The same after the service asked for fewer requests."""
 LONGEST_DELAY = 20.0
-"""Upper end of any delay, as the AWS SDKs have it."""
+"""Upper bound of any delay, as in the AWS SDKs."""
 LONGEST_RETRY_AFTER = 60.0
-"""A service that asks for more is asked again after this long."""
+"""Longest Retry-After that is honoured, in seconds."""
 
 
 class RetryPolicy(NamedTuple):
@@ -29,8 +29,8 @@ class RetryPolicy(NamedTuple):
     def delay(self, failure: Failure, attempt: int, random: float) -> float | None:
         """Seconds to wait before attempt ``attempt + 1``, or None to give up.
 
-        ``attempt`` counts from 0; ``random`` is uniform in [0, 1).  A delay that the service asked
-        for is kept and the jitter added, so that those it told the same do not come back together.
+        ``attempt`` counts from 0; ``random`` is uniform in [0, 1).  The jitter comes on top of a
+        delay that the service asked for: clients that were told the same do not return together.
         """
         if not failure.retry or attempt >= self.retries:
             return None

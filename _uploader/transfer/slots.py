@@ -1,8 +1,7 @@
-"""Greenlets with a session each that carry out tasks: how many at once.
+"""Runs tasks in greenlets with a session each: how many at once.
 
-A task is a request or a few in a row.  It begins when the limit of requests, the window of bytes
-and (for a part of a large file) the share of the parts all have room for it.  What a task is about
-is not known here.
+A task is a request or a few in a row; what it does is its own business.  It begins when the limit
+of requests, the window of bytes and (for a part of a large file) the limit of parts have room.
 """
 
 from __future__ import annotations
@@ -23,28 +22,28 @@ from .concurrency import ConcurrencyLimiter
 from .window import SendWindow
 
 MOST_PARTS = 16
-"""Parts that run at once where a part counts for several requests.  16 in each of two processes
-fill 1 Gbit/s at a round trip of 100 ms.  With 48 all parts of several files are under way: the
-files end together, and the link is idle while the checksums of as many new parts are made."""
+"""Most parts in flight where a part counts for several requests.  16 in each of two processes fill
+1 Gbit/s at a round trip of 100 ms.  With 48 several files have all their parts in flight: they end
+together, and the link idles while the checksums of as many new parts are computed."""
 
 
 class Task(NamedTuple):
-    """Something to do with a session."""
+    """Work for a session."""
 
     run: Callable[[Session], int | None]
-    """Returns the bytes that the service has accepted, None when it has accepted nothing."""
+    """Returns the bytes that the service accepted; None: nothing."""
     size: int
-    """Bytes that it will send."""
+    """Bytes to send."""
     is_part: bool = False
-    """A part of a large file: goes before other tasks, and counts for several requests."""
+    """A part of a large file goes before other tasks and counts for several requests."""
     rank: int = 0
-    """Of the parts that wait, the one with the lowest goes first."""
+    """Of the queued parts the one with the lowest rank goes first."""
     owner: Any = None
-    """What ``Slots.take_back`` returns for it."""
+    """What ``Slots.take_back`` returns for this task."""
 
 
 class Slots:
-    """Runs tasks in greenlets, each of which keeps one session for its life."""
+    """Runs tasks in greenlets; each keeps one session for its life."""
 
     def __init__(
         self,
@@ -55,8 +54,8 @@ class Slots:
         part_weight: int,
         cannot_open: Callable[[Exception], None],
     ) -> None:
-        """``part_weight``: requests that a part counts for; ``cannot_open`` is told when a session
-        cannot be made: the task stays queued."""
+        """``part_weight``: requests that a part counts for.  ``cannot_open`` is called when no
+        session can be made; the task stays queued."""
         self._open_session = open_session
         self._limiter = limiter
         self._window = window
@@ -74,7 +73,7 @@ class Slots:
         self.running = 0
         """Tasks that run now."""
         self.accepted = 0
-        """Tasks of which the service has accepted something so far."""
+        """Tasks so far of which the service accepted something."""
         self._idle: list[AsyncResult[Task | None]] = []
         self._closing = False
         self._greenlets = Group()
@@ -88,13 +87,13 @@ class Slots:
         self.fill()
 
     def take_back(self) -> list[Any]:
-        """The owners of the tasks that have not begun and are no parts; none of them will."""
+        """Drops the queued tasks that are no parts and returns their owners."""
         owners = [task.owner for task in self._tasks]
         self._tasks.clear()
         return owners
 
     def fill(self) -> None:
-        """Begins as many of the queued tasks as there is room for."""
+        """Begins as many queued tasks as there is room for."""
         while self.running < self.limit and (task := self._next()):
             self.running += 1
             if self._idle:
@@ -103,8 +102,8 @@ class Slots:
                 self._greenlets.spawn(self._work, task)
 
     def set_share(self, share: float) -> None:
-        """Uses only a part of the concurrency, 0 to 1, but at least one request.  Greenlets above
-        the limit end with their task."""
+        """Uses only a share of the concurrency, 0 to 1, but at least one request.  Greenlets above
+        the limit end after their task."""
         self._share = share
         self.resize()
 
@@ -115,7 +114,7 @@ class Slots:
         self.fill()
 
     def close(self) -> None:
-        """Waits for all tasks, then ends the greenlets and closes their sessions."""
+        """Waits for all tasks; the greenlets end and close their sessions."""
         self._closing = True
         for waiting in self._idle:
             waiting.set(None)
@@ -127,7 +126,7 @@ class Slots:
         return most if self._part_weight == 1 else min(most, MOST_PARTS)
 
     def _next(self) -> Task | None:
-        """The task to begin now, taken from its queue."""
+        """Takes the next task from its queue; None when there is none, or no room."""
         is_part = bool(self._parts) and self._parts_running < self._most_parts
         if is_part:
             task = self._parts[0][-1]
@@ -183,7 +182,7 @@ class Slots:
             self.resize()
 
     def _next_or_wait(self) -> Task | None:
-        """What the greenlet does after a task; None: it ends."""
+        """The greenlet's next task; None: it ends."""
         if self.running > self.limit:
             self.running -= 1
             return None
@@ -196,7 +195,7 @@ class Slots:
             self._idle.append(waiting)
             task = waiting.get()
         elif self.running < self.limit and (self._tasks or self._parts):
-            self.fill()  # the end of one long task makes room for several short ones
+            self.fill()  # one long task leaves room for several short ones
         return task
 
     def _put_back(self, task: Task) -> None:

@@ -1,4 +1,4 @@
-"""Multipart uploads that nobody goes on with: each costs its owner money until it is aborted."""
+"""Aborts multipart uploads that nobody will complete: their parts cost money."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from providers.errors import Rejected, Transient
 from .attempts import Attempts
 
 CLOCKS_DIFFER = 15 * 60
-"""Seconds by which the service's clock may be behind ours; more, and it refuses our signatures."""
+"""Seconds by which the service's clock may be behind ours: beyond, it refuses our signatures."""
 
 
 def abort_uploads(
     attempts: Attempts, session: Session, prefix: str, stale: Callable[[UploadInfo], bool]
 ) -> list[str]:
-    """Aborts those multipart uploads below ``prefix`` that are ``stale``; returns their keys.
-    Credentials without the permission to list or abort them leave them alone."""
+    """Aborts the multipart uploads below ``prefix`` that are ``stale``; returns their keys.
+
+    Does nothing where the credentials do not permit to list or abort them.
+    """
     try:
         found = attempts.run(lambda: list(session.uploads(prefix)))
     except Rejected:
@@ -35,8 +37,8 @@ def abort_uploads(
 def abort_others(
     attempts: Attempts, session: Session, key: str, upload_id: str, since: float
 ) -> None:
-    """Clears away what was begun for this very key after ``since``, in seconds since the epoch,
-    and is not ``upload_id``.  A file is not failed for what cannot be cleared away."""
+    """Aborts the uploads of this very key that began after ``since``, in seconds since the epoch,
+    except ``upload_id``.  An upload that cannot be aborted is no failure of the file."""
     since -= CLOCKS_DIFFER
 
     def stale(info: UploadInfo) -> bool:

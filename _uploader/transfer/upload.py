@@ -1,4 +1,4 @@
-"""One file's upload, from the open file to its Result."""
+"""Uploads one file, from opening it to its Result."""
 
 from __future__ import annotations
 
@@ -28,40 +28,40 @@ class Context(NamedTuple):
     """Queues a task for a session."""
     open: Callable[[str], Source]
     rules: PartRules | None
-    """How the service wants large files cut; None: never."""
+    """How large files are cut; None: never."""
     source_root: str
-    """Put before each path as it is: ends with a slash or is empty."""
+    """Prefix of each path: ends with a slash or is empty."""
     key_prefix: str
     extra_metadata: Metadata
     report: Callable[[Result], None]
     """Gets the Result of each upload."""
     begun: Callable[[int, str, int], None] | None
-    """Told (job number, upload id, change time of the file) of a multipart upload, so that a later
-    attempt can go on with it; None: there will be none."""
+    """Records (job number, upload id, change time of the file) of a multipart upload, so that a
+    later attempt can go on with it; None: no upload outlives a failure."""
     taken_over: Callable[[int], None]
-    """Told the bytes that an earlier attempt has stored."""
+    """Counts bytes that an earlier attempt stored."""
     stop_run: Callable[[str], None]
-    """Told why when no file can succeed."""
+    """Called with the reason why no file can succeed."""
     resume_since: Callable[[], float | None]
-    """When the earlier runs began that this one goes on with, in seconds since the epoch."""
+    """When the earlier runs that this one resumes began, in seconds since the epoch."""
 
 
 class Upload:
     """One file on its way; reports one Result."""
 
     def __init__(self, job: Job, context: Context, restarts: int = 0) -> None:
-        """``restarts``: how often the file was begun before."""
+        """``restarts``: how often this file was begun before."""
         self.job = job
         self._context = context
         self._restarts = restarts
 
     def first_task(self) -> Task:
-        """What is to be done first: of a file that goes in parts it sends no bytes."""
+        """The task that begins it; for a file in parts it sends no bytes."""
         size, rules = self.job.size, self._context.rules
         return Task(self._begin, 0 if rules and size > rules.threshold else size, owner=self)
 
     def _begin(self, session: Session) -> int | None:
-        """Stores the file, or begins its multipart upload; returns the bytes that are accepted."""
+        """Stores the file, or begins its multipart upload; returns the bytes accepted."""
         context, job = self._context, self.job
         source: Source | None = None
         try:
@@ -92,7 +92,7 @@ class Upload:
 
     @property
     def is_first(self) -> bool:
-        """The file was not begun before in this process."""
+        """This is not a restart."""
         return not self._restarts
 
     def stored(self, source: Source) -> None:
@@ -101,7 +101,7 @@ class Upload:
         self._context.report(Result(number, source.size, source.mtime_ns, source.ctime_ns))
 
     def failed(self, error: Exception) -> None:
-        """An attempt at the whole file has failed; it is begun again where that makes sense."""
+        """The file has failed: begins it again where that makes sense, else reports it."""
         context, job = self._context, self.job
         attempts = context.attempts
         restart = isinstance(error, Failure) and error.restart
@@ -120,10 +120,10 @@ class Upload:
 
 
 class _LargeUpload:
-    """A file that goes in parts.  Owns the open file until the multipart upload has ended.
+    """A file in parts.  Owns the open file until the multipart upload has ended.
 
-    Each part queues the next before it is sent, and whoever ends the last one ends the upload: no
-    greenlet ever waits for another.
+    Each part queues the next before it is sent, and the task that ends the last one ends the
+    upload: no greenlet waits for another.
     """
 
     def __init__(self, upload: Upload, context: Context, source: Source, part_size: int) -> None:
@@ -136,7 +136,7 @@ class _LargeUpload:
         self._id = ""
 
     def begin(self, session: Session) -> None:
-        """Starts the multipart upload, or goes on with one, and queues a part."""
+        """Begins the multipart upload, or resumes one, and queues a part."""
         context, job = self._context, self._upload.job
         try:
             if self._upload.is_first:
@@ -155,7 +155,7 @@ class _LargeUpload:
             self._queue_next()
 
     def _create(self, session: Session) -> None:
-        """Begins an upload.  An attempt whose answer was lost may have begun another one."""
+        """Begins an upload, and aborts others that attempts without an answer may have begun."""
         tries = count()
         since = time.time()
 
@@ -168,8 +168,8 @@ class _LargeUpload:
             abort_others(self._context.attempts, session, self._key, self._id, since)
 
     def _resume(self, session: Session) -> None:
-        """Takes over the parts that an earlier attempt has stored, if the file is still the same,
-        and clears away what earlier runs left of it."""
+        """Takes over the parts that an earlier attempt stored, if the file is still the same, and
+        aborts other uploads that earlier runs left."""
         job, source, attempts = self._upload.job, self._source, self._context.attempts
         if job.upload_id and _is_as_scanned(source, job):
             ask = partial(session.stored_parts, self._key, job.upload_id, source, self._part_size)
@@ -195,7 +195,7 @@ class _LargeUpload:
     def _queue_next(self) -> None:
         span = self._parts.next()
         if span:
-            # File after file: were all to end at the same time, the link would be idle then.
+            # File after file: if all ended at the same time, the link would idle then.
             rank = self._upload.job.number
             self._context.add(Task(partial(self._send, span), span.length, True, rank))
 
@@ -236,7 +236,7 @@ class _LargeUpload:
             self._upload.stored(self._source)
 
     def _complete(self, session: Session) -> Exception | None:
-        """Makes the object; returns why it cannot be made."""
+        """Makes the object; returns the error if that fails."""
         complete = partial(session.complete, self._key, self._id, self._parts.in_order())
         try:
             self._source.run(self._source.check_unchanged)
@@ -246,7 +246,7 @@ class _LargeUpload:
         return None
 
     def _abort(self, session: Session, upload_id: str) -> None:
-        """Gives back the space of the parts; the file's own failure is the one that is told."""
+        """Frees the space of the parts.  An error is not reported: the file's own is."""
         try:
             self._context.attempts.run(session.abort, self._key, upload_id)
         except Exception as error:
@@ -254,7 +254,7 @@ class _LargeUpload:
 
 
 def describe(job: Job, source: Source, context: Context) -> tuple[str, Metadata, str]:
-    """The key, user metadata and Content-Type of the object that the file becomes."""
+    """Key, user metadata and Content-Type of the file's object."""
     metadata: Metadata = source.metadata()
     if context.extra_metadata:
         metadata = sorted([*metadata, *context.extra_metadata])
@@ -262,7 +262,7 @@ def describe(job: Job, source: Source, context: Context) -> tuple[str, Metadata,
 
 
 def reason_of(error: Exception) -> str:
-    """What the report says of it; what nobody expected is also written for whoever debugs."""
+    """One line for the report; prints the traceback of an unexpected error."""
     if isinstance(error, Failure):
         return str(error)
     traceback.print_exception(error)

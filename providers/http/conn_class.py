@@ -1,19 +1,17 @@
-"""The lean HTTP connection in the place where libcloud's drivers have ``requests``.
+"""Our connection where libcloud's drivers expect ``requests``.
 
 ``Connection.conn_class`` of a libcloud driver (libcloud/common/base.py) names the class that does
-the HTTP.  The one here has the methods that libcloud/http.py has and libcloud calls.  It keeps its
-connection, limits every wait in time and raises the failures of providers.errors when the network
-is the trouble; what a status means stays the driver's business.
+the HTTP.  This one has the methods of libcloud/http.py that libcloud calls.  It keeps its
+connection, limits every wait and raises the failures of providers.errors for the network's; the
+driver judges what a status means.
 """
 
 from __future__ import annotations
 
 import http.client
-import os
 import re
 import ssl
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import quote, urljoin
@@ -21,29 +19,29 @@ from urllib.parse import quote, urljoin
 import libcloud.security
 from requests.structures import CaseInsensitiveDict
 
-from ..errors import Fatal, SourceChanged, StaleConnection, Transient
+from ..errors import StaleConnection
 from ..traffic import Traffic
-from .connection import Body, Connection, Sender, Timeouts
+from .connection import Connection
+from .decoding import decoded
 from .endpoint import Endpoint, Proxy, environment_proxy
-from .response import KIB, MAX_RESPONSE
-from .stream import tls_context
+from .framing import framed_body
+from .limit import Timeouts
+from .tls import tls_context
 
-READ_BLOCK = 256 * KIB
 _IDEMPOTENT = ("GET", "HEAD", "PUT", "DELETE", "OPTIONS")
 """RFC 9110 section 9.2.2."""
-_FRAMING = ("content-length", "transfer-encoding")
 _CHARSET = re.compile(r"charset=\"?([^\s;\"]+)", re.IGNORECASE)
 
 
 class Request(NamedTuple):
-    """What a response answers."""
+    """The request that a response answers."""
 
     method: str
     url: str
 
 
 class Response:
-    """A complete response, as libcloud's own classes read it."""
+    """A complete response, with what libcloud reads of it."""
 
     def __init__(
         self, status_code: int, headers: Mapping[str, str], content: bytes, request: Request
@@ -52,12 +50,12 @@ class Response:
         self.reason = http.client.responses.get(status_code, "")
         self.headers = CaseInsensitiveDict(headers)
         self.content = content
-        """The body, its content encoding undone."""
+        """The body, decoded."""
         self.request = request
 
     @property
     def text(self) -> str:
-        """The body in the charset that its type declares, else in UTF-8."""
+        """The body as text, in the charset that its type declares, else UTF-8."""
         declared = _CHARSET.search(self.headers.get("content-type", ""))
         try:
             return self.content.decode(declared[1] if declared else "utf-8", "replace")
@@ -65,25 +63,25 @@ class Response:
             return self.content.decode("utf-8", "replace")
 
     def iter_content(self, chunk_size: int | None = 1) -> Iterator[bytes]:
-        """The body in pieces of ``chunk_size`` bytes; as a whole when that is None."""
+        """The body in pieces of ``chunk_size`` bytes; None: as a whole."""
         size = chunk_size or len(self.content) or 1
         for start in range(0, len(self.content), size):
             yield self.content[start : start + size]
 
     def close(self) -> None:
-        """Nothing is left to be read."""
+        """Does nothing: the body has been read."""
 
 
 class LibcloudConnection:
     """A ``conn_class`` for any libcloud driver.
 
-    Responses are read as a whole, also with ``stream=True``, and may have 64 MiB.  Redirects are
-    the caller's to follow.  An idempotent request whose body is at hand as bytes is sent once more
-    when the kept connection proves to be stale.
+    Responses are read as a whole, even with ``stream=True``, and may have 64 MiB.  The caller
+    follows redirects.  When the kept connection proves stale, an idempotent request whose body is
+    bytes is sent once more.
     """
 
     tls: ClassVar[ssl.SSLContext | None] = None
-    """Trust for all connections of a subclass; None: what libcloud.security says."""
+    """Trust of all connections of a subclass; None: libcloud.security's."""
     timeouts: ClassVar[Timeouts] = Timeouts()
     traffic: ClassVar[Traffic | None] = None
     """Counts what all connections of a subclass move."""
@@ -96,8 +94,8 @@ class LibcloudConnection:
         timeout: float | None = None,
         proxy_url: str | None = None,
     ) -> None:
-        """``timeout`` in seconds replaces the idle limit.  Port 443 is secure, whatever ``secure``
-        says (as in libcloud)."""
+        """``timeout`` in seconds replaces the idle limit.  Port 443 is secure whatever ``secure``
+        says, as in libcloud."""
         self._endpoint = Endpoint(bool(secure) or port == 443, host.strip("[]"), port)
         self._tls = self.tls
         self._timeouts = self.timeouts._replace(idle=timeout) if timeout else self.timeouts
@@ -108,13 +106,13 @@ class LibcloudConnection:
         self.host = f"{scheme}://{self._endpoint.authority}"
 
     def configure(self, timeouts: Timeouts, tls: ssl.SSLContext | None) -> None:
-        """Replaces the limits and the trust, for this connection only."""
+        """Replaces the limits and the trust of this connection."""
         self.close()
         self._timeouts = timeouts
         self._tls = tls
 
     def set_http_proxy(self, proxy_url: str) -> None:
-        """Goes through ``http://[user:password@]host:port`` from now on."""
+        """Goes through the proxy ``http://[user:password@]host:port`` from now on."""
         self.close()
         self._proxy = Proxy.parse(proxy_url)
 
@@ -131,13 +129,13 @@ class LibcloudConnection:
         """Sends a request and keeps the response for ``getresponse``.
 
         ``url`` is an absolute path with its query.  ``body`` is None, text, bytes, a file that is
-        read from its position, or any iterable of bytes.  What is no bytes goes with the
-        Content-Length among ``headers`` (SourceChanged when it is another one in truth), else with
-        the length of the file, else chunked.
+        read from its position, or any iterable of bytes.  A file or iterable goes with the
+        Content-Length among ``headers`` (SourceChanged when that is not its length), else with the
+        length of the file, else chunked.
         """
         method = method.upper()
         fields = {str(name): value for name, value in (headers or {}).items() if value is not None}
-        content = _prepare(method, body, fields)
+        framed = framed_body(method, body, fields)
         lines = "".join(f"{_field(name)}: {_field(value)}\r\n" for name, value in fields.items())
         if not any(name.lower() == "host" for name in fields):
             lines = f"Host: {self._endpoint.authority}\r\n{lines}"
@@ -145,14 +143,14 @@ class LibcloudConnection:
         expects_body = method != "HEAD"
         connection = self._connected()
         try:
-            response = connection.request(head, content, expects_body=expects_body)
+            response = connection.request(head, framed, expects_body=expects_body)
         except StaleConnection:
-            if callable(content) or method not in _IDEMPOTENT:
+            if callable(framed) or method not in _IDEMPOTENT:
                 raise
-            response = connection.request(head, content, expects_body=expects_body)
-        decoded = _decode(response.body, response.headers.get("content-encoding", ""))
+            response = connection.request(head, framed, expects_body=expects_body)
+        content = decoded(response.body, response.headers.get("content-encoding", ""))
         request = Request(method, urljoin(self.host, url))
-        self.response = Response(response.status, response.headers, decoded, request)
+        self.response = Response(response.status, response.headers, content, request)
 
     def prepared_request(
         self,
@@ -163,7 +161,7 @@ class LibcloudConnection:
         raw: bool = False,
         stream: bool = False,
     ) -> None:
-        """The same as ``request``; libcloud uploads and downloads this way."""
+        """Does the same as ``request``; libcloud uploads and downloads this way."""
         self.request(method, url, body, headers)
 
     def getresponse(self) -> Response:
@@ -172,7 +170,7 @@ class LibcloudConnection:
         return self.response
 
     def getheaders(self) -> CaseInsensitiveDict[str]:
-        """The headers of the last response, without the encoding that is undone already."""
+        """The headers of the last response, without that of the encoding, which is undone."""
         headers = self.getresponse().headers
         headers.pop("content-encoding", None)
         return headers
@@ -190,7 +188,7 @@ class LibcloudConnection:
         return self.getresponse().content
 
     def connect(self) -> None:
-        """Nothing: the first request connects."""
+        """Does nothing: the first request connects."""
 
     def close(self) -> None:
         """Closes the connection; the next request opens another."""
@@ -213,11 +211,7 @@ class LibcloudConnection:
 
 @cache
 def _libcloud_trust(ca_path: str | None, verify: bool) -> ssl.SSLContext:
-    try:
-        context = tls_context(ca_path)
-    except OSError as error:
-        reason = error.strerror or "no certificates"
-        raise Fatal(f"cannot read the CA certificates in {ca_path}: {reason}") from None
+    context = tls_context(ca_path)
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -225,7 +219,7 @@ def _libcloud_trust(ca_path: str | None, verify: bool) -> ssl.SSLContext:
 
 
 def _target(url: str) -> str:
-    """``url`` with what a request line cannot hold encoded; what is encoded stays as it is."""
+    """Encodes in ``url`` what a request line cannot hold, and nothing twice."""
     if not url.startswith("/"):
         raise ValueError("the URL of a request begins with a slash")
     return quote(url, safe="!$%&'()*+,/:;=?@[]~")
@@ -236,89 +230,3 @@ def _field(value: Any) -> str:
     if "\r" in text or "\n" in text:
         raise ValueError("a header must not contain a line break")
     return text.strip()
-
-
-def _prepare(method: str, body: Any, fields: dict[str, Any]) -> Body:
-    """The body as our connection takes it; ``fields`` get the header that says where it ends."""
-    given = {name.lower(): fields.pop(name) for name in list(fields) if name.lower() in _FRAMING}
-    if body is None or isinstance(body, str | bytes | bytearray | memoryview):
-        content = body.encode() if isinstance(body, str) else bytes(body or b"")
-        if content or method not in ("GET", "HEAD"):
-            fields["Content-Length"] = len(content)
-        return content
-    length = given.get("content-length")
-    declared = _remaining(body) if length is None else int(length)
-    if declared is None:
-        fields["Transfer-Encoding"] = "chunked"
-        return _chunked(_blocks(body))
-    fields["Content-Length"] = declared
-    return _counted(_blocks(body), declared)
-
-
-def _remaining(body: Any) -> int | None:
-    """How many bytes of a file follow its position; None when ``body`` does not know."""
-    try:
-        position = body.tell()
-        end = body.seek(0, os.SEEK_END)
-        body.seek(position)
-    except (AttributeError, OSError):
-        return None
-    return max(int(end) - int(position), 0)
-
-
-def _blocks(body: Any) -> Iterable[bytes]:
-    if hasattr(body, "read"):
-        return iter(lambda: body.read(READ_BLOCK), b"")
-    blocks: Iterable[bytes] = body
-    return blocks
-
-
-def _counted(blocks: Iterable[bytes], size: int) -> Callable[[Sender], None]:
-    def send(sender: Sender) -> None:
-        left = size
-        for block in blocks:
-            left -= len(block)
-            if left < 0:
-                raise SourceChanged(f"the body has more than the declared {size} bytes")
-            sender.write(block)
-        if left:
-            raise SourceChanged(f"the body has {left} of the declared {size} bytes too few")
-
-    return send
-
-
-def _chunked(blocks: Iterable[bytes]) -> Callable[[Sender], None]:
-    def send(sender: Sender) -> None:
-        for block in blocks:
-            if block:
-                sender.write(b"%x\r\n%b\r\n" % (len(block), block))
-        sender.write(b"0\r\n\r\n")
-
-    return send
-
-
-def _decode(content: bytes, encodings: str) -> bytes:
-    """Undoes the content encodings that libcloud's Accept-Encoding asks for, and no others."""
-    for encoding in reversed(encodings.lower().replace(" ", "").split(",")):
-        if not content or encoding not in ("gzip", "x-gzip", "deflate"):
-            break
-        # "deflate" is zlib's format (RFC 9110 section 8.4.1.2), but some send it without header.
-        headless = encoding == "deflate" and content[0] & 0x0F != zlib.DEFLATED
-        content = _inflate(content, -zlib.MAX_WBITS if headless else zlib.MAX_WBITS | 32)
-    return content
-
-
-def _inflate(content: bytes, window_bits: int) -> bytes:
-    plain = bytearray()
-    try:
-        while content:
-            inflater = zlib.decompressobj(window_bits)
-            plain += inflater.decompress(content, MAX_RESPONSE)
-            if inflater.unconsumed_tail or len(plain) > MAX_RESPONSE:
-                raise Transient("the answer is too large when it is decompressed")
-            if not inflater.eof:
-                raise zlib.error("incomplete")
-            content = inflater.unused_data
-    except zlib.error as error:
-        raise Transient(f"the answer cannot be decompressed: {error}") from None
-    return bytes(plain)

@@ -1,8 +1,8 @@
-"""From a host's name to a connected socket, waiting on the gevent loop only.
+"""From a host's name to a connected socket, without blocking the loop.
 
-gevent looks names up in threads.  A pool that opens its connections at once would wake one for
-each of them, twice, and let it fight for the interpreter's lock: for 20,000 files that took a tenth
-of the run.  So an address is not looked up, and a name only once in a while.
+gevent looks names up in threads.  A pool that opens all its connections at once would wake one for
+each, twice, to fight for the interpreter's lock: for 20,000 files that took a tenth of the run.  So
+an address needs no lookup, and a name one every few seconds.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ import gevent.socket
 from gevent.select import POLLOUT, poll
 
 KEPT = 5.0
-"""Seconds that the answer to a lookup serves: long enough for a pool that opens its connections at
-once, short enough to follow a service that moves."""
+"""Seconds that a lookup serves: long enough for a pool that opens its connections at once, short
+enough to follow a service that moves."""
 STAGGER = 0.25
 """Seconds from one attempt to the next: the "Connection Attempt Delay" of RFC 8305 section 5."""
 SHORTAGES = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 )
-"""Errors that say what this machine lacks: descriptors, memory, local ports."""
+"""Errors of this machine, which lacks descriptors, memory or local ports."""
 
 _Address = tuple[int, int, int, str, Any]
 """Family, type, protocol, canonical name and socket address, as getaddrinfo has them."""
@@ -38,11 +38,10 @@ _Address = tuple[int, int, int, str, Any]
 def dial(host: str, port: int) -> _socket.socket:
     """A non-blocking socket connected to ``host``, a name or an address without brackets.
 
-    The addresses of a name race (RFC 8305): the next attempt begins when an earlier one failed, or
-    has not succeeded for ``STAGGER`` seconds.  The families take turns, the one first that the
-    system prefers; within one the order is random, so that the connections of many files are spread
-    over all front ends of a service.  Raises an OSError when all have failed.  The time is the
-    caller's to limit.
+    The addresses of a name race (RFC 8305): the next attempt begins when an earlier one fails, or
+    does not succeed for ``STAGGER`` seconds.  The families take turns, the system's preferred one
+    first; within a family the order is random, which spreads the connections over all front ends
+    of the service.  Raises an OSError when all have failed.  The caller limits the time.
     """
     left = deque(_addresses(host, port))
     pending: list[_socket.socket] = []
@@ -81,7 +80,7 @@ def _begin(address: _Address) -> _socket.socket:
 
 
 def _settled(pending: Sequence[_socket.socket], seconds: float | None) -> list[_socket.socket]:
-    """Waits until some are connected or have failed; none when that took too long."""
+    """Waits until some are connected or have failed; none of them after ``seconds``."""
     poller = poll()
     for sock in pending:
         poller.register(sock, POLLOUT)
@@ -95,10 +94,8 @@ def _error(code: int) -> OSError:
 
 
 def _most_telling(failures: Sequence[OSError]) -> OSError:
-    """The last one that came from the network.
-
-    An address family that is switched off here looks like a shortage.
-    """
+    """The last failure that is the network's, since an address family that is switched off here
+    looks like a shortage."""
     if not failures:
         return OSError("the name has no address")
     return next((e for e in reversed(failures) if e.errno not in SHORTAGES), failures[-1])
@@ -112,7 +109,7 @@ def _addresses(host: str, port: int) -> list[_Address]:
 
 
 def _interleaved(found: Sequence[_Address]) -> list[_Address]:
-    """The families by turns, in the order in which they appear; each one's addresses at random."""
+    """The families by turns in their order of appearance, the addresses of each in random order."""
     families: dict[int, list[_Address]] = {}
     for address in found:
         families.setdefault(address[0], []).append(address)
@@ -121,29 +118,29 @@ def _interleaved(found: Sequence[_Address]) -> list[_Address]:
 
 
 class _Lookup:
-    """One question to the system's resolver, for all who ask it at the same time or soon after."""
+    """One question to the system's resolver, shared by all who ask it within ``KEPT`` seconds."""
 
     _latest: dict[tuple[object, str, int], _Lookup] = {}
-    """By hub, as greenlets of different threads cannot wait for each other, host and port."""
+    """By host, port and hub: greenlets of different threads cannot wait for each other."""
 
     def __init__(self, host: str, port: int) -> None:
         self._until = 0.0
-        # In a greenlet of its own: who asks may give up, and others still wait for the answer.
+        # In a greenlet of its own: when the first who asked gives up, others still wait.
         self._job = gevent.spawn(self._ask, host, port)
 
     @classmethod
     def of(cls, host: str, port: int) -> _Lookup:
-        """The latest one for this name, or a new one."""
+        """The latest lookup of this name, or a new one."""
         name = (gevent.get_hub(), host, port)
         known = cls._latest.get(name)
         if known is None or known._is_stale():
-            # With the stale ones go the hubs of threads that have ended.
+            # This also forgets the hubs of threads that have ended.
             cls._latest = {name: each for name, each in cls._latest.items() if not each._is_stale()}
             known = cls._latest[name] = cls(host, port)
         return known
 
     def _is_stale(self) -> bool:
-        """Answered, and the answer is too old or an error."""
+        """Its answer is too old, or an error."""
         if not self._job.ready():
             return False
         return isinstance(self._job.value, OSError) or time.monotonic() > self._until

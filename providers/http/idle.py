@@ -1,11 +1,11 @@
-"""When a connection has gone too long without progress."""
+"""When a connection has gone too long without progress.  Pure."""
 
 from __future__ import annotations
 
 import math
 
 LOOKS = 4
-"""At least so many looks are taken before a connection is given up."""
+"""Looks at least before a connection is given up."""
 LONGEST_INTERVAL = 1.0
 
 
@@ -27,7 +27,7 @@ class IdleLimit:
     def look(self, acknowledged: int, received: int, waiting: bool) -> bool:
         """Takes the bytes that the peer has acknowledged and sent so far; true when they moved.
 
-        ``waiting``: the connection is what its user waits for.  The time of a slow disk does not
+        ``waiting``: the greenlet waits for the connection, not for a slow disk, whose time does not
         count.
         """
         seen = (acknowledged, received)

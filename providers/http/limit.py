@@ -1,15 +1,30 @@
-"""An operation on a gevent loop, limited in time as a whole."""
+"""Time limits of requests and other operations on a gevent loop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import gevent
 
 from ..errors import Transient
 
 T = TypeVar("T")
+
+
+class Timeouts(NamedTuple):
+    """The limits of a connection, in seconds."""
+
+    connect: float = 10.0
+    """From the lookup of the name to the end of the TLS handshake."""
+    idle: float = 60.0
+    """A request fails when no byte moves for so long: the peer acknowledges none and sends none.
+    ``IdleLimit`` notices a second or two later."""
+
+    @classmethod
+    def of(cls, idle: float) -> Timeouts:
+        """``idle`` as given; connecting takes no longer either."""
+        return cls(min(cls().connect, idle), idle)
 
 
 def within(seconds: float, operation: Callable[[], T]) -> T:

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 response after the other, out of a connection's bytes (parsed by llhttp)."""
+"""HTTP/1.1 responses, parsed by llhttp out of a connection's bytes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 KIB = 1024
 MAX_HEAD = 64 * KIB
 MAX_RESPONSE = 64 * 1024 * KIB
-"""Head and body together: they are kept in memory."""
+"""Head and body together: memory holds them."""
 
 
 class Lost(BaseException):
-    """The connection ended, or what came over it makes no sense; one line says how.
+    """The connection ended, or its bytes make no sense; one line says how.
 
-    It is no Exception, so that it gets through a body callable that handles errors of its own.
+    No Exception: it must get through a body callable that handles errors of its own.
     """
 
 
@@ -33,13 +33,16 @@ class Reader:
     """Gathers one response after the other from a connection's bytes."""
 
     def __init__(self) -> None:
-        self._at_start = False
+        self._parser = HttpResponseParser(self)
+        self._parser_is_fresh = True
+        """The parser stands before a response: it can go on with the next one."""
+        self.expect(expects_body=True)
 
     def expect(self, expects_body: bool) -> None:
         """Begins the next response."""
-        if not self._at_start:
+        if not self._parser_is_fresh:
             self._parser = HttpResponseParser(self)
-            self._at_start = True
+            self._parser_is_fresh = True
         self._expects_body = expects_body
         self._received = 0
         self._body: list[bytes] = []
@@ -51,13 +54,13 @@ class Reader:
         self.keep_alive = False
 
     def feed(self, data: bytes) -> None:
-        """Takes received bytes.  Raises Lost when they are no acceptable response."""
+        """Takes received bytes.  Raises ``Lost`` when they are no acceptable response."""
         self.began = True
         self._received += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
-            # After the end of a response nobody asks what else came.
+            # Bytes behind a complete response spoil the connection, not the response.
             self.keep_alive = False
             if not self.done:
                 raise Lost(f"the answer is not HTTP/1.1 ({error})") from None
@@ -65,9 +68,9 @@ class Reader:
             raise Lost(f"the answer is too large (over {self._received // KIB} KiB)")
 
     def end(self) -> bool:
-        """Takes the end of the connection; true when the response is complete by that.
+        """Takes the end of the connection; true when it completes the response.
 
-        httptools has no call for the end of the input, so RFC 9112 section 6.3 is applied here.
+        httptools has no call for the end of the input: this is RFC 9112 section 6.3.
         """
         self.done = (
             self.status > 0
@@ -77,14 +80,15 @@ class Reader:
         return self.done
 
     def response(self) -> Response:
+        """The complete response."""
         return Response(self.status, self.headers, b"".join(self._body))
 
-    # Called by the parser.  An exception in one of them ends the parsing.
+    # The parser calls these.  An exception in one of them ends the parsing.
 
     def on_message_begin(self) -> None:
         if self.done:
             raise ValueError("data after the response")
-        self._at_start = False
+        self._parser_is_fresh = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         key = name.decode("latin-1").lower()
@@ -99,7 +103,7 @@ class Reader:
             return
         self.status = status
         self.keep_alive = self._parser.should_keep_alive()
-        # The parser cannot be told that this response has no body: it is left where it stands.
+        # The parser cannot be told that no body follows: it is abandoned where it stands.
         self.done = not self._expects_body
 
     def on_body(self, data: bytes) -> None:
@@ -109,5 +113,5 @@ class Reader:
         self._body.append(data)
 
     def on_message_complete(self) -> None:
-        self._at_start = True
+        self._parser_is_fresh = True
         self.done = self.status > 0

@@ -1,4 +1,4 @@
-"""A connected socket on a gevent loop, with TLS or without: bytes out, bytes in.
+"""A connected socket on a gevent loop, with TLS or without.
 
 Why not a gevent socket: it makes a timer object for each wait.  The bare exchange of a 4 KiB PUT
 costs 10.5 us of CPU on a plain non-blocking socket with one kept watcher and one kept timer, 19 us
@@ -13,63 +13,41 @@ import os
 import ssl
 import sys
 import termios
+from contextlib import suppress
 from time import monotonic
 
 import gevent
 
 from ..traffic import Traffic
 from .idle import IdleLimit
+from .tls import Tls
 
 RECEIVE_SIZE = 64 * 1024
 QUEUE_SECONDS = 2.0
-"""How long the link takes for what the kernel accepts beyond what is on its way."""
+"""Seconds of sending that the kernel may queue beyond what is on its way."""
 SHORTEST_QUEUE = 128 * 1024
 LONGEST_QUEUE = 1 << 30
 """The option holds 32 bits."""
-TLS_ALERT, TLS_HANDSHAKE = 21, 22
-"""The types that the first record of a TLS server has: RFC 8446 section 5.1."""
 _COUNTS_QUEUE = sys.platform == "linux"
 _SIOCOUTQ = termios.TIOCOUTQ
 """Linux gives both the same number (linux/sockios.h): tcp(7)."""
+_HAS_SENDFILE = hasattr(os, "sendfile")
 
 
 class NoProgress(BaseException):
     """Thrown into a greenlet that waited too long.
 
-    It is no Exception, so that it gets through a body callable that handles errors of its own.
+    No Exception: it must get through a body callable that handles errors of its own.
     """
-
-
-class NotTLS(Exception):
-    """The peer answered the TLS handshake with something else."""
-
-
-def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
-    """Verified TLS 1.2 or later, trusting the system's CAs or those in ``ca_file`` only.
-
-    ``ca_file`` may be a directory of hashed certificates.  Raises OSError when it cannot be used.
-    Takes some 20 ms: build one per process and share it.
-    """
-    if ca_file and os.path.isdir(ca_file):
-        context = ssl.create_default_context(capath=ca_file)
-    else:
-        context = ssl.create_default_context(cafile=ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def queue_limit(rate: float) -> int:
-    """How many bytes the kernel accepts beyond what is on its way; ``rate`` in bytes a second."""
+    """Bytes that the kernel may queue beyond what is on its way; ``rate`` in bytes a second."""
     return min(max(SHORTEST_QUEUE, int(rate * QUEUE_SECONDS)), LONGEST_QUEUE)
 
 
 class Stream:
-    """A connected non-blocking socket.
-
-    TLS goes through memory buffers, so that waiting is the same in both cases, and the same whether
-    or not the ssl module is patched.
-    """
+    """A connected non-blocking socket."""
 
     def __init__(self, sock: _socket.socket, idle: float, traffic: Traffic) -> None:
         """``idle``: seconds without progress after which ``NoProgress`` is thrown."""
@@ -81,12 +59,13 @@ class Stream:
         self._ready = loop.io(sock.fileno(), 3)
         self._idle = IdleLimit(idle)
         self._timer = loop.timer(self._idle.interval, self._idle.interval)
-        self._tls: ssl.SSLObject | None = None
+        self.tls: Tls | None = None
+        """Set once the handshake is done: it decrypts what arrives; senders encrypt with it."""
         self._traffic = traffic
         self._looked_before = False
-        """At this request: before the first look moves what any request sends at once."""
+        """At this request: the first look sees what any request moves at once."""
         self._moved_at = monotonic()
-        """When a look last found that something had moved."""
+        """When a look last saw something moved."""
         self._sent = 0
         self._received = 0
         self._acknowledged = 0
@@ -95,44 +74,23 @@ class Stream:
 
     def start_tls(self, context: ssl.SSLContext, host: str) -> None:
         """Shakes hands.  Raises NotTLS, or an OSError (those of the ssl module are some)."""
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-        began = False
-        while True:
-            try:
-                tls.do_handshake()
-            except ssl.SSLWantReadError:
-                self.send_all(self._outgoing.read())
-                data = self.receive()
-                if not data:
-                    raise ConnectionResetError("closed during the TLS handshake") from None
-                if not began and data[0] not in (TLS_ALERT, TLS_HANDSHAKE):
-                    raise NotTLS from None
-                began = True
-                self._incoming.write(data)
-            except ssl.SSLError:
-                # The alert tells the peer why; that it arrives is not sure, nor important.
-                try:
-                    self.send_now(self._outgoing.read())
-                except OSError:
-                    pass
-                raise
-            else:
-                break
-        self.send_all(self._outgoing.read())
-        self._tls = tls
+        tls = Tls(context, host)
+        try:
+            while not tls.handshake():
+                self.send_all(tls.outgoing())
+                tls.handshake_received(self.receive())
+        except ssl.SSLError:
+            # The alert tells the peer why; it matters little whether it arrives.
+            with suppress(OSError):
+                self.send_now(tls.outgoing())
+            raise
+        self.send_all(tls.outgoing())
+        self.tls = tls
 
     @property
     def zero_copy(self) -> bool:
-        return self._tls is None and hasattr(os, "sendfile")
-
-    def seal(self, data: bytes | memoryview) -> bytes | memoryview:
-        """What has to be sent for ``data``: its encryption, when there is TLS."""
-        if self._tls is None:
-            return data
-        self._tls.write(data)
-        return self._outgoing.read()
+        """sendfile is possible."""
+        return _HAS_SENDFILE and self.tls is None
 
     def send_now(self, data: bytes | memoryview) -> int:
         """Sends what the socket takes at once, maybe nothing."""
@@ -168,7 +126,13 @@ class Stream:
             return None
         self._received += len(data)
         self._traffic.moved_at = monotonic()
-        return self._open(data) if self._tls and data else data
+        tls = self.tls
+        if tls is None or not data:
+            return data
+        plain = tls.open(data)
+        if tls.ended:
+            self._sock.shutdown(_socket.SHUT_RD)  # from now on the socket says so itself
+        return plain or None
 
     def receive(self) -> bytes:
         """At least one byte, waiting for it; b"" at the end."""
@@ -190,10 +154,12 @@ class Stream:
         self._timer.again(self._look, gevent.getcurrent())
 
     def stop_limit(self) -> None:
+        """Ends what ``start_limit`` began."""
         self._timer.stop()
 
     def queued(self) -> int:
-        """Bytes that the kernel took and the peer has not acknowledged; 0 where it does not say."""
+        """Bytes that the kernel took and the peer has not acknowledged; 0 where the system does not
+        say."""
         if not _COUNTS_QUEUE:
             return 0
         try:
@@ -203,6 +169,7 @@ class Stream:
         return int.from_bytes(answer, sys.byteorder)
 
     def close(self) -> None:
+        """Closes the socket and its watchers."""
         self._traffic.queues.discard(self)
         for watcher in (self._readable, self._ready, self._timer):
             watcher.close()
@@ -221,31 +188,14 @@ class Stream:
             user.throw(NoProgress)
 
     def _limit_queue(self, rate: float) -> None:
-        """By itself the kernel queues megabytes, which take a slow link many seconds.
+        """Keeps the kernel from queuing megabytes, which take a slow link many seconds.
 
-        A limit that a fast connection feels costs it CPU: with
-        128 KiB from the start, 8 x 256 MiB over loopback take 7 % more.
+        A limit that a fast connection feels costs CPU: with 128 KiB from the start, 8 x 256 MiB
+        over loopback take 7 % more.
         """
         if hasattr(_socket, "TCP_NOTSENT_LOWAT"):
             option = _socket.TCP_NOTSENT_LOWAT
             try:
                 self._sock.setsockopt(_socket.IPPROTO_TCP, option, queue_limit(rate))
-            except OSError:  # the connection has ended, which its user is about to learn
+            except OSError:  # the connection has ended; its user is about to learn it
                 pass
-
-    def _open(self, data: bytes) -> bytes | None:
-        """The plaintext in ``data``; all of it, so that waiting for the socket is always right."""
-        assert self._tls is not None
-        self._incoming.write(data)
-        plain = []
-        try:
-            while self._incoming.pending or self._tls.pending():
-                block = self._tls.read(RECEIVE_SIZE)
-                if not block:
-                    # The peer said goodbye: let the socket say so from now on.
-                    self._sock.shutdown(_socket.SHUT_RD)
-                    break
-                plain.append(block)
-        except ssl.SSLWantReadError:
-            pass
-        return b"".join(plain) or None

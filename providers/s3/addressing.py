@@ -1,4 +1,4 @@
-"""Where a bucket is on an S3 service: in the host name or in the path.  Pure.
+"""Whether host name or path holds an S3 bucket.  Pure.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 
 from ..errors import Fatal
-from ..http.connection import Endpoint
+from ..http.endpoint import Endpoint
 from .sigv4 import quote_path
 
 _LABEL = re.compile("[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
-"""A bucket's name that is one step of a host name, as the certificates of S3's services have it.
+"""A bucket's name that fits into one step of a host name, as the certificates of S3 cover it.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 """
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
@@ -21,7 +21,7 @@ _ADDRESS = re.compile(r"[\d.]+|.*:.*")
 
 
 def checked(bucket: str) -> str:
-    """The name of a bucket; raises ``Fatal`` when no service can have one of that name."""
+    """Returns a bucket's name; raises ``Fatal`` when no bucket can have it."""
     if bucket.startswith("arn:"):
         raise Fatal(f"{bucket!r} is no bucket's name: an access point goes by its alias")
     if "/" in bucket:
@@ -35,8 +35,8 @@ def locate(endpoint: Endpoint, bucket: str, addressing: str, is_aws: bool) -> tu
     """The endpoint to connect to for a bucket, and the path before its keys.
 
     ``addressing`` is ``path``, ``virtual`` or ``auto``: AWS wants the bucket in the host name where
-    DNS and the certificate (one step below the endpoint) allow it; of other services only the path
-    style is sure to be understood.  Raises ``Fatal`` when there can be no such bucket or host.
+    DNS and the certificate (one step below the endpoint) allow it; every other service understands
+    the path style.  Raises ``Fatal`` when no such bucket or host can exist.
     """
     checked(bucket)
     if addressing == "virtual" or (addressing == "auto" and is_aws and _LABEL.fullmatch(bucket)):

@@ -1,4 +1,4 @@
-"""What an S3 service's answers say: the XML of listings and errors, and what an error means."""
+"""Reads an S3 service's answers: XML, and what errors mean."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from urllib.parse import unquote, unquote_plus
 from xml.etree import ElementTree
 
 from ..errors import Denied, Failure, Fatal, NotFound, Rejected, Throttled, Transient
-from ..http.connection import Response
+from ..http.response import Response
 
 _UNREADABLE = (ElementTree.ParseError, LookupError, ValueError)
-"""The last two for encodings that Python does not know or expat does not want."""
+"""LookupError and ValueError: encodings that Python does not know or expat refuses."""
 _FIRST_BYTES = 1024
-"""More than enough to hold the beginning of any answer's root element."""
+"""Any answer's root element begins within these."""
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|&#(?:0*(\d{1,2})|x0*([0-9A-Fa-f]{1,2}));")
-"""Characters of a key that XML 1.0 cannot hold, as they are or by number, and others by number."""
+"""Characters that XML 1.0 cannot hold, raw or by number, and other small numbers."""
 _ENCODED = re.compile(r"(?:[A-Za-z0-9_.~/-]|%[0-9A-F]{2})*")
 
 
 def parsed(body: bytes) -> ElementTree.Element | None:
     """The root of an XML answer, None when it is no XML.
 
-    Services put keys into answers as they are: characters that XML forbids become U+FFFD.
+    Services put keys into answers raw: characters that XML forbids become U+FFFD here.
     """
     try:
         return ElementTree.fromstring(body)
@@ -38,8 +38,7 @@ def parsed(body: bytes) -> ElementTree.Element | None:
 
 
 def root_of(body: bytes) -> str | None:
-    """The name of an XML answer's root element, which is all that is read; None when there is
-    none."""
+    """The name of an XML answer's root element, None without one.  Reads no further than that."""
     parser: Any = ElementTree.XMLPullParser(["start"])
     try:
         for start in range(0, len(body), _FIRST_BYTES):
@@ -52,7 +51,7 @@ def root_of(body: bytes) -> str | None:
 
 
 def fields(node: ElementTree.Element) -> dict[str, str]:
-    """The texts of an element's children by their names."""
+    """The texts of an element's children, by name."""
     return {local_name(child): child.text or "" for child in node}
 
 
@@ -62,22 +61,25 @@ def rows(page: ElementTree.Element, name: str) -> Iterator[dict[str, str]]:
 
 
 def found(body: bytes, name: str) -> str | None:
-    """The text of the first element called ``name``; None when there is none."""
+    """The text of the first element called ``name``; None without one."""
     page = parsed(body)
     nodes = [] if page is None else page.iter()
     return next((node.text for node in nodes if local_name(node) == name), None)
 
 
 def decoded(page: ElementTree.Element, key: str) -> str:
-    """A key or marker in a listing that was asked for with ``encoding-type=url``.  Services that do
-    not know the parameter answer without it.  A space is a plus sign, as in a form."""
+    """Decodes a key or marker in a listing that was asked for with ``encoding-type=url``.
+
+    Services that do not know the parameter answer raw.  A space is a plus sign, as in a form.
+    """
     return unquote_plus(key) if fields(page).get("EncodingType") == "url" else key
 
 
 def key_of(page: ElementTree.Element, row: Mapping[str, str], prefix: str) -> str:
-    """The key in a row of such a listing, of keys that begin with ``prefix``.
+    """The key in a row of such a listing; every key begins with ``prefix``.
 
-    Ceph encodes them without saying so (seen with 16.2): what looks encoded is, where that fits.
+    Ceph 16.2 encodes keys without saying so: a key that looks encoded, and decoded begins with the
+    prefix, is encoded.
     """
     key = row["Key"]
     if _ENCODED.fullmatch(key):
@@ -88,7 +90,7 @@ def key_of(page: ElementTree.Element, row: Mapping[str, str], prefix: str) -> st
 
 
 def local_name(node: ElementTree.Element) -> str:
-    """An element's name without its namespace, which some services leave out."""
+    """An element's name without the namespace, which some services leave out."""
     return node.tag.rpartition("}")[2]
 
 
@@ -110,34 +112,34 @@ class ServiceError(NamedTuple):
     region: str | None
     """Where the bucket is, when the answer says so."""
     after: float | None
+    """Seconds that the service asks to wait."""
 
     @classmethod
     def of(cls, response: Response) -> ServiceError:
-        """The error in an answer; one inside a success is the service's own."""
+        """The error in an answer; inside a 2xx it counts as 500."""
         error = cls.parse(response.status, response.headers, response.body)
         return error._replace(status=500) if 200 <= error.status < 300 else error
 
     @classmethod
     def parse(cls, status: int, headers: Mapping[str, str], body: bytes) -> ServiceError:
-        """Reads the error out of an answer; a body that is no XML gives an empty code."""
+        """Reads the error of an answer; a body that is no XML gives an empty code."""
         page = parsed(body)
-        told = {} if page is None else fields(page)
-        region = headers.get("x-amz-bucket-region") or told.get("Region")
+        body_fields = {} if page is None else fields(page)
         return cls(
             status,
-            told.get("Code", ""),
-            " ".join(told.get("Message", "").split()),
-            region,
+            body_fields.get("Code", ""),
+            " ".join(body_fields.get("Message", "").split()),
+            headers.get("x-amz-bucket-region") or body_fields.get("Region"),
             _pause(headers.get("retry-after", ""), headers.get("date")),
         )
 
     @property
     def may_be_about_a_header(self) -> bool:
-        """Services refuse a header that they do not know in one of these ways."""
+        """Services refuse an unknown header in one of these ways."""
         return self.status == 501 or (self.status == 400 and self.code in _UNKNOWN_HEADER_CODES)
 
     def failure(self, region: str) -> Failure:
-        """What the error means for the upload; ``region`` is the one that the request was for."""
+        """What the error means for the upload; ``region``: where the request went."""
         status, code = self.status, self.code
         reason = ": ".join(filter(None, (code, self.message))) or f"the service answered {status}"
         if self.region and self.region != region and status in (301, 307, 400, 403):
@@ -156,8 +158,8 @@ class ServiceError(NamedTuple):
 
 
 def _pause(after: str, date: str | None) -> float | None:
-    """Seconds that a Retry-After asks for: a number of them, or a date, which is compared with the
-    service's own clock where it tells it.
+    """The seconds that a Retry-After asks for.  Its date, if it has one, is measured from the
+    answer's own Date where there is one.
 
     https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
     """

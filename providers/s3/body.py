@@ -1,4 +1,4 @@
-"""Bytes of a file on their way to S3: read, checksummed, sent."""
+"""Reads, checksums and sends the bytes of a file."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import NamedTuple
 
 from ..base import Part
 from ..errors import Rejected
-from ..http.connection import Sender
+from ..http.sender import Sender
 from ..source import BLOCK_SIZE, Source
 from .checksums import Crc
 from .sigv4 import UNSIGNED_PAYLOAD
 
 
 class Body(NamedTuple):
-    """Bytes of a file ready to be sent, described before the first of them goes out."""
+    """Bytes of a file, ready to be sent."""
 
     content: bytes | Callable[[Sender], None]
     size: int
     checksum: int
     payload_hash: str
     md5: bytes | None
-    """Only when it was asked for."""
+    """None unless it was asked for."""
 
     @classmethod
     def describe(
@@ -31,10 +31,10 @@ class Body(NamedTuple):
     ) -> Body:
         """Reads the bytes ``span`` and takes their checksums.
 
-        Up to a block is kept in memory and read once.  More is read a second time while it is
-        sent, from the page cache: so no part, however large, takes more memory than a block.
+        Up to a block is read once and kept.  More is read again while it is sent, from the page
+        cache: no part, however large, takes more memory than a block.
         """
-        # The content of a file of up to a block is at hand: it was read when it was opened.
+        # A file of up to a block was loaded when it was opened: no disk to wait for.
         if source.size <= BLOCK_SIZE:
             return cls._read(source, span, crc, with_sha256, with_md5)
         return source.run(partial(cls._read, source, span, crc, with_sha256, with_md5))
@@ -67,14 +67,17 @@ class Body(NamedTuple):
 
 
 class _Streamed(NamedTuple):
-    """A body that is read while it is sent.  The file is looked at once more before the last block
-    goes out, so that a service that checks nothing does not get a mixture of two versions."""
+    """A body that is read while it is sent.
+
+    The last block goes out after one more look at the file, so that even a service that checks
+    nothing does not store a mixture of two versions.
+    """
 
     source: Source
     span: range
 
     def send_to(self, sender: Sender) -> None:
-        """Sends the body; raises ``SourceChanged`` when the file is no longer what it was."""
+        """Sends the body; raises ``SourceChanged`` when the file has changed."""
         self._send(sender, self.span[:-BLOCK_SIZE])
         self.source.run(self.source.check_unchanged)
         self._send(sender, self.span[-BLOCK_SIZE:])
@@ -105,8 +108,8 @@ def md5_of(source: Source, span: range) -> bytes:
 def proven_part(
     row: Mapping[str, str], source: Source, part_size: int, crc: Crc | None
 ) -> Part | None:
-    """The stored part that a row of a listing tells of, when its bytes are proven to be those of
-    the file, which is cut in parts of ``part_size``."""
+    """The stored part in a row of a listing; None unless its bytes are proven to be the file's,
+    cut in parts of ``part_size``."""
     try:
         number, size, etag = int(row["PartNumber"]), int(row["Size"]), row["ETag"].strip('"')
     except (KeyError, ValueError):

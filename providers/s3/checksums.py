@@ -1,4 +1,4 @@
-"""The checksums that S3 knows and that cost nothing: CRCs by awscrt, at memory speed.
+"""S3's CRC checksums, by awscrt at memory speed.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
 """
@@ -46,9 +46,9 @@ CRCS = {
         Crc("crc32", 4, checksums.crc32, checksums.combine_crc32),
     )
 }
-"""All of them can be put together from those of the parts (``FULL_OBJECT``)."""
+"""An object's checksum combines out of those of its parts (``FULL_OBJECT``)."""
 
 
 def base64(data: bytes) -> str:
-    """Without the line end."""
+    """``data`` in base64, without a line end."""
     return binascii.b2a_base64(data, newline=False).decode()

@@ -50,20 +50,22 @@ class Account(NamedTuple):
     ask for another one."""
 
 
-def resolve(settings: CloudSettings) -> Account:
-    """The account for these settings; raises ``Fatal`` when there are no credentials.
+def resolve(settings: CloudSettings, profile: str | None = None) -> Account:
+    """The account for these settings and this profile of ``~/.aws`` (None: the usual one).
+
+    Raises ``Fatal`` when there are no credentials.
 
     Everything is botocore's resolver, but for one case that needs none: keys in the environment
     and no profile or configuration file that could say more.  That case is the usual one in
     containers and tests, and saves each worker 0.15 s and 15 MB.
     """
-    if settings.profile is None and not _has_config_file():
+    if profile is None and not _has_config_file():
         credentials = _from_environment()
         if credentials is not None:
             region = settings.region or DEFAULT_REGION
             variant = Variant.of_environment()
             return Account(lambda: credentials, region, settings.endpoint_url, variant)
-    return _from_botocore(settings)
+    return _from_botocore(settings, profile)
 
 
 def endpoint_of(region: str, variant: Variant) -> tuple[str, str]:
@@ -173,12 +175,12 @@ def _from_environment() -> Credentials | None:
     return Credentials(access_key, secret_key, token or None)
 
 
-def _from_botocore(settings: CloudSettings) -> Account:
+def _from_botocore(settings: CloudSettings, profile: str | None) -> Account:
     from botocore.configprovider import ConfiguredEndpointProvider
     from botocore.session import Session
 
     try:
-        session = Session(profile=settings.profile)
+        session = Session(profile=profile)
         found = session.get_credentials()
         scoped, full = session.get_scoped_config(), session.full_config
         region = settings.region or session.get_config_variable("region") or DEFAULT_REGION

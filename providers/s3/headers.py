@@ -1,4 +1,4 @@
-"""Headers made of what callers say: fit to be signed and sent, or refused.  Pure.
+"""Headers out of callers' values: fit to sign and send, or refused.  Pure.
 
 A signature covers the values as the service reads them, so they go without spaces at their ends and
 without runs of spaces, which services fold in different ways.
@@ -29,8 +29,8 @@ _CONTROL = "[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
 def metadata_headers(metadata: Pairs) -> list[tuple[str, str]]:
     """User metadata as headers, names in lower case.
 
-    A value that is no plain ASCII text goes as RFC 2047 has it, in UTF-8: AWS stores what it stands
-    for; others keep the encoded form.  Spaces at its ends are cut off, as HTTP does.  Raises
+    A value that is not plain ASCII goes in UTF-8 as RFC 2047 encodes it: AWS stores the decoded
+    text; others keep the encoded form.  Spaces at its ends are cut off, as HTTP does.  Raises
     ``Rejected`` for names that are no tokens or not unique, for control characters, and for more
     than ``MOST_METADATA`` bytes.
     """
@@ -39,7 +39,7 @@ def metadata_headers(metadata: Pairs) -> list[tuple[str, str]]:
     given, values = zip(*metadata, strict=True)
     names, room = _meta_names(given)
     text = "".join(values)
-    # The usual case: a file's own attributes.
+    # A file's own attributes always end here.
     if len(text) <= room and " " not in text and text.isascii() and text.isprintable():
         return list(zip(names, values, strict=True))
     cleaned = [
@@ -63,8 +63,8 @@ def metadata_value(name: str, value: str) -> str:
 
 
 def header(name: str, value: str) -> tuple[str, str]:
-    """One header of another kind, its name in lower case; raises ``Rejected`` when it cannot be
-    sent.  A run of spaces becomes one, as for the signature."""
+    """One header, its name in lower case and each run of spaces folded to one; raises ``Rejected``
+    when it cannot be sent."""
     if not re.fullmatch(_TOKEN, name):
         raise Rejected(f"{name!r} is no name for a header")
     folded = re.sub(" +", " ", value).strip(" ")
@@ -73,14 +73,22 @@ def header(name: str, value: str) -> tuple[str, str]:
     return name.lower(), folded
 
 
+def given_header(name: str, value: object) -> tuple[str, str]:
+    """A header as a caller of libcloud's API gives it, user metadata or not, fit to be sent."""
+    text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    if name.lower().startswith(META):
+        text = metadata_value(name, text)
+    return header(name, text)
+
+
 def _is_plain(text: str) -> bool:
     return text.isascii() and text.isprintable() and "  " not in text
 
 
 @lru_cache(maxsize=256)
 def _meta_names(names: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
-    """The names of the headers, which are the same for all files of a run, and the bytes that they
-    leave for the values."""
+    """The headers' names and the bytes that they leave for the values.  All files of a run share
+    them."""
     for name in names:
         if not re.fullmatch(_TOKEN, name):
             raise Rejected(f"{name!r} is no name for metadata")

@@ -1,4 +1,4 @@
-"""One S3 service: its address, account, and what was learned about it."""
+"""One S3 service: address, account, and what its answers taught."""
 
 from __future__ import annotations
 
@@ -6,32 +6,22 @@ import time
 from calendar import timegm
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import Any
 
-from ..errors import (
-    Fatal,
-)
-from ..http.connection import (
-    Connection,
-    Endpoint,
-    Timeouts,
-    environment_proxy,
-    tls_context,
-)
+from ..errors import Fatal
+from ..http.connection import Connection
+from ..http.endpoint import Endpoint, chosen_endpoint, environment_proxy
+from ..http.limit import Timeouts
+from ..http.tls import tls_context
 from ..traffic import Traffic
 from .addressing import locate
 from .checksums import CRCS
 from .credentials import Variant, endpoint_of
 from .headers import Pairs
-from .sigv4 import (
-    Credentials,
-    Signer,
-    amz_date,
-)
+from .sigv4 import Credentials, Signer, amz_date
 
 
 class Service:
-    """One S3 service as one process sees it: address, account, and what was learned about it."""
+    """One S3 service as one process sees it; all sessions share it."""
 
     def __init__(
         self,
@@ -49,16 +39,16 @@ class Service:
         traffic: Traffic | None = None,
         notices: list[str] | None = None,
     ) -> None:
-        """``checksum`` is one of ``CRCS`` or ``md5``; ``unsigned_payload`` counts without TLS only;
-        ``refused`` is told the token of credentials that the service refuses as expired;
-        ``addressing`` as in ``CloudSettings``; ``variant`` of AWS's endpoints, None: what the
-        environment says; ``notices`` gets lines for the user.
+        """``checksum``: one of ``CRCS`` or ``md5``.  ``unsigned_payload`` matters without TLS only.
+        ``refused`` is called with the token that the service refuses as expired.  ``addressing``:
+        see ``locate``.  ``variant`` of AWS's endpoints: None takes the environment's.  ``notices``
+        gets lines for the user.
 
         Raises ``Fatal`` when there is no such endpoint or the CA file cannot be read.
         """
         variant = variant or Variant.of_environment()
         self.is_aws = endpoint_url is None
-        """No endpoint was given: it is AWS's own."""
+        """No endpoint was given: AWS's own."""
         if endpoint_url is None:
             endpoint_url, region = endpoint_of(region, variant)
         elif any(variant):
@@ -66,33 +56,33 @@ class Service:
                 "AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT do not go with an endpoint "
                 "that is given by its URL"
             )
-        self.endpoint = _endpoint(endpoint_url)
+        self.endpoint = chosen_endpoint(endpoint_url)
         self.region = region
         self.credentials = credentials
         self.refused = refused
-        self.timeouts = Timeouts(connect=min(10.0, timeout), idle=timeout)
-        self.tls = _tls(ca_bundle) if self.endpoint.secure else None
+        self.timeouts = Timeouts.of(timeout)
+        self.tls = tls_context(ca_bundle) if self.endpoint.secure else None
         self.signs_payload = not unsigned_payload and not self.endpoint.secure
-        """The content is part of the signature.  TLS protects it as well, and costs enough."""
+        """The signature covers the content.  TLS protects it as well, and costs enough."""
         self.traffic = Traffic() if traffic is None else traffic
         self.notices = [] if notices is None else notices
         self._addressing = addressing
         self._signer = Signer(region)
         self._clock_offset = 0.0
         self.crc = CRCS.get(checksum)
-        """The checksum that proves the content; None: MD5 does."""
+        """The checksum that proves the content; None: MD5."""
         self.echoes_checksum: bool | None = None if self.crc else False
-        """The service answers with the checksum it was given; None before the first answer."""
+        """The service echoes the checksum that it was sent; None before the first answer."""
         self.knows_checksum = False
-        """It has done so once."""
+        """It has echoed one."""
         self.wants_content_md5 = self.crc is None
-        """The service's ETags are no MD5s, so only a Content-MD5 proves what arrived."""
+        """The service's ETags are no MD5s: only a Content-MD5 proves what arrived."""
         self.was_missing: set[str] = set()
-        """Buckets that were not there when they were first looked for."""
+        """Buckets that were found missing and not reported as created yet."""
 
     def address(self, bucket: str) -> tuple[Endpoint, str]:
-        """Where a bucket is: the endpoint to connect to and the path before the key.  Raises
-        ``Fatal`` when there can be no such bucket."""
+        """The endpoint to connect to for a bucket, and the path before its keys.  Raises ``Fatal``
+        when no such bucket can exist."""
         return locate(self.endpoint, bucket, self._addressing, self.is_aws)
 
     def connection(self, endpoint: Endpoint) -> Connection:
@@ -101,7 +91,7 @@ class Service:
         return Connection(endpoint, self.timeouts, self.tls, proxy, traffic=self.traffic)
 
     def prove_by_md5(self) -> None:
-        """The service refuses the checksum: from now on it is asked without."""
+        """The service refuses the checksum: later requests go without."""
         if self.crc:
             self.notices.append(
                 f"the service does not know {self.crc.header}: content is proven by MD5 instead"
@@ -112,7 +102,7 @@ class Service:
     def sign(
         self, method: str, host: str, path: str, query: str, headers: Pairs, payload_hash: str
     ) -> list[tuple[str, str]]:
-        """The headers to send, names in lower case: those given, the signature, and what it needs.
+        """The headers to send, names in lower case: ``headers``, the signature, and what it covers.
 
         https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
         """
@@ -134,25 +124,14 @@ class Service:
         return signed
 
     def adopt_clock(self, http_date: str | None, signed_date: str) -> bool:
-        """Takes over the service's time from a Date header; False when the request was signed with
-        that very time (what others have learned meanwhile does not count)."""
+        """Takes over the service's time from a Date header.
+
+        False when the request was signed with about that time: the clock is not at fault.  The
+        offset proves nothing, another request may have corrected it meanwhile.
+        """
         try:
             theirs = parsedate_to_datetime(http_date or "").timestamp()
         except (TypeError, ValueError):
             return False
         self._clock_offset = theirs - time.time()
         return abs(theirs - timegm(time.strptime(signed_date, "%Y%m%dT%H%M%SZ"))) > 60
-
-
-def _endpoint(url: str) -> Endpoint:
-    try:
-        return Endpoint.parse(url)
-    except ValueError as error:
-        raise Fatal(f"--endpoint-url: {error}") from None
-
-
-def _tls(ca_bundle: str | None) -> Any:
-    try:
-        return tls_context(ca_bundle)
-    except OSError as error:
-        raise Fatal(f"cannot read the CA certificates in {ca_bundle}: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""S3 requests of an upload, from HEAD bucket to CompleteMultipartUpload."""
+"""The S3 requests of uploads: objects, parts, listings, the bucket."""
 
 from __future__ import annotations
 
@@ -9,36 +9,18 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 import gevent
 
-from ..base import (
-    Metadata,
-    ObjectInfo,
-    Part,
-    Prepared,
-    Session,
-    UploadInfo,
-)
-from ..errors import (
-    Corrupted,
-    Denied,
-    Fatal,
-    NoBucket,
-    NotFound,
-    Rejected,
-    Transient,
-)
-from ..http.connection import (
-    Response,
-)
+from ..base import Metadata, ObjectInfo, Part, Prepared, Session, UploadInfo
+from ..errors import Corrupted, Denied, Fatal, NoBucket, NotFound, Rejected, Transient
 from ..http.limit import within
+from ..http.response import Response
 from ..source import Source
 from .answers import decoded, fields, found, key_of, parsed, rows
 from .body import proven_part
 from .checksums import Crc
-from .driver import S3Driver, S3Request, object_headers
+from .driver import S3Driver, object_headers
 from .headers import META, Pairs
-from .sigv4 import (
-    EMPTY_SHA256,
-)
+from .sigv4 import EMPTY_SHA256
+from .transport import S3Request
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
@@ -51,12 +33,18 @@ class S3Session(Session):
         self._bucket = bucket
 
     def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> None:
-        """One PUT.  https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html"""
+        """Stores the file with one PUT.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
+        """
         headers = object_headers(metadata, content_type)
         self.driver.store(self._bucket, key, (), headers, source, range(source.size))
 
     def stat(self, key: str) -> ObjectInfo:
-        """One HEAD.  https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html"""
+        """Asks with one HEAD.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
+        """
         headers = self._exchange("HEAD", key).headers
         metadata = {k[len(META) :]: v for k, v in headers.items() if k.startswith(META)}
         size = headers.get("content-length", "")
@@ -65,7 +53,10 @@ class S3Session(Session):
         return ObjectInfo(int(size), metadata, headers.get("content-type", ""))
 
     def begin(self, key: str, metadata: Metadata, content_type: str) -> str:
-        """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html"""
+        """Begins a multipart upload; returns its id.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html
+        """
         headers = object_headers(metadata, content_type)
         crc = self.driver.service.crc
         checksum = []
@@ -75,7 +66,7 @@ class S3Session(Session):
                 ("x-amz-checksum-type", "FULL_OBJECT"),
             ]
         request = S3Request("POST", self._bucket, key, [("uploads", "")], headers)
-        answer = self.driver.exchange_with_checksum(request, checksum)
+        answer = self.driver.transport.exchange_with_checksum(request, checksum)
         upload_id = found(answer.body, "UploadId")
         if not upload_id:
             raise Transient("the service began a multipart upload without naming it")
@@ -84,17 +75,21 @@ class S3Session(Session):
     def put_part(
         self, key: str, upload_id: str, number: int, source: Source, offset: int, length: int
     ) -> Part:
-        """https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPart.html"""
+        """Uploads one part.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPart.html
+        """
         query = [("partNumber", str(number)), ("uploadId", upload_id)]
         span = range(offset, offset + length)
         etag, checksum = self.driver.store(self._bucket, key, query, (), source, span)
         return Part(number, length, etag, checksum)
 
     def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
-        """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
+        """Makes the object out of its parts.
 
-        When an earlier attempt had in truth succeeded, the upload is gone and the object there:
-        that counts as success.
+        An upload that is gone while its object is there counts as success: an earlier attempt
+        succeeded, and its answer was lost.
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
         """
         service = self.driver.service
         crc = service.crc if service.echoes_checksum else None
@@ -115,23 +110,29 @@ class S3Session(Session):
                 raise
             return
         page = parsed(answer.body)
-        made = {} if page is None else fields(page)
+        answered = {} if page is None else fields(page)
         # Ceph 16 leaves the ETag empty.
-        if not made.get("ETag") and not made.get("Key"):
+        if not answered.get("ETag") and not answered.get("Key"):
             raise Transient("the service answered without naming the object that it made")
-        echo = made.get(crc.tag) if crc else None
+        echo = answered.get(crc.tag) if crc else None
         if echo and echo != checksum:
             raise Corrupted("the service put other bytes together: its checksum differs")
 
     def abort(self, key: str, upload_id: str) -> None:
-        """https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html"""
+        """Deletes a multipart upload and its parts.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html
+        """
         try:
             self._exchange("DELETE", key, [("uploadId", upload_id)])
         except NotFound:
             return
 
     def uploads(self, prefix: str) -> Iterator[UploadInfo]:
-        """https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html"""
+        """Lists the multipart uploads below ``prefix``.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html
+        """
         query = [("uploads", ""), ("encoding-type", "url")]
         if prefix:
             query.append(("prefix", prefix))
@@ -140,12 +141,15 @@ class S3Session(Session):
         ):
             for row in rows(page, "Upload"):
                 begun = _epoch(row.get("Initiated", ""))
-                # What is not said to be ours, and when it was begun, is left alone.
+                # A row without key, id or time may be anybody's: it is left alone.
                 if begun is not None and row.get("Key") and row.get("UploadId"):
                     yield UploadInfo(key_of(page, row, prefix), row["UploadId"], begun)
 
     def stored_parts(self, key: str, upload_id: str, source: Source, part_size: int) -> list[Part]:
-        """https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html"""
+        """Lists the stored parts and proves each against the file.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html
+        """
         parts = {}
         for page in self._pages(
             key, [("uploadId", upload_id)], {"PartNumberMarker": "part-number-marker"}
@@ -160,7 +164,8 @@ class S3Session(Session):
     def _pages(
         self, key: str, query: list[tuple[str, str]], markers: Mapping[str, str]
     ) -> Iterator[Element]:
-        """The answers to a listing; ``markers`` name where each says that the next begins."""
+        """The pages of a listing.  ``markers``: the elements of a page that say where the next
+        begins, and the query's names for them."""
         marked: tuple[tuple[str, str], ...] = ()
         seen = {marked}
         while True:
@@ -169,12 +174,12 @@ class S3Session(Session):
             if page is None:
                 raise Transient("the service answered with a listing that is no XML")
             yield page
-            told = fields(page)
-            following = {name: told.get(f"Next{tag}", "") for tag, name in markers.items()}
+            answered = fields(page)
+            following = {name: answered.get(f"Next{tag}", "") for tag, name in markers.items()}
             if "key-marker" in following:
                 following["key-marker"] = decoded(page, following["key-marker"])
             marked = tuple(following.items())
-            if told.get("IsTruncated") != "true" or marked in seen:
+            if answered.get("IsTruncated") != "true" or marked in seen:
                 return
             seen.add(marked)
 
@@ -183,16 +188,16 @@ class S3Session(Session):
         self.driver.close()
 
     def check(self, limit: float) -> None:
-        """A HEAD of the bucket: a refusal is a sign of life."""
+        """Sends a HEAD of the bucket; a refusal is a sign of life."""
         try:
             within(limit, lambda: self._exchange("HEAD"))
         except (Rejected, Fatal):
             return
 
     def prepare_bucket(self, create: bool) -> Prepared:
-        """See ``Cloud.prepare``.
+        """Does the work of ``Cloud.prepare``.
 
-        A HEAD asks, since listing all buckets needs a permission that careful keys lack.
+        It asks with a HEAD: listing all buckets needs a permission that careful keys lack.
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html
         """
         was_missing, note = self.driver.service.was_missing, ""
@@ -201,7 +206,7 @@ class S3Session(Session):
         except NotFound:
             if not create:
                 raise NoBucket(f"bucket {self._bucket} does not exist") from None
-            # The answer to its creation may be lost: it is new all the same.
+            # Remembered: it is a new bucket even when the answer to its creation gets lost.
             was_missing.add(self._bucket)
             note = self._create_bucket()
         except Rejected:
@@ -211,9 +216,9 @@ class S3Session(Session):
         return Prepared(created, note)
 
     def _ask_why(self) -> None:
-        """A refused HEAD has no body that says why; a refused listing has.
+        """Raises ``Fatal`` with the reason of a refused HEAD, which has no body; a listing has one.
 
-        A key that may only put objects is refused both, which is no reason to stop.
+        Both are refused to a key that may only put objects: no reason to stop.
         """
         query = [("list-type", "2"), ("max-keys", "1")]
         try:
@@ -224,9 +229,10 @@ class S3Session(Session):
             raise Fatal(f"bucket {self._bucket} cannot be used: {failure}") from None
 
     def _create_bucket(self) -> str:
-        """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
+        """Creates the bucket; returns the note for the user.
 
         Without an ACL or policy a new bucket is its owner's alone.
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
         """
         body = b""
         if self.driver.ex_location_name:
@@ -242,9 +248,9 @@ class S3Session(Session):
         return f"created bucket {self._bucket}, private to its owner"
 
     def _is_there(self, key: str, parts: Sequence[Part]) -> bool:
-        """The object is the one that these parts make: its ETag is the MD5 of their MD5s.
+        """Whether the object is the one that these parts make: its ETag is the MD5 of their MD5s.
 
-        A service that refuses to say so (to a key that may only put objects) proves nothing.
+        A refusal (the key may only put objects) proves nothing.
         """
         try:
             headers = self._exchange("HEAD", key).headers
@@ -257,16 +263,16 @@ class S3Session(Session):
     def _exchange(
         self, method: str, key: str = "", query: Pairs = (), headers: Pairs = (), body: bytes = b""
     ) -> Response:
-        """A request about the bucket, its body signed."""
+        """Sends a request about the bucket, its body signed."""
         payload_hash = hashlib.sha256(body).hexdigest() if body else EMPTY_SHA256
         request = S3Request(
             method, self._bucket, key, query, headers, body, len(body), payload_hash
         )
-        return self.driver.exchange(request)
+        return self.driver.transport.exchange(request)
 
 
 def _epoch(text: str) -> float | None:
-    """Seconds since 1970 of a time in a listing; None when it is none."""
+    """The seconds since 1970 of a time in a listing; None when it is no time."""
     try:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
         return moment.replace(tzinfo=moment.tzinfo or timezone.utc).timestamp()
@@ -275,7 +281,7 @@ def _epoch(text: str) -> float | None:
 
 
 def _combined(parts: Sequence[Part], crc: Crc) -> int:
-    """The checksum of the whole object."""
+    """The checksum of the whole object, out of those of its parts."""
     whole = 0
     for part in parts:
         whole = crc.combine(whole, part.checksum, part.size)
@@ -283,6 +289,7 @@ def _combined(parts: Sequence[Part], crc: Crc) -> int:
 
 
 def _completion(parts: Sequence[Part], crc: Crc | None) -> bytes:
+    """The body of a CompleteMultipartUpload."""
     root = Element("CompleteMultipartUpload", xmlns=NAMESPACE)
     for part in parts:
         element = SubElement(root, "Part")

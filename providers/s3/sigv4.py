@@ -1,8 +1,8 @@
-"""AWS Signature Version 4 for requests that carry it in the Authorization header: pure, no I/O.
+"""AWS Signature Version 4 in the Authorization header.  Pure.
 
 Protocol: "Authenticating Requests: Using the Authorization Header (AWS Signature Version 4)" in
-the Amazon S3 API Reference.  Signing is done for every object, so what does not change from one
-request to the next (the signing key, the scope) is kept, and nothing is parsed or sorted here.
+the Amazon S3 API Reference.  Every object needs a signature: what requests share (the signing key,
+the scope) is kept, and nothing is parsed or sorted here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _OUTER_PAD = bytes(x ^ 0x5C for x in range(256))
 
 
 class Credentials(NamedTuple):
-    """Who signs.  The representation shows the access key only."""
+    """The keys to sign with.  The representation shows the access key only."""
 
     access_key: str
     secret_key: str
@@ -37,9 +37,9 @@ class Credentials(NamedTuple):
         return f"Credentials(access_key={self.access_key!r}, ...)"
 
 
-_last_date = (-1, "")
-
 _PLAIN = re.compile("[A-Za-z0-9._~/-]*")
+_last_date = (-1, "")
+"""The latest second and its text."""
 
 
 def amz_date(epoch_seconds: float) -> str:
@@ -79,8 +79,7 @@ class Signer:
     def __init__(self, region: str, service: str = "s3") -> None:
         self._region = region
         self._service = service
-        self._credentials: Credentials | None = None
-        self._day = ""
+        self._key: _SigningKey | None = None
 
     def authorization(
         self,
@@ -100,31 +99,38 @@ class Signer:
         x-amz-content-sha256 and (with temporary credentials) x-amz-security-token are among them.
         ``payload_hash`` is the value of x-amz-content-sha256.
         """
-        if date[:8] != self._day or credentials != self._credentials:
-            self._renew(credentials, date[:8])
+        key = self._key
+        if key is None or date[:8] != key.day or credentials != key.credentials:
+            key = self._key = _SigningKey(credentials, date[:8], self._region, self._service)
         names = ";".join([name for name, _ in headers])
         lines = "\n".join(map(":".join, headers))
         request = f"{method}\n{path}\n{query}\n{lines}\n\n{names}\n{payload_hash}"
         hashed = hashlib.sha256(request.encode()).hexdigest()
-        inner = self._inner.copy()
-        inner.update(f"AWS4-HMAC-SHA256\n{date}\n{self._scope}\n{hashed}".encode())
-        outer = self._outer.copy()
+        inner = key.inner.copy()
+        inner.update(f"AWS4-HMAC-SHA256\n{date}\n{key.scope}\n{hashed}".encode())
+        outer = key.outer.copy()
         outer.update(inner.digest())
-        return f"{self._prefix}{names}, Signature={outer.hexdigest()}"
+        return f"{key.prefix}{names}, Signature={outer.hexdigest()}"
 
-    def _renew(self, credentials: Credentials, day: str) -> None:
-        self._scope = f"{day}/{self._region}/{self._service}/aws4_request"
-        self._prefix = (
-            f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{self._scope}, SignedHeaders="
+
+class _SigningKey:
+    """What all signatures of one day share."""
+
+    __slots__ = ("credentials", "day", "inner", "outer", "prefix", "scope")
+
+    def __init__(self, credentials: Credentials, day: str, region: str, service: str) -> None:
+        self.credentials = credentials
+        self.day = day
+        self.scope = f"{day}/{region}/{service}/aws4_request"
+        self.prefix = (
+            f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{self.scope}, SignedHeaders="
         )
         key = f"AWS4{credentials.secret_key}".encode()
-        for part in (day, self._region, self._service, "aws4_request"):
+        for part in (day, region, service, "aws4_request"):
             key = hmac.digest(key, part.encode(), "sha256")
         # HMAC as RFC 2104 defines it, with both padded keys hashed in advance.  Measured per
         # signature: hmac.digest 1.4 us, hmac.new(...).copy() 1.05 us, copies of these two 0.67 us
         # (OpenSSL 3 spends most of hmac.digest on looking up the algorithm).
         block = key.ljust(_SHA256_BLOCK, b"\0")
-        self._inner = hashlib.sha256(block.translate(_INNER_PAD))
-        self._outer = hashlib.sha256(block.translate(_OUTER_PAD))
-        self._credentials = credentials
-        self._day = day
+        self.inner = hashlib.sha256(block.translate(_INNER_PAD))
+        self.outer = hashlib.sha256(block.translate(_OUTER_PAD))

@@ -205,7 +205,7 @@ def test_a_stuck_stream_does_not_hold_up_another(pipe: Pipe) -> None:
 
 def test_a_stuck_stream_keeps_no_process_from_its_end() -> None:
     code = (
-        "import sys; from _uploader import outlet; outlet.PATIENCE = 0.1\n"
+        "import sys; from _uploader.display import outlet; outlet.PATIENCE = 0.1\n"
         "out = outlet.Outlet(sys.stdout)\n"
         "for _ in range(100_000): out.line('x' * 99)\n"
         "out.close(); sys.exit(7)"

@@ -20,27 +20,21 @@ from typing import Any, TextIO
 import pytest
 
 from _uploader.config import Settings
-from _uploader.display.outlet import Outlet, printable
-from _uploader.display.progress import (
-    OTHER,
-    REASONS,
-    Counters,
-    Display,
-    JsonLines,
-    Lines,
-    Pace,
-    Quiet,
-    Rate,
-    Reasons,
-    Terminal,
+from _uploader.display.base import Display
+from _uploader.display.choose import choose
+from _uploader.display.json_lines import JsonLines, dropped_event
+from _uploader.display.lines import Lines, Quiet
+from _uploader.display.outlet import Outlet
+from _uploader.display.rates import Pace, Rate
+from _uploader.display.terminal import Terminal
+from _uploader.display.text import (
     bytes_text,
-    choose,
-    dropped_event,
+    printable,
     seconds_text,
     status,
     summary_lines,
 )
-from _uploader.files.model import Summary
+from _uploader.records.counters import OTHER, REASONS, Counters, Reasons, Summary
 
 MB = 1_000_000
 
@@ -640,7 +634,7 @@ def test_a_closed_pipe_leaves_no_trace_when_python_exits(
 ) -> None:
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # nothing would be left to flush
     code = (
-        "import sys; from _uploader.display.progress import choose\n"
+        "import sys; from _uploader.display.choose import choose\n"
         "from _uploader.config import Settings\n"
         "display = choose(Settings(json=True), sys.stdout, sys.stderr)\n"
         "for _ in range(9): display.note('x')\n"
@@ -694,7 +688,7 @@ def test_verbose_and_dry_runs_tell_each_file(settings: Settings, out: io.StringI
 
 def test_tqdm_is_loaded_for_a_terminal_only() -> None:
     code = (
-        "import sys; from _uploader.display.progress import *\n"
+        "import sys; from _uploader.display.choose import *\n"
         "from _uploader.config import Settings\n"
         "display = choose(Settings(), sys.stdout, sys.stderr); display.start()\n"
         "sys.exit('tqdm' in sys.modules)"

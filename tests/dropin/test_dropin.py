@@ -20,8 +20,8 @@ from bench.network import Network
 from tests.command import MIB, keys, names_below, new_bucket, stored, write
 from tests.conftest import REPO
 from tests.servers import require
-from tests.servers.fakes3 import FakeS3
 from tests.servers.moto import Moto
+from tests.servers.s3 import FakeS3
 
 TIMEOUT = 60.0
 SECRET = "a-secret-that-nobody-may-see"
@@ -86,8 +86,8 @@ ACCOUNT = (Provider.S3, 'testaccesskey', 'testsecretkey', bucket)
 """
 """What most programs here begin with."""
 THROUGH_PROCESSES = """\
-import _uploader.dropin
-_uploader.dropin.HERE_FILES = 500
+import _uploader.dropin.engines
+_uploader.dropin.engines.HERE_FILES = 500
 """
 """Makes a list of 600 files a long one."""
 
@@ -628,10 +628,10 @@ class TestUploadFiles:
         code = """
         import dataclasses
         @dataclasses.dataclass(frozen=True)
-        class Impatient(_uploader.dropin.Settings):
+        class Impatient(_uploader.dropin.engines.Settings):
             retries: int = 0
-        _uploader.dropin.Settings = Impatient
-        _uploader.dropin.HERE_FILES = 0
+        _uploader.dropin.engines.Settings = Impatient
+        _uploader.dropin.engines.HERE_FILES = 0
         ParallelUpload(*ACCOUNT).uploadFiles([{'path': 'large', 'size': 17 << 20}], 4)
         """
         with FakeS3(buckets=[bucket]) as server:

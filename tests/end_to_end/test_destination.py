@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.command import KEYS, Finished, Running, arguments, environment, names_below, run, write
-from tests.servers.fakes3 import FakeS3
+from tests.servers.s3 import FakeS3
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def files(data: Path) -> list[str]:
 
 def fake(*buckets: str) -> FakeS3:
     server = FakeS3(buckets=buckets)
-    server.users[KEYS["AWS_ACCESS_KEY_ID"]] = KEYS["AWS_SECRET_ACCESS_KEY"]
+    server.service.users[KEYS["AWS_ACCESS_KEY_ID"]] = KEYS["AWS_SECRET_ACCESS_KEY"]
     return server
 
 
@@ -69,7 +69,7 @@ def test_other_credentials_at_a_compatible_server_are_another_destination(
     with fake("bucket") as server:
         options = ("--endpoint-url", server.endpoint)
         for key in ("one", "other"):
-            server.users[key] = KEYS["AWS_SECRET_ACCESS_KEY"]
+            server.service.users[key] = KEYS["AWS_SECRET_ACCESS_KEY"]
             env = environment(**{**KEYS, "AWS_ACCESS_KEY_ID": key})
             assert upload(*options, data=data, env=env).summary["uploaded"] == 2
 

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import KEYS, Finished, environment, run, small_files, write
-from tests.servers.fakes3 import FakeS3
+from tests.command import KEYS, Finished, arguments, environment, run, small_files, write
+from tests.servers.s3 import FakeS3
+
+BUCKET = "bucket"
 
 
 @pytest.fixture
 def server() -> Iterator[FakeS3]:
     with FakeS3(buckets=["bucket"]) as server:
-        server.users[KEYS["AWS_ACCESS_KEY_ID"]] = KEYS["AWS_SECRET_ACCESS_KEY"]
+        server.service.users[KEYS["AWS_ACCESS_KEY_ID"]] = KEYS["AWS_SECRET_ACCESS_KEY"]
         yield server
 
 
@@ -64,6 +66,57 @@ def test_all_refused_of_a_small_tree_is_an_error_of_the_run(server: FakeS3, data
     server.script("put", "a", "403...")
     finished = upload(server, data)
     assert (finished.code, len(finished.complaints)) == (3, 1)
+
+
+# Faults of every request
+
+
+@pytest.mark.parametrize("word", ["507", "expired", "delay:0.2,401"])
+def test_a_run_that_cannot_succeed_ends_at_once(word: str, tmp_path: Path) -> None:
+    """Permission refused may concern some objects only: that it is all takes more of them."""
+    small_files(tmp_path, 500)
+    with FakeS3(buckets=[BUCKET]) as server:
+        server.script("put", "*", f"{word}...")
+        told = arguments(tmp_path, server.endpoint, BUCKET, "--concurrency", 64)
+        finished = run(*told, env=environment(server))
+        assert finished.code == 3
+        assert len(finished.complaints) == 1
+        assert len(server.seen) < 450
+
+
+def test_a_server_that_never_answers_does_not_hold_the_run(tmp_path: Path) -> None:
+    small_files(tmp_path, 20)
+    with FakeS3(buckets=[BUCKET]) as server:
+        server.script("put", "*", "noanswer...")
+        told = arguments(tmp_path, server.endpoint, BUCKET, "--timeout", 0.5, "--retries", 1)
+        finished = run(*told, env=environment(server))
+        assert finished.code in (1, 3)
+
+
+def test_waits_that_the_server_asks_for_are_kept(tmp_path: Path) -> None:
+    write(tmp_path, "file")
+    with FakeS3(buckets=[BUCKET]) as server:
+        server.script("put", "file", "503@2")
+        told = arguments(tmp_path, server.endpoint, BUCKET)
+        assert run(*told, env=environment(server)).code == 0
+        first, second = [seen for seen in server.seen if seen.kind == "put"]
+        assert second.at - first.at >= 2
+
+
+def test_fewer_requests_are_in_flight_after_a_refusal(tmp_path: Path) -> None:
+    small_files(tmp_path, 1000)
+    in_flight: list[tuple[float, int]] = []
+    with FakeS3(buckets=[BUCKET]) as server:
+        server.script("put", "*", "delay:0.1")
+        server.script("put", "folder0/0000*", "delay:0.1,slowdown delay:0.1")
+        server.hook = lambda when, seen: in_flight.append((seen.at, server.in_flight))
+        told = arguments(tmp_path, server.endpoint, BUCKET, "--processes", 1, "--concurrency", 64)
+        assert run(*told, env=environment(server)).code == 0
+        refused = min(seen.at for seen in server.seen if "slowdown" in seen.word)
+        before = [count for at, count in in_flight if at < refused + 0.1]
+        after = [count for at, count in in_flight if refused + 0.5 < at < refused + 1]
+        assert max(before) > 48
+        assert max(after) < 48
 
 
 # Stalls

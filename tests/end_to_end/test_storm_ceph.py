@@ -21,11 +21,11 @@ from tests.command import (
     write,
 )
 from tests.servers.ceph import CephRGW
-from tests.servers.fakes3 import MIB
+from tests.servers.faults import MIB
 from tests.servers.proxy import Proxy
 
 SEED = int(os.environ.get("STORM_SEED", "20260101"))
-FILES = 600
+FILES = 300
 LARGE = {"large/odd": 16 * MIB + 1, "large/exact": 24 * MIB}
 PATIENCE = 120.0
 """Seconds that a run may take; a fifth of that here."""

@@ -21,9 +21,10 @@ from libcloud.storage.drivers.s3 import S3SignatureV4Connection, S3StorageDriver
 from libcloud.storage.types import ObjectDoesNotExistError
 
 from providers import errors
-from providers.http import conn_class as _conn_class
-from providers.http.conn_class import LibcloudConnection
-from providers.http.connection import Timeouts, tls_context
+from providers.http import decoding
+from providers.http.conn_class import LibcloudConnection, Response
+from providers.http.limit import Timeouts
+from providers.http.tls import tls_context
 from providers.traffic import Traffic
 from tests.servers.moto import Moto
 from tests.servers.raw import (
@@ -136,7 +137,7 @@ def connection_to(server: Server, timeouts: Timeouts = PATIENT) -> LibcloudConne
     return connection
 
 
-def exchange(response: bytes, *args: Any, **kwargs: Any) -> _conn_class.Response:
+def exchange(response: bytes, *args: Any, **kwargs: Any) -> Response:
     """One request, answered by ``response``."""
     with Server(answer(response)) as server:
         connection = connection_to(server)
@@ -346,7 +347,7 @@ def test_a_broken_content_encoding_is_transient(body: bytes) -> None:
 
 
 def test_a_decompression_bomb_is_transient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_conn_class, "MAX_RESPONSE", 1000)
+    monkeypatch.setattr(decoding, "MAX_RESPONSE", 1000)
     with pytest.raises(errors.Transient, match="too large"):
         exchange(encoded("gzip", gzip.compress(bytes(2000))), "GET", "/")
 

@@ -21,7 +21,12 @@ import trustme
 
 from providers import errors
 from providers.http import connection as _http
-from providers.http.connection import Connection, Endpoint, Proxy, Sender, Timeouts, tls_context
+from providers.http import route
+from providers.http.connection import Connection
+from providers.http.endpoint import Endpoint, Proxy
+from providers.http.limit import Timeouts
+from providers.http.sender import Body, Sender
+from providers.http.tls import tls_context
 from tests.servers.raw import (
     GET,
     HASTY,
@@ -182,7 +187,7 @@ def test_a_body_that_leaves_slowly_is_progress(kind: str) -> None:
         wait_for_end(peer)
 
     content = bytes(PIECES * KIB)
-    body: _http.Body = content if kind == "bytes" else lambda sender: sender.write(content)
+    body: Body = content if kind == "bytes" else lambda sender: sender.write(content)
     with narrow(handle, timeouts=Timeouts(PATIENCE, IDLE)) as connection:
         assert connection.request(put(len(content)), body).body == b"ok"
 
@@ -390,7 +395,7 @@ def endless(sender: Sender) -> None:
 
 
 @pytest.mark.parametrize("body", [bytes(20 * MIB), endless], ids=["bytes", "callable"])
-def test_an_early_answer_counts_though_the_service_reads_no_more(body: _http.Body) -> None:
+def test_an_early_answer_counts_though_the_service_reads_no_more(body: Body) -> None:
     def handle(peer: socket.socket) -> socket.socket:
         read_head(peer)
         peer.sendall(EARLY)
@@ -488,7 +493,7 @@ def test_a_shortage_of_this_machine_is_not_the_services_fault(
     def dial(host: str, port: int) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(_http, "dial", dial)
+    monkeypatch.setattr(route, "dial", dial)
     with pytest.raises(errors.Busy, match="^cannot connect to h:80: "):
         Connection(Endpoint(False, "h", 80)).request(GET)
 
@@ -531,7 +536,7 @@ def test_a_service_that_stops_in_mid_response_is_transient() -> None:
 
 
 @pytest.mark.parametrize("body", [bytes(64 * MIB), endless], ids=["bytes", "callable"])
-def test_a_service_that_does_not_read_is_transient(body: _http.Body) -> None:
+def test_a_service_that_does_not_read_is_transient(body: Body) -> None:
     with (
         connected(hold, timeouts=IMPATIENT) as connection,
         pytest.raises(errors.Transient, match="no progress"),
@@ -823,10 +828,10 @@ def test_a_service_that_hangs_up_during_the_handshake_is_unreachable(
         connection.request(GET)
 
 
-def test_a_ca_file_that_cannot_be_read_is_an_os_error(tmp_path: Path) -> None:
+def test_a_ca_file_that_cannot_be_read_is_fatal(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     for name in ("missing", "empty"):
-        with pytest.raises(OSError):
+        with pytest.raises(errors.Fatal, match="^cannot read the CA certificates in .*: ."):
             tls_context(str(tmp_path / name))
 
 
@@ -839,7 +844,9 @@ def test_it_works_in_a_patched_process(authority: trustme.CA, ca_file: str) -> N
         import sys
         from gevent import monkey
         monkey.patch_all()
-        from providers.http.connection import Connection, Endpoint, tls_context
+        from providers.http.connection import Connection
+        from providers.http.endpoint import Endpoint
+        from providers.http.tls import tls_context
         connection = Connection(Endpoint.parse(sys.argv[1]), tls=tls_context(sys.argv[2]))
         head = b"PUT / HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 1000000\\r\\n\\r\\n"
         for _ in range(2):

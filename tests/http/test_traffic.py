@@ -13,7 +13,10 @@ import pytest
 import trustme
 
 from providers.http import stream as _stream
-from providers.http.connection import Body, Connection, Sender, Timeouts, tls_context
+from providers.http.connection import Connection
+from providers.http.limit import Timeouts
+from providers.http.sender import Body, Sender
+from providers.http.tls import tls_context
 from providers.traffic import Traffic
 from tests.servers.raw import (
     GET,

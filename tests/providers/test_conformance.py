@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite("tests.conformance")
+pytest.register_assert_rewrite("tests.providers.conformance")
 
 import providers  # noqa: E402  (needs the line above)
-from tests.providers.conformance import (  # noqa: E402
+from tests.providers.conformance import (  # noqa: E402, F401
     ODD_KEYS,
     PartsSuite,
     ProviderSuite,
+    no_bucket,
+    place,
+    rules,
+    store,
+    stores,
+    upload,
 )
 from tests.targets import TARGETS  # noqa: E402
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from _uploader.records.failures import LISTS_KEPT, FailureList, state_directory
+from _uploader.records.failures import LISTS_KEPT, FailureList
+from _uploader.records.paths import state_directory
 
 STARTED = time.mktime((2026, 1, 2, 3, 4, 5, 0, 0, -1))
 NAME = f"failed-20260102-030405-{os.getpid()}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import random
 import re
@@ -20,8 +21,8 @@ import pytest
 
 from _uploader.errors import RunError
 from _uploader.files.model import Job
-from _uploader.records import journal as module
-from _uploader.records.journal import VERSION, Journal, default_path, files_of
+from _uploader.records.journal import VERSION, Journal
+from _uploader.records.paths import journal_files, journal_path
 from tests.command import needs_root, shell
 from tests.conftest import REPO
 
@@ -419,13 +420,13 @@ def test_appending_feeds_no_index(path: Path) -> None:
 
 def test_each_source_and_destination_has_a_journal_of_its_own(tmp_path: Path) -> None:
     pairs = [("a", "b"), ("a", "c"), ("b", "a"), ("ab", ""), ("", "ab")]
-    assert len({default_path(tmp_path, *pair) for pair in pairs}) == len(pairs)
+    assert len({journal_path(tmp_path, *pair) for pair in pairs}) == len(pairs)
 
 
 def test_a_source_whose_name_is_not_utf8_has_a_journal(tmp_path: Path) -> None:
     source = os.fsdecode(b"/data/\xff")
-    path = default_path(tmp_path, source, DESTINATION)
-    assert path != default_path(tmp_path, "/data/\\xff", DESTINATION)
+    path = journal_path(tmp_path, source, DESTINATION)
+    assert path != journal_path(tmp_path, "/data/\\xff", DESTINATION)
     Journal(path, source, DESTINATION).close(complete=False)
     Journal(path, source, DESTINATION).close(complete=False)
     with pytest.raises(RunError, match="belongs to"):
@@ -436,7 +437,7 @@ def test_all_its_files_can_be_named(path: Path) -> None:
     journal = opened(path)
     journal.add_done([("a", 1, 1, 1)])
     journal.commit()
-    assert set(path.parent.iterdir()) <= set(files_of(path))
+    assert set(path.parent.iterdir()) <= set(journal_files(path))
     journal.close(complete=False)
 
 
@@ -462,7 +463,7 @@ def test_a_lock_that_the_system_refuses_is_not_called_another_run(
     def refuse(descriptor: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(module.fcntl, "flock", refuse)  # type: ignore[attr-defined]
+    monkeypatch.setattr(fcntl, "flock", refuse)
     before = len(os.listdir("/proc/self/fd"))
     assert "cannot be locked: No locks available (--no-journal does without)" in refusal(path)
     assert len(os.listdir("/proc/self/fd")) == before
@@ -472,7 +473,7 @@ def test_a_lock_file_that_was_removed_meanwhile_is_no_lock(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that ends removes it while another one waits to lock the same file."""
-    lock = module.fcntl.flock  # type: ignore[attr-defined]
+    lock = fcntl.flock
     gone: list[int] = []
 
     def remove_first(descriptor: int, operation: int) -> None:
@@ -481,7 +482,7 @@ def test_a_lock_file_that_was_removed_meanwhile_is_no_lock(
             os.unlink(f"{path}.lock")
         lock(descriptor, operation)
 
-    monkeypatch.setattr(module.fcntl, "flock", remove_first)  # type: ignore[attr-defined]
+    monkeypatch.setattr(fcntl, "flock", remove_first)
     journal = opened(path)
     assert "another run" in in_other_process(path, "opened()").stderr
     journal.close(complete=False)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from _uploader.display.progress import Counters, Display
+from _uploader.display.base import Display
 from _uploader.errors import RunError
-from _uploader.files.model import Failed, Job, Result, Skipped, Summary
+from _uploader.files.model import Failed, Job, Result, Skipped
+from _uploader.records.counters import Counters, Summary
 from _uploader.records.failures import FailureList
 from _uploader.records.journal import Journal
 from _uploader.records.ledger import COMMIT_ROWS, DONE_BEFORE, NOT_LOOKED_UP, NOT_RECORDED, Ledger

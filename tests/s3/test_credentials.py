@@ -108,10 +108,10 @@ class Source:
         return self._frozen_credentials
 
 
-def reason(settings: CloudSettings = PLAIN) -> str:
+def reason(settings: CloudSettings = PLAIN, profile: str | None = None) -> str:
     """Why there is no account; always one line that holds no secret."""
     with pytest.raises(Fatal) as caught:
-        _aws.resolve(settings).credentials()
+        _aws.resolve(settings, profile).credentials()
     text = str(caught.value)
     assert text
     assert "\n" not in text
@@ -189,7 +189,7 @@ class TestFiles:
 
     def test_a_profile_goes_by_its_name(self) -> None:
         both("other")
-        assert _aws.resolve(PLAIN._replace(profile="other")).credentials().access_key == "AKIDFILE"
+        assert _aws.resolve(PLAIN, "other").credentials().access_key == "AKIDFILE"
 
     def test_a_profile_may_be_named_by_the_environment(
         self, monkeypatch: pytest.MonkeyPatch
@@ -201,11 +201,11 @@ class TestFiles:
     @pytest.mark.usefixtures("keys")
     def test_a_profile_that_was_asked_for_goes_before_the_environments_keys(self) -> None:
         both("other")
-        assert _aws.resolve(PLAIN._replace(profile="other")).credentials().access_key == "AKIDFILE"
+        assert _aws.resolve(PLAIN, "other").credentials().access_key == "AKIDFILE"
 
     def test_the_profile_gives_region_and_endpoint(self) -> None:
         both("other", "region = eu-west-1\nendpoint_url = http://127.0.0.1:3")
-        account = _aws.resolve(PLAIN._replace(profile="other"))
+        account = _aws.resolve(PLAIN, "other")
         assert (account.region, account.endpoint_url) == ("eu-west-1", "http://127.0.0.1:3")
 
     def test_settings_go_before_the_profile(self) -> None:
@@ -417,7 +417,7 @@ class TestMissing:
 
     def test_an_unknown_profile_is_fatal_and_named(self) -> None:
         both()
-        assert "no-such" in reason(PLAIN._replace(profile="no-such"))
+        assert "no-such" in reason(profile="no-such")
 
     def test_an_unknown_profile_of_the_environment_is_fatal_and_named(
         self, monkeypatch: pytest.MonkeyPatch
@@ -427,7 +427,7 @@ class TestMissing:
 
     def test_a_profile_without_credentials_is_fatal(self) -> None:
         write("config", "[profile empty]\nregion = eu-west-1\n")
-        assert "no credentials" in reason(PLAIN._replace(profile="empty"))
+        assert "no credentials" in reason(profile="empty")
 
     def test_half_of_the_keys_is_fatal(self) -> None:
         write("credentials", "[default]\naws_access_key_id = AKIDFILE\n")

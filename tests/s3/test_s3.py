@@ -38,7 +38,7 @@ from providers.errors import (
     Transient,
     Unreachable,
 )
-from providers.s3 import S3Cloud
+from providers.s3.cloud import S3Cloud
 from providers.s3.credentials import Variant
 from providers.s3.driver import S3Driver
 from providers.s3.service import Service

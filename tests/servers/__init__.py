@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
-from tests.servers.process import Server
+import pytest
+
+from bench.process import Server
 
 
 def require(server: type[Server]) -> None:
@@ -15,8 +17,6 @@ def require(server: type[Server]) -> None:
     reason = server.missing()
     if reason is None:
         return
-    import pytest  # here, as the benchmarks import this package and need no pytest
-
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

@@ -9,7 +9,8 @@ import contextlib
 import uuid
 from pathlib import Path
 
-from tests.servers.process import Daemon, S3Server, free_port, run
+from bench.process import Daemon, free_port, run
+from tests.servers.s3_server import S3Server
 
 # auth: with "none" instead of cephx, radosgw hangs for five minutes at its start.
 # paxos: each new pool costs a few rounds of the monitor; by default each waits a second.

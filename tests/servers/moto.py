@@ -7,7 +7,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from tests.servers.process import Daemon, S3Server, free_port, request
+from bench.process import Daemon, free_port, request
+from tests.servers.s3_server import S3Server
 
 
 class Moto(S3Server):

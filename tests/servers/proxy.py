@@ -1,7 +1,7 @@
-"""A TCP proxy between a client and a real server that does harm on the way, by a seed.
+"""A TCP proxy before a real server that harms requests, by a seed.
 
-It reads no HTTP.  What counts as a request is what the client sends after the server has spoken
-(or after it connected), so that each request on a kept connection takes its own chance.
+It reads no HTTP: a request begins when the client sends after the server has spoken, so that each
+request on a kept connection takes its own chance.
 """
 
 from __future__ import annotations
@@ -9,45 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import socket
-import struct
-import threading
 from collections import Counter
-from typing import NamedTuple
 from urllib.parse import urlsplit
+
+from tests.servers.faults import UNHARMED, Harm, draw_harm, reset_on_close
+from tests.servers.listener import Listener
 
 BLOCK = 64 * 1024
 PATIENCE = 30.0
-"""Seconds that a stall lasts at most, and that the end of the proxy may take."""
-SMALL = 256
-"""Most bytes of a request or an answer that pass before something happens, in most cases: less than
-the shortest of either."""
-LARGE = 4 * 1024 * 1024
-"""The same where it is to happen in the middle of a large body."""
-
-
-class Harm(NamedTuple):
-    """What happens to one request."""
-
-    kind: str
-    """``ok``, ``reset``, ``stall`` or ``truncate`` (the end of the connection, both ways)."""
-    upwards: bool
-    """To the request, else to its answer."""
-    after: int
-    """Bytes that pass before."""
-
-
-def draw(chance: random.Random, probability: float, stalls: float) -> Harm:
-    """The fate of the next request; ``stalls`` is the share of stalls among the harms."""
-    if chance.random() >= probability:
-        return Harm("ok", upwards=True, after=0)
-    kind = "stall" if chance.random() < stalls else chance.choice(["reset", "truncate"])
-    most = LARGE if chance.random() < 0.1 else SMALL
-    return Harm(kind, upwards=chance.random() < 0.5, after=chance.randrange(most))
+"""Seconds that a stall lasts at most."""
 
 
 class Proxy:
-    """Listens on ``endpoint`` while it is entered, and passes everything on to ``target``."""
+    """Passes what comes to ``endpoint`` on to ``target``."""
 
     def __init__(self, target: str, *, probability: float, seed: int, stalls: float = 0.05) -> None:
         parts = urlsplit(target)
@@ -58,51 +32,15 @@ class Proxy:
         self.harms: Counter[str] = Counter()
         """How often each kind was drawn."""
         self.strikes = 0
-        """How often something was done: the end of a short request may come before."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        """How often harm was done: a short request may end before it is reached."""
 
     def __enter__(self) -> Proxy:
-        listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        self.endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        self._loop = asyncio.new_event_loop()
-        self._stopping = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, args=(listener,), daemon=True)
-        self._thread.start()
+        self._listener = Listener(self._pass)
+        self.endpoint = self._listener.endpoint
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
-
-    def _run(self, listener: socket.socket) -> None:
-        try:
-            self._loop.run_until_complete(self._serve(listener))
-        finally:
-            self._loop.close()
-
-    async def _serve(self, listener: socket.socket) -> None:
-        server = await asyncio.start_server(self._talk, sock=listener)
-        await self._stopping.wait()
-        server.close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
-        try:
-            await self._pass(reader, writer)
-        except asyncio.CancelledError:
-            return  # the proxy stops
-        except OSError:
-            pass  # either side left, or the server is down
-        finally:
-            self._tasks.discard(task)
-            writer.transport.abort()
+        self._listener.stop()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await asyncio.open_connection(*self._target)
@@ -118,10 +56,11 @@ class Proxy:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
             up_writer.transport.abort()
+            writer.transport.abort()
 
     def next_harm(self) -> Harm:
         """Draws for the next request."""
-        harm = draw(self._chance, self.probability, self._stalls)
+        harm = draw_harm(self._chance, self.probability, self._stalls)
         self.harms[harm.kind] += 1
         return harm
 
@@ -133,7 +72,7 @@ class _Tunnel:
         self._proxy = proxy
         self._client = client
         self._answered = True
-        self._harm = Harm("ok", upwards=True, after=0)
+        self._harm = UNHARMED
         self._passed = {True: 0, False: 0}
 
     async def pump(
@@ -164,9 +103,7 @@ class _Tunnel:
         if harm.kind == "stall":
             await asyncio.sleep(PATIENCE)
         elif harm.kind == "reset":
-            sock = self._client.get_extra_info("socket")
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset_on_close(self._client.get_extra_info("socket"))
         else:
             with contextlib.suppress(OSError):
                 self._client.write_eof()

@@ -6,16 +6,17 @@ import contextlib
 import re
 import socket
 import ssl
-import struct
 import threading
 from collections.abc import Callable
 
 import trustme
 
-from providers.http.connection import Endpoint, Timeouts
+from providers.http.endpoint import Endpoint
+from providers.http.limit import Timeouts
+from tests.servers.faults import reset_on_close
 
-KIB = 1024
-MIB = 1024 * KIB
+KIB, MIB = 2**10, 2**20
+
 PATIENCE = 10.0
 """Seconds after which a test's server gives up, so that no test hangs."""
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -73,7 +74,7 @@ def hold(peer: socket.socket) -> socket.socket:
 
 
 def reset(peer: socket.socket) -> None:
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    reset_on_close(peer)
     peer.close()
 
 

@@ -6,10 +6,11 @@ import contextlib
 import http
 import socket
 import ssl
-import struct
 import threading
 from collections.abc import Callable
 from typing import NamedTuple
+
+from tests.servers.faults import reset_on_close
 
 PATIENCE = 10.0
 """Seconds that the server waits for a client, so that no test hangs."""
@@ -123,7 +124,7 @@ class ScriptedServer:
         request = Request(method, target, headers, body)
         self.requests.append(request)
         if answer is RESET:
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset_on_close(peer)
             return False
         if answer is CLOSE:
             return False

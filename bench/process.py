@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 START_TIMEOUT = 60.0
@@ -212,33 +212,3 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-class S3Server(Server):
-    """A server that speaks S3 to one user."""
-
-    endpoint = ""
-    access_key = "testaccesskey"
-    secret_key = "testsecretkey"
-
-    def boto3(self, *, secret_key: str | None = None) -> Any:
-        """Return a new boto3 client for this server, with another secret if one is given."""
-        from boto3.session import Session  # type: ignore[import-untyped]
-        from botocore.config import Config
-
-        return Session().client(
-            "s3",
-            endpoint_url=self.endpoint,
-            region_name="us-east-1",
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=secret_key or self.secret_key,
-            config=Config(
-                s3={"addressing_style": "path"},
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                connect_timeout=2,
-                read_timeout=30,
-                retries={"total_max_attempts": 3},
-                proxies={},
-            ),
-        )

@@ -1,0 +1,90 @@
+"""One row of an option table: flag, environment variable, validation and help.
+
+``_uploader.config`` has the rows of every run.  A cloud declares options of its own in
+``providers/<cloud>/options.py``, as a frozen dataclass under the name ``OPTIONS``, and gets an
+instance of it in ``CloudSettings.options``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import field
+from typing import Any
+
+MOST_SECONDS = 1_000_000
+"""Twelve days: poll(2) can wait for 24 at most."""
+
+Parser = Callable[[str], Any]
+"""Turns an option's text into its value; raises ``ValueError`` that says in one line what is wrong.
+"""
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"", "0", "false", "no", "off"}
+
+
+def at_least(minimum: int) -> Parser:
+    """A parser of whole numbers from ``minimum`` on."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not a whole number") from None
+        if number < minimum:
+            raise ValueError(f"{number} is too small: {minimum} is the least")
+        return number
+
+    return parse
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number of seconds") from None
+    if not 0 < number <= MOST_SECONDS:
+        raise ValueError(f"{text} seconds make no sense: give more than 0, {MOST_SECONDS} at most")
+    return number
+
+
+def one_of(*names: str) -> Parser:
+    """A parser that takes these names only."""
+
+    def parse(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"{text!r} is none of {', '.join(names)}")
+        return text
+
+    return parse
+
+
+def switch(text: str) -> bool:
+    """An environment variable as a flag."""
+    if text.strip().lower() in _TRUE:
+        return True
+    if text.strip().lower() in _FALSE:
+        return False
+    raise ValueError(f"{text!r} is neither true nor false")
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    flag: str,
+    env: tuple[str, ...] = (),
+    parse: Parser = str,
+    metavar: str = "",
+    shown: str = "",
+    opposite: str = "",
+) -> Any:
+    """One row of the table: a dataclass field with its flag, environment, parser and help.
+
+    ``shown`` is how the default reads in the help when it is worked out at run time.  ``opposite``
+    is the flag that turns a switch off again, by default ``--no-`` and its name.
+    """
+    row = {"flag": flag, "env": env, "parse": parse, "metavar": metavar, "help": help}
+    if default is False:
+        opposite = opposite or f"--no-{flag[2:]}"
+    row["opposite"] = opposite
+    return field(default=default, metadata={**row, "shown": shown or str(default)})

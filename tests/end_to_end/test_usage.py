@@ -1,0 +1,216 @@
+"""What a user types: options, variables, help."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from _uploader import cli
+from _uploader.config import Settings
+from bench.sink import Sink
+from tests.command import (
+    KEYS,
+    arguments,
+    environment,
+    names_below,
+    run,
+    small_files,
+    write,
+)
+
+UsageError = Callable[..., str]
+
+
+@pytest.fixture
+def usage_error(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> UsageError:
+    """Gives the one line on stderr of a command that is wrong; in this process, as it ends soon."""
+
+    def line(*options: object, **variables: str) -> str:
+        for name, value in {**KEYS, **variables}.items():
+            monkeypatch.setenv(name, value)
+        code, told = cli.main([str(option) for option in options]), capfd.readouterr()
+        assert (code, told.out) == (2, "")
+        (complaint,) = told.err.splitlines()
+        return complaint
+
+    return line
+
+
+REQUIRED = ("--src", ".", "--bucket", "bucket")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ((*REQUIRED, "--no-such-option"), "--no-such-option"),
+        ((*REQUIRED, "extra"), "extra"),
+        (("--bucket", "bucket"), "--src"),
+        (("--src", "."), "--bucket"),
+        ((*REQUIRED, "--prefix"), "--prefix"),
+        ((*REQUIRED, "--processes", "many"), "--processes"),
+        ((*REQUIRED, "--processes", "0"), "--processes"),
+        ((*REQUIRED, "--concurrency", "-1"), "--concurrency"),
+        ((*REQUIRED, "--retries", "1.5"), "--retries"),
+        ((*REQUIRED, "--timeout", "0"), "--timeout"),
+        ((*REQUIRED, "--timeout", "nan"), "--timeout"),
+        ((*REQUIRED, "--max-memory", "lots"), "--max-memory"),
+        ((*REQUIRED, "--max-memory", "1K"), "--max-memory"),
+        ((*REQUIRED, "--max-memory", "200%"), "--max-memory"),
+        ((*REQUIRED, "--sr", "."), "--sr"),
+        (("--src", "/no/such/directory", "--bucket", "bucket"), "/no/such/directory"),
+        (("--src", __file__, "--bucket", "bucket"), __file__),
+    ],
+)
+def test_command_names_what_is_wrong_with_it(
+    usage_error: UsageError, options: tuple[str, ...], named: str
+) -> None:
+    assert named in usage_error(*options)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("UPLOADER_PROCESSES", "none"),
+        ("UPLOADER_MAX_MEMORY", "1X"),
+        ("UPLOADER_JSON", "maybe"),
+        ("UPLOADER_TIMEOUT", "-1"),
+    ],
+)
+def test_command_names_the_variable_that_makes_no_sense(
+    usage_error: UsageError, variable: str, value: str
+) -> None:
+    assert variable in usage_error(*REQUIRED, **{variable: value})
+
+
+def test_command_takes_options_from_the_environment(sink: Sink, data: Path) -> None:
+    write(data, "a")
+    finished = run(
+        env=environment(
+            **KEYS,
+            UPLOADER_SRC=str(data),
+            UPLOADER_BUCKET="bucket",
+            UPLOADER_JSON="1",
+            AWS_ENDPOINT_URL=sink.http,
+        )
+    )
+    assert finished.summary["uploaded"] == 1
+
+
+def test_command_prefers_options_to_the_environment(sink: Sink, data: Path) -> None:
+    write(data, "a")
+    env = environment(**KEYS, UPLOADER_ENDPOINT_URL="http://127.0.0.1:1", UPLOADER_SRC="/none")
+    assert run(*arguments(data, sink.http, "bucket"), env=env).code == 0
+
+
+DEFAULTS = {
+    "--src": "required",
+    "--bucket": "required",
+    "--prefix": "none",
+    "--provider": "s3",
+    "--endpoint-url": "AWS, or the profile's",
+    "--region": "the profile's, or us-east-1",
+    "--addressing": "auto",
+    "--profile": "AWS's own order: environment, AWS_PROFILE, default",
+    "--ca-bundle": "the system's",
+    "--processes": "the usable CPUs",
+    "--concurrency": "found while running",
+    "--retries": "5",
+    "--checksum": "crc64nvme",
+    "--timeout": "60",
+    "--unsigned-payload": None,
+    "--max-memory": "25%",
+    "--follow-symlinks": None,
+    "--no-create": None,
+    "--journal": "one for each source and destination",
+    "--no-journal": None,
+    "--restart": None,
+    "--abort-stale": None,
+    "--give-up-after": "120",
+    "--dry-run": None,
+    "--quiet": None,
+    "--verbose": None,
+    "--debug": None,
+    "--json": None,
+    "--version": None,
+}
+
+
+@pytest.fixture(scope="module")
+def help_text() -> str:
+    finished = run("--help", env={"PATH": os.defpath, "HOME": "/", "COLUMNS": "1000"})
+    assert (finished.code, finished.stderr) == (0, "")
+    return finished.stdout
+
+
+@pytest.mark.parametrize("option", DEFAULTS)
+def test_command_help_tells_each_option_and_its_default(help_text: str, option: str) -> None:
+    (text,) = re.findall(rf"^  {option}\b.*(?:\n {{5,}}.*)*", help_text, re.MULTILINE)
+    default = DEFAULTS[option]
+    if default:
+        assert f"(default: {default}" in text
+
+
+def test_command_help_tells_of_no_option_that_is_not_tested(help_text: str) -> None:
+    assert set(re.findall(r"^  (--[a-z-]+)", help_text, re.MULTILINE)) == set(DEFAULTS)
+
+
+def test_command_help_tells_the_exit_codes(help_text: str) -> None:
+    for code in ("0", "1", "2", "3", "130", "143"):
+        assert re.search(rf"\b{code}\b", help_text.partition("Exit codes")[2])
+
+
+def test_command_version_prints_name_and_number() -> None:
+    finished = run("--version", env=environment())
+    assert finished.code == 0
+    assert re.fullmatch(r"uploader \d+\.\d+\.\d+\n", finished.stdout)
+
+
+def test_command_that_is_wrong_exits_2() -> None:
+    finished = run("--no-such-option", env=environment(**KEYS))
+    assert (finished.code, finished.stdout, len(finished.complaints)) == (2, "", 1)
+
+
+@pytest.mark.parametrize(
+    ("variable", "option", "shown"),
+    [("", [], False), ("", ["--debug"], True), ("1", [], True), ("1", ["--no-debug"], False)],
+)
+def test_command_debug_shows_where_it_failed(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    variable: str,
+    option: list[str],
+    shown: bool,
+) -> None:
+    def fail(settings: Settings) -> int:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(cli, "_run", fail)
+    monkeypatch.setenv("UPLOADER_DEBUG", variable)
+    assert cli.main([*REQUIRED, *option]) == 3
+    told = capfd.readouterr().err
+    assert told.endswith("uploader: unexpected RuntimeError: boom (--debug shows where)\n")
+    assert ("Traceback" in told) is shown
+
+
+def test_command_complaint_controls_no_terminal(usage_error: UsageError) -> None:
+    line = usage_error(*REQUIRED, "\x9b2J\u202e")
+    assert line.isprintable() and "\\x9b2J\\u202e" in line
+
+
+def test_command_provider_local_copies_to_a_folder(data: Path, tmp_path: Path) -> None:
+    names = small_files(data, 50)
+    options = arguments(data, str(tmp_path / "store"), "bucket", "--provider", "local")
+    assert run(*options, env=environment()).code == 0
+    assert names_below(tmp_path / "store" / "bucket") == set(names)
+
+
+def test_command_provider_local_refuses_a_bucket_below_the_source(
+    usage_error: UsageError, data: Path
+) -> None:
+    write(data, "a")
+    line = usage_error(*arguments(data, str(data / "store"), "b", "--provider", "local"))
+    assert "--endpoint-url" in line
