@@ -80,9 +80,6 @@ class Recorder(Display):
     def finish(self, summary: Summary) -> None:
         self.summary = summary
 
-    def close(self) -> None:
-        pass
-
 
 class World:
     """The clock, the files, and what the workers are to do."""

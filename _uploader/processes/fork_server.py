@@ -115,7 +115,7 @@ class _Process:
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # inherited until ``serve``
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _boot(), str(theirs.fileno()), provider],
+                [sys.executable, "-c", boot_code(), str(theirs.fileno()), provider],
                 env=environment,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -206,7 +206,7 @@ def serve(descriptor: int, work: Callable[[int], NoReturn]) -> NoReturn:
     os._exit(0)
 
 
-def _boot() -> str:
+def boot_code() -> str:
     """``python -m _uploader``, but that modules are found where this process would find them, our
     own first, and never in the working directory: what lies there must not be imported in place of
     ours or of the library's."""

@@ -30,6 +30,7 @@ WORK = """
 from gevent import monkey
 monkey.patch_all()
 import os, sys, time, _socket
+{before}
 sys.path.insert(0, {home!r})
 from _uploader.processes import fork_server
 
@@ -37,7 +38,6 @@ def work(descriptor):
     {work}
     os._exit(0)
 
-{before}
 fork_server.serve(int(sys.argv[1]), work)
 """
 SAY_PID_AND_WAIT = (
@@ -82,7 +82,7 @@ def fork_server_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Fo
 
         def make(work: str = SAY_PID_AND_WAIT, before: str = "", **settings: str) -> ForkServer:
             boot = WORK.format(home=str(Path(__file__).parents[2]), work=work, before=before)
-            monkeypatch.setattr(module, "_boot", lambda: boot)
+            monkeypatch.setattr(module, "boot_code", lambda: boot)
             fork_server = ForkServer("s3", settings)
             cleanup.callback(fork_server.close)
             return fork_server
@@ -279,7 +279,7 @@ def test_modules_are_found_where_the_caller_finds_them(
     """As its ``sys.path`` is now; our own come first, and the working directory is no place."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", "lib", "/elsewhere", *sys.path])
-    code = module._boot().replace("runpy.run_module", "print(sys.path);(lambda *_, **__: 0)")
+    code = module.boot_code().replace("runpy.run_module", "print(sys.path);(lambda *_, **__: 0)")
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     home, *rest = ast.literal_eval(ended.stdout)
@@ -321,8 +321,12 @@ def test_an_interrupt_while_it_is_closed_leaves_nothing(
 
 
 def test_a_fork_that_is_refused_is_told(fork_server_of: Make, children: list[Child]) -> None:
-    before = "def refuse(): raise BlockingIOError(11, 'Resource temporarily unavailable')\n"
-    child = born(fork_server_of(before=f"{before}fork_server._fork = refuse"), children)
+    before = """
+import posix
+def refuse(): raise BlockingIOError(11, 'Resource temporarily unavailable')
+posix.fork = refuse
+"""
+    child = born(fork_server_of(before=before), children)
     assert child.connection.recv(1) == b""
     assert child.words() == "Resource temporarily unavailable\n"
     assert child.end() == End(1, b"")
@@ -334,16 +338,3 @@ def test_no_process_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OSError, match="No such file"):
         ForkServer("s3").start()
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_the_end_of_the_supervisor_is_the_end_of_all(
-    fork_server_of: Make, children: list[Child]
-) -> None:
-    """Its sockets close with it, whatever killed it."""
-    fork_server = fork_server_of()
-    pid = born(fork_server, children).pid()
-    [own] = fork_server.pids()
-    assert fork_server._process
-    fork_server._process._control.shutdown(socket.SHUT_RDWR)
-    wait_until(lambda: gone(own))
-    assert gone(pid)

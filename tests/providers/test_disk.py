@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -126,8 +125,8 @@ def disk() -> Disk:
 @pytest.fixture
 def slow(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> Disk:
     """A disk that was seen to be slow."""
-    monkeypatch.setattr(disk_module, "PAUSE", 1e9)
-    disk._pace.took(1e9, time.monotonic())
+    monkeypatch.setattr(disk_module, "SLOW", -1.0)
+    disk.run(lambda: None)
     return disk
 
 
@@ -164,17 +163,22 @@ class TestRun:
         assert caught.value is failure
         assert capfd.readouterr() == ("", "")
 
-    def test_computing_is_no_waiting(self, disk: Disk) -> None:
+    @pytest.mark.parametrize(("computing", "direct"), [(True, True), (False, False)])
+    def test_computing_is_no_waiting(
+        self, disk: Disk, monkeypatch: pytest.MonkeyPatch, computing: bool, direct: bool
+    ) -> None:
         """The checksum of a part takes some 10 ms."""
+        now = cpu = 0.0
 
-        def compute() -> None:
-            end = time.thread_time() + 0.01
-            while time.thread_time() < end:
-                pass
+        def operation() -> None:
+            nonlocal now, cpu
+            now += 0.1
+            cpu += 0.1 if computing else 0.0
 
-        for _ in range(10):
-            disk.run(compute)
-        assert disk.run(native_thread) == native_thread()
+        monkeypatch.setattr(disk_module, "monotonic", lambda: now)
+        monkeypatch.setattr(disk_module, "thread_time", lambda: cpu)
+        disk.run(operation)
+        assert (disk.run(native_thread) == native_thread()) is direct
 
     def test_other_greenlets_go_on_meanwhile(self, slow: Disk) -> None:
         """And as many operations overlap as there are threads."""

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -375,23 +376,36 @@ def test_the_index_of_the_next_run_doubles_that_at_most(path: Path) -> None:
     assert path.stat().st_size / len(names) < 200
 
 
-def plans(path: Path) -> Iterator[str]:
+def plans(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """How SQLite finds what the journal looks up."""
-    journal = opened(path)
+
+    class Connection(sqlite3.Connection):
+        """The journal's own, so that the plans are those of its statistics."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            connections.append(self)
+
+    connections: list[Connection] = []
     asked: list[str] = []
-    journal._database.set_trace_callback(asked.append)
+    monkeypatch.setattr(sqlite3, "connect", Connection)
+    journal = opened(path)
+    (database,) = connections
+    database.set_trace_callback(asked.append)
     journal.is_done(job("a"))
     journal.begun(job("a"))
-    journal._database.set_trace_callback(None)
+    database.set_trace_callback(None)
     for query in asked:
-        yield journal._database.execute(f"EXPLAIN QUERY PLAN {query}").fetchone()[3]
+        yield database.execute(f"EXPLAIN QUERY PLAN {query}").fetchone()[3]
     journal.close(complete=False)
 
 
-def test_what_is_looked_up_is_found_by_an_index(path: Path) -> None:
+def test_what_is_looked_up_is_found_by_an_index(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recorded(path, *(job(f"{number}") for number in range(100)))
     begun(path, upload("id"))
-    done, uploads = plans(path)
+    done, uploads = plans(path, monkeypatch)
     assert "USING INDEX done_before (path=?" in done
     assert "USING INDEX uploads_by_path (path=?" in uploads
 

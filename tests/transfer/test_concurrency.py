@@ -47,7 +47,7 @@ class Service:
         """(when, limit), one for each change."""
         self.completed = 0
         self._latency = latency
-        self._capacity = capacity
+        self.capacity = capacity
         self._size = size
         self._saturated = saturated
         self._most = most
@@ -76,7 +76,7 @@ class Service:
     def _send(self) -> None:
         good = self._most is None or len(self._in_flight) < self._most
         if good:
-            self._free_at = max(self._free_at, self.now) + 1 / self._capacity
+            self._free_at = max(self._free_at, self.now) + 1 / self.capacity
         at = max(self.now + self._latency, self._free_at if good else 0.0)
         heapq.heappush(self._in_flight, (at, next(self._order), good))
 
@@ -135,7 +135,7 @@ def test_a_service_that_gets_faster_is_tried_again() -> None:
     service = Service(limiter, latency=0.030, capacity=1_000)
     service.run(15)
     assert limiter.limit == FIRST
-    service._capacity = 20_000
+    service.capacity = 20_000
     service.run(3 * REST)
     assert limiter.limit >= 256
 
