@@ -1,6 +1,6 @@
-"""Which worker gets which files, and when.  Pure: it is told what happened and says what to send.
+"""Which worker gets which files, and when.  Pure.
 
-Workers pull: each has a window of files and bytes that it may hold, and gets a batch when its
+It is told what happened and says what to send.  Workers pull: each has a window of files and bytes that it may hold, and gets a batch when its
 window has room.  The list of files is never held: the dispatcher looks a fixed number of jobs
 ahead and pulls the scan only as far as that.
 """

@@ -1,4 +1,4 @@
-"""What the machine, or the cgroup that holds this process, grants: processors and memory."""
+"""What the machine or its cgroup grants: processors and memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker process: takes jobs from the supervisor, uploads them, sends back results.
+"""A worker process: takes jobs, uploads them, sends back results.
 
 The connection is the only tie between the two: its end is noticed whatever killed the other side.
 """
