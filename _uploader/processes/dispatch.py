@@ -1,8 +1,8 @@
 """Which worker gets which files, and when.  Pure.
 
-It is told what happened and says what to send.  Workers pull: each has a window of files and bytes that it may hold, and gets a batch when its
-window has room.  The list of files is never held: the dispatcher looks a fixed number of jobs
-ahead and pulls the scan only as far as that.
+It is told what happened and says what to send.  Workers pull: each has a window of files and bytes
+that it may hold, and gets a batch when its window has room.  The list of files is never held: the
+dispatcher looks a fixed number of jobs ahead and pulls the scan only as far as that.
 """
 
 from __future__ import annotations
