@@ -241,9 +241,8 @@ class Run:
                 if job := next(self._jobs):
                     yield job
             if self._entries.exhausted:
-                yield from filter(
-                    None, self._jobs
-                )  # empty: the ledger learns that the scan has ended
+                # None is left: the ledger learns that the scan has ended.
+                yield from filter(None, self._jobs)
 
     def _show(self, supervisor: Supervisor, now: float) -> None:
         counters = self._ledger.counters

@@ -1,30 +1,30 @@
-"""Whether a run can get any further.  Pure: the clock is an argument."""
+"""Decides whether a run can go on.  Pure: the clock is an argument."""
 
 from __future__ import annotations
 
 MOST_PLACES = 5
-"""Entries of the source directory below which all was refused: so many are no single secret one."""
+"""Top-level entries with refusals that stop a run: so many are no single protected directory."""
 MOST_DENIED = 10_000
-"""Files refused in a row, wherever they lie."""
+"""Refused files that stop a run, wherever they lie."""
 
 
 class StallDetector:
-    """Notices that nothing moves any more although attempts are made."""
+    """Detects that nothing succeeds although requests are sent."""
 
     def __init__(self, patience: float) -> None:
-        """``patience``: seconds without any sign of life that are borne."""
+        """``patience``: seconds without progress before the run counts as stalled."""
         self._patience = patience
         self._life: object = None
         self._trouble = 0
         self._since: float | None = None
 
     def is_stalled(self, now: float, *, life: object, trouble: int, outage: bool) -> bool:
-        """To be asked from time to time.
+        """Takes a look at the run; call it again and again.
 
-        ``life`` is anything that differs after something has moved: files, the scan, long requests.
-        ``trouble`` counts failed attempts.  Slowness alone is borne for ever, be it the link's or
-        the disk's: only failures or an ``outage`` start the clock.  Any change of ``life`` stops
-        it, and so does the end of an outage in which no attempt has failed.
+        ``life`` is any value that changes with progress: of files, the scan or long requests.
+        ``trouble`` counts failed attempts.  A slow link or disk never stalls a run: only failures
+        or an ``outage`` start the clock.  Any change of ``life`` stops it, and so does the end of
+        an outage without failures.
         """
         if life != self._life:
             self._life, self._trouble, self._since = life, trouble, None
@@ -36,19 +36,19 @@ class StallDetector:
 
 
 class RefusalJudge:
-    """Tells credentials that may store nothing from single objects that may not be stored."""
+    """Tells credentials that may store nothing from objects that may not be stored."""
 
     def __init__(self, stored_before: bool = False) -> None:
-        """``stored_before``: an earlier run has stored something in the same place."""
+        """``stored_before``: an earlier run has stored an object in the same place."""
         self.stored = stored_before
-        """Something could be stored."""
+        """An object could be stored."""
         self._places: set[str] = set()
         self._denied = 0
         self._reason = ""
         self._others = False
 
     def denied(self, path: str, reason: str) -> None:
-        """Permission for a file was refused."""
+        """The service refused permission for a file."""
         self._denied += 1
         self._reason = self._reason or reason
         if len(self._places) < MOST_PLACES:
@@ -61,7 +61,7 @@ class RefusalJudge:
 
     @property
     def verdict(self) -> str:
-        """Why the run should stop; empty as long as some file may still be stored."""
+        """Why the run should stop; empty while some file may still be stored."""
         if self.stored or not self._denied:
             return ""
         hopeless = len(self._places) >= MOST_PLACES or self._denied >= MOST_DENIED
@@ -69,5 +69,5 @@ class RefusalJudge:
 
     @property
     def final_verdict(self) -> str:
-        """The same when all files have ended: nothing could be stored, all was refused."""
+        """Why the run failed, once all files have ended; empty unless all were refused."""
         return "" if self.stored or self._others else self._reason

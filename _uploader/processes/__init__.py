@@ -1,1 +1,1 @@
-"""The supervisor, its workers, and what they say to each other."""
+"""The supervisor, its worker processes, and the messages between them."""

@@ -1,4 +1,4 @@
-"""How much of a processor this process wants."""
+"""How much processor time a thread wants."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _SCHEDSTAT = "/proc/thread-self/schedstat"
 
 
 def demand_clock() -> Callable[[], float]:
-    """A clock of the seconds for which the calling thread has run, or has waited for a processor.
+    """A clock of the seconds for which the calling thread has run or waited for a processor.
 
-    Linux tells both (https://docs.kernel.org/scheduler/sched-stats.html).  Where it does not, the
-    waiting counts as nothing.
+    Without Linux's schedstat (https://docs.kernel.org/scheduler/sched-stats.html) the clock counts
+    the process's CPU time only.
     """
     try:
         file = os.open(_SCHEDSTAT, os.O_RDONLY | os.O_CLOEXEC)

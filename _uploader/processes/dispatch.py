@@ -1,8 +1,7 @@
-"""Which worker gets which files, and when.  Pure.
+"""Decides which worker gets which files, and when.  Pure.
 
-It is told what happened and says what to send.  Workers pull: each has a window of files and bytes
-that it may hold, and gets a batch when its window has room.  The list of files is never held: the
-dispatcher looks a fixed number of jobs ahead and pulls the scan only as far as that.
+Workers pull: each may hold a window of files and bytes, and gets a batch when its window has room.
+Nobody holds the list of files: the dispatcher pulls the scan only a fixed number of jobs ahead.
 """
 
 from __future__ import annotations
@@ -17,25 +16,25 @@ from ..files.model import Job
 T = TypeVar("T")
 
 LOOKAHEAD = 16384
-"""Jobs known but not handed out, some 5 MB: what is scanned while the workers start, and what feeds
-them while the scan meets a slow directory."""
+"""Jobs scanned but not handed out, some 5 MB: they gather while the workers start, and feed them
+while the scan meets a slow directory."""
 BATCH_FILES = 128
 """Files in a message: at this size the message costs under 0.2 us a file.  Fewer when fewer are
-known, so that each worker has its share of a short list and of the end of a long one."""
+left, so that each worker gets a share of a short list and of the end of a long one."""
 BATCH_BYTES = 64 * 2**20
 """Bytes in a message, unless a single file is larger."""
 WINDOW_FILES = 512
 """Files that a worker may hold, begun or not; more when it has more than half of that in flight."""
 WINDOW_BYTES = 256 * 2**20
-"""Bytes that a worker may hold: with more, it waits while others have nothing to do."""
+"""Bytes that a worker may hold: with more, it would be busy while others idle."""
 UNREPORTED = 128
-"""Files that a worker may have ended without having said so."""
+"""Files that a worker may have ended but not reported."""
 LARGE = 16 * 2**20
-"""Files of this size go before smaller ones that are known, so that none of them is last."""
+"""Files from this size on go before smaller ones, so that none of them is last."""
 MOST_TO_TRY_AGAIN = 10_000
-"""Failed files that are remembered for one more round at the end."""
+"""Failed files that get one more round at the end."""
 MOST_STRIKES = 2
-"""A file that was alone in a worker, or suspected, when it died this often is given up."""
+"""A file fails when so many workers died while it was among those they may have begun."""
 
 
 @dataclass
@@ -43,14 +42,14 @@ class _Window:
     """What a worker holds, and how much more it may hold."""
 
     least: int
-    """Files it may hold whatever their size."""
+    """Files that it may hold whatever their size."""
     held: dict[int, Job] = field(default_factory=dict)
     held_bytes: int = 0
     files: int = WINDOW_FILES
-    """Files it may hold when they are small."""
+    """Files that it may hold when they are small."""
     in_flight: int = WINDOW_FILES
     alone: bool = False
-    """Holds one suspected file and gets no other before that is done."""
+    """Holds one suspect and gets no other file until that ends."""
 
     def has_room(self) -> bool:
         if self.alone or len(self.held) > self.files - BATCH_FILES:
@@ -59,7 +58,7 @@ class _Window:
 
 
 class ReadAhead(Iterator[T]):
-    """An iterator whose next values can be fetched before anybody wants them."""
+    """An iterator that can fetch values ahead."""
 
     def __init__(self, values: Iterable[T]) -> None:
         self._values = iter(values)
@@ -78,12 +77,12 @@ class ReadAhead(Iterator[T]):
 
     @property
     def wants_more(self) -> bool:
-        """There may be more, and there is room for it."""
+        """There may be more values, and there is room."""
         return not self.exhausted and len(self._fetched) < LOOKAHEAD
 
     @property
     def fetched(self) -> int:
-        """Values that wait to be taken."""
+        """Values that wait."""
         return len(self._fetched)
 
     def __next__(self) -> T:
@@ -91,10 +90,10 @@ class ReadAhead(Iterator[T]):
 
 
 class Dispatcher:
-    """Jobs in, batches out.  Workers are named by any hashable value."""
+    """Jobs in, batches out.  Any hashable value names a worker."""
 
     def __init__(self, jobs: Iterable[Job | None]) -> None:
-        """``jobs`` may yield None where it has worked but found nothing to upload."""
+        """``jobs`` may yield None for an entry without anything to upload."""
         self._jobs: Iterator[Job | None] = iter(jobs)
         self._small: deque[Job] = deque()
         self._large: deque[Job] = deque()
@@ -105,20 +104,20 @@ class Dispatcher:
         self._stopped = False
         self._workers: dict[object, _Window] = {}
         self.exhausted = False
-        """The scan has ended (or was stopped): no new jobs will come."""
+        """The scan has ended or was stopped: no new jobs will come."""
 
     def add_worker(self, name: object, least: int) -> None:
         """A worker is ready; ``least`` files keep it busy whatever their size."""
         self._workers[name] = _Window(least)
 
     def widen(self, name: object, in_flight: int) -> None:
-        """A worker has ``in_flight`` requests at a time: it needs as many files again at hand."""
+        """A worker has ``in_flight`` requests at a time and needs as many files again at hand."""
         if worker := self._workers.get(name):
             worker.in_flight = in_flight
             worker.files = max(WINDOW_FILES, 2 * in_flight + BATCH_FILES)
 
     def look_ahead(self, most: int) -> None:
-        """Pulls up to ``most`` entries from the scan, as far as the lookahead has room."""
+        """Pulls up to ``most`` entries from the scan while the lookahead has room."""
         while most > 0 and self.wants_jobs():
             most -= 1
             try:
@@ -130,11 +129,11 @@ class Dispatcher:
                 (self._large if job.size >= LARGE else self._small).append(job)
 
     def wants_jobs(self) -> bool:
-        """The scan should go on: it has not ended and the lookahead has room."""
+        """The scan has not ended and the lookahead has room."""
         return not self.exhausted and len(self._small) + len(self._large) < LOOKAHEAD
 
     def next_batches(self) -> Iterator[tuple[object, list[Job]]]:
-        """Batches to send now: (worker, jobs), the worker with the fewest bytes to go first."""
+        """Batches to send now as (worker, jobs); who holds the fewest bytes comes first."""
         if self._again and self._only_again_is_left():
             self._small.extend(self._again)
             self._again.clear()
@@ -143,7 +142,10 @@ class Dispatcher:
                 yield name, batch
 
     def begun(self, name: object, number: int, upload_id: str, ctime_ns: int) -> Job | None:
-        """A worker has begun a multipart upload: whoever gets the file next can go on with it."""
+        """A worker has begun a multipart upload: the next worker of the file resumes it.
+
+        None when the worker does not hold the job.
+        """
         held = self._workers[name].held
         if number not in held:
             return None
@@ -151,7 +153,7 @@ class Dispatcher:
         return held[number]
 
     def done(self, name: object, number: int) -> Job | None:
-        """A job has ended in a worker, well or badly; None when the worker does not hold it."""
+        """A job has ended in a worker; None when the worker does not hold it."""
         worker = self._workers[name]
         job = worker.held.pop(number, None)
         if job is not None:
@@ -161,8 +163,7 @@ class Dispatcher:
         return job
 
     def try_again(self, job: Job) -> bool:
-        """A job that has failed for a passing reason goes once more when all others have ended;
-        False when that is not possible."""
+        """Sends a failed job once more when all others have ended; False if it cannot."""
         if self._stopped or job.number in self._tried_again:
             return False
         if len(self._tried_again) >= MOST_TO_TRY_AGAIN:
@@ -172,11 +173,11 @@ class Dispatcher:
         return True
 
     def lost(self, name: object) -> list[Job]:
-        """A worker has died: its files are sent again, those that it may have begun one at a time
-        to a worker of their own.
+        """A worker has died: its files go to others, suspects one at a time.
 
-        Returns those that are given up, since workers died of them before.  Workers take files in
-        the order in which they got them, so what was begun is among the first that they hold.
+        Suspects are the files that it may have begun: workers take files in order, so those are
+        among the first that it holds.  Returns the suspects that workers died of before: they get
+        no further attempt.
         """
         worker = self._workers.pop(name, None)
         held = list(worker.held.values()) if worker else []
@@ -192,7 +193,7 @@ class Dispatcher:
         return given_up
 
     def stop(self) -> list[Job]:
-        """Hands out nothing more and ends the scan; returns the jobs that no worker has."""
+        """Hands out nothing more and ends the scan; returns the jobs that no worker holds."""
         self.exhausted = self._stopped = True
         queues = (self._large, self._small, self._suspects, self._again)
         waiting = [job for queue in queues for job in queue]
@@ -201,18 +202,18 @@ class Dispatcher:
         return waiting
 
     def held_by(self, name: object) -> list[Job]:
-        """The jobs that a worker has and has not answered for."""
+        """The jobs that a worker has not reported."""
         worker = self._workers.get(name)
         return list(worker.held.values()) if worker else []
 
     def is_busy(self, name: object) -> bool:
-        """A worker has jobs that it has not answered for."""
+        """A worker holds jobs."""
         worker = self._workers.get(name)
         return worker is not None and bool(worker.held)
 
     @property
     def finished(self) -> bool:
-        """Nothing is left to hand out or to wait for."""
+        """No job is left to hand out or to wait for."""
         return self.exhausted and not self._known() and not self._held()
 
     def _known(self) -> int:

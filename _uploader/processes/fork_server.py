@@ -1,14 +1,13 @@
-"""Starts worker processes as forks of one that has imported everything already.
+"""Forks workers from a process that has imported everything: the fork server.
 
-A worker's imports cost 0.2 s of CPU, a fork of them 5 ms, and forks share their memory.  The
-supervisor cannot be forked itself: its caller may have threads, a gevent hub and open sockets, and
-none of that must leak into a worker.  So it starts, by exec, a process that does nothing but be
-forked: the fork server.
+A worker's imports cost 0.2 s of CPU, a fork 5 ms, and forks share memory.  The supervisor cannot
+fork itself: its caller may have threads, a gevent hub and open sockets, and none of them may leak
+into a worker.  So it starts the fork server by exec.
 """
 
 from __future__ import annotations
 
-import _socket  # its class is the one that monkey patching leaves alone
+import _socket  # monkey patching leaves its class alone
 import gc
 import os
 import signal
@@ -20,48 +19,47 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-# Under gevent, os.fork, os.waitpid and os.close start an event loop, which must not be there before
-# a fork.
+# gevent's os.fork, os.waitpid and os.close start an event loop: none may exist before a fork.
 from posix import close as _close
 from posix import fork as _fork
 from posix import waitpid as _waitpid
 from typing import NamedTuple, NoReturn
 
 ANSWER_TIMEOUT = 2.0
-"""Seconds after which a fork server that does not answer is killed.  Its workers live on."""
+"""Seconds after which a fork server that does not answer is killed; its workers live on."""
 STDERR_KEPT = 4096
 FORK = -1
-"""A request for a worker: two descriptors come with it, those of its connection and its stderr.
-Any other number kills that worker, counted from 0; the reply is its exit code."""
+"""Request: fork a worker; comes with the descriptors of its connection and its stderr.
+Non-negative: kill that worker, counted from 0, and reply with its exit code."""
 
 _NUMBER = struct.Struct("!i")
 _HOME = str(Path(__file__).resolve().parents[2])
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""The supervisor's to handle, whoever gets them: systemd and some terminals send them to every
-process of a run, and what is in flight should end."""
+"""Only the supervisor handles these: systemd and some terminals send them to every process of a
+run, but what is in flight should end."""
 
 
 class End(NamedTuple):
     """How a worker ended."""
 
     code: int
-    """As ``subprocess`` has it: negative for a signal."""
+    """As in ``subprocess``: negative for a signal."""
     stderr_tail: bytes
-    """What the fork server had to say, where it has ended too."""
+    """The last words of the fork server, if it has ended too."""
 
 
 class ForkServer:
-    """The supervisor's side: started once for all workers, and again when it has died."""
+    """The supervisor's side: starts the process for all workers, and again when it has died."""
 
     def __init__(self, provider: str, environment: Mapping[str, str] | None = None) -> None:
-        """``provider`` is imported before the first fork; ``environment`` is added to this
+        """The process imports ``provider`` before the first fork; ``environment`` extends this
         process's."""
         self._provider = provider
         self._environment = environment or {}
         self._process: _Process | None = None
 
     def start(self) -> None:
-        """Starts the process, if it is not there: it can import while the caller does other things.
+        """Starts the process unless it runs: its imports take place beside the caller's work.
 
         Raises OSError when that is impossible.
         """
@@ -71,9 +69,9 @@ class ForkServer:
     def fork(self, connection: socket.socket, stderr: int) -> Callable[[], End]:
         """Starts a worker that serves ``connection`` and writes its stderr to ``stderr``.
 
-        Returns a function that kills it, if it still runs, and says how it ended.  A worker whose
-        fork server is dead ends as soon as its connection is closed.  Raises OSError when no
-        process can be started.
+        Returns a function that kills the worker unless it is dead, and returns how it ended.  A
+        worker whose fork server is dead ends as soon as its connection closes.  Raises OSError when
+        no process can be started.
         """
         self.start()
         assert self._process is not None
@@ -85,12 +83,12 @@ class ForkServer:
             return self._process.fork(connection, stderr)
 
     def listen(self) -> bytes:
-        """What the process has written since the last time: to be called now and then, as it could
-        write no more once the pipe is full."""
+        """What the process has written since the last call.  Call it now and then: once the pipe is
+        full the process would hang."""
         return self._process.listen() if self._process else b""
 
     def pids(self) -> list[int]:
-        """Of its process, where there is one."""
+        """The process id, if the process runs."""
         return [self._process.pid] if self._process else []
 
     def close(self) -> None:
@@ -104,7 +102,7 @@ class _Process:
     """One process and the conversation with it."""
 
     def __init__(self, provider: str, environment: dict[str, str]) -> None:
-        """In a session of its own, and without the signals that are the supervisor's."""
+        """Starts the process in a session of its own, with the supervisor's signals blocked."""
         self._forks = 0
         self._closed = False
         self._said = b""
@@ -164,7 +162,7 @@ class _Process:
             return
         try:
             self._control.shutdown(socket.SHUT_WR)
-            self._control.recv(1)  # its end; Popen.wait(timeout) would only look now and then
+            self._control.recv(1)  # waits for its end; Popen.wait(timeout) would poll
         except BaseException as error:
             self._process.kill()
             if not isinstance(error, OSError):
@@ -178,16 +176,17 @@ class _Process:
 
 
 def serve(descriptor: int, work: Callable[[int], NoReturn]) -> NoReturn:
-    """Serves the supervisor at the other end of the socket ``descriptor``.
+    """Serves the supervisor at the other end of the socket ``descriptor`` until it is gone, then
+    kills all workers.
 
-    Kills all workers when it is gone.  ``work`` runs a worker, given its connection's descriptor.
+    ``work`` runs a worker, given its connection's descriptor.
     """
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     control = _socket.socket(fileno=descriptor)
-    control.setblocking(True)  # that of a supervisor with patched sockets is not
-    gc.freeze()  # what the collector never looks at stays shared with the forks
+    control.setblocking(True)  # a supervisor with patched sockets has made it non-blocking
+    gc.freeze()  # pages that the collector never touches stay shared with the forks
     pids: list[int] = []
     while True:
         request, descriptors, *_ = socket.recv_fds(control, _NUMBER.size, 2)  # type: ignore[arg-type]
@@ -197,7 +196,7 @@ def serve(descriptor: int, work: Callable[[int], NoReturn]) -> NoReturn:
         if number == FORK:
             pids.append(_start(control, work, *descriptors))
         else:
-            control.sendall(_NUMBER.pack(_end(pids[number])))
+            control.sendall(_NUMBER.pack(_reap(pids[number])))
             pids[number] = 0
     for pid in filter(None, pids):
         os.kill(pid, signal.SIGKILL)
@@ -207,9 +206,10 @@ def serve(descriptor: int, work: Callable[[int], NoReturn]) -> NoReturn:
 
 
 def boot_code() -> str:
-    """``python -m _uploader``, but that modules are found where this process would find them, our
-    own first, and never in the working directory: what lies there must not be imported in place of
-    ours or of the library's."""
+    """``python -m _uploader`` with this process's module path, our own modules first.
+
+    The working directory is no part of it: a module there must not replace ours or a library's.
+    """
     path = [_HOME, *(os.path.abspath(p) for p in sys.path if isinstance(p, str) and p)]
     return f"""
 import runpy, sys
@@ -219,7 +219,7 @@ runpy.run_module("_uploader", run_name="__main__")
 
 
 def _start(control: _socket.socket, work: Callable[[int], NoReturn], mine: int, stderr: int) -> int:
-    """Forks a worker; 0 when that is impossible: its stderr says why."""
+    """Forks a worker and returns its pid; 0 when that is impossible: its stderr says why."""
     try:
         pid = _fork()
     except OSError as error:
@@ -239,8 +239,8 @@ def _start(control: _socket.socket, work: Callable[[int], NoReturn], mine: int, 
     return pid
 
 
-def _end(pid: int) -> int:
-    """Kills and buries a process: its pid is its own until then."""
+def _reap(pid: int) -> int:
+    """Kills and reaps a process: until then no other can get its pid."""
     if not pid:
         return 1
     os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What the machine or its cgroup grants: processors and memory."""
+"""Processors and memory that the machine or a cgroup grants this process."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _ROOT = Path("/")
 
 
 def usable_cpus(root: Path = _ROOT) -> int:
-    """Processors this process may use: its affinity, less where a cgroup's quota is smaller.
+    """Processors that this process may use: its affinity or, if smaller, a cgroup's quota.
 
-    A quota is rounded up.  ``root`` is where ``proc`` and the cgroup mounts are looked for.
+    Quotas round up.  ``root`` holds ``proc`` and the cgroup mounts.
     """
     quotas = (-(-quota // period) for quota, period in _cpu_quotas(root) if period > 0)
     return max(1, min([_affinity(), *quotas]))
@@ -27,7 +27,7 @@ def memory_total(root: Path = _ROOT) -> int:
 
 
 class MemoryWatch:
-    """Memory of this process and others, shared pages counted once (proportional set size)."""
+    """Samples the memory of this process and others, shared pages counted once (PSS)."""
 
     def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
         self._pids = pids
@@ -35,7 +35,7 @@ class MemoryWatch:
         """Largest sample so far, in bytes."""
 
     def sample(self) -> int:
-        """Bytes held now by this process and by those of ``pids()`` that still exist."""
+        """Bytes that this process and those of ``pids()`` hold now."""
         total = sum(_memory(pid) for pid in {os.getpid(), *self._pids()})
         self.peak = max(self.peak, total)
         return total
@@ -50,7 +50,7 @@ def _memory(pid: int) -> int:
             return int(process.memory_info().rss)
     except psutil.NoSuchProcess:
         return 0
-    return int(getattr(full, "pss", 0) or full.rss)  # only Linux knows the proportional size
+    return int(getattr(full, "pss", 0) or full.rss)  # only Linux has PSS
 
 
 def _affinity() -> int:
@@ -60,7 +60,7 @@ def _affinity() -> int:
 
 
 def _cpu_quotas(root: Path) -> Iterator[tuple[int, int]]:
-    """Microseconds of processor time per period of so many microseconds."""
+    """Quotas as (microseconds of processor time, microseconds of the period)."""
     for directory in _groups(root, ""):
         quota = _numbers(directory / "cpu.max")
         if len(quota) == 2:
@@ -79,18 +79,18 @@ def _memory_limits(root: Path) -> Iterator[int]:
 
 
 def _numbers(file: Path) -> list[int]:
-    """The positive numbers in a cgroup's file; none when there is no limit or no such file.
+    """The positive numbers in a cgroup's file; none without a limit or without the file.
 
-    No limit is written as ``max`` (version 2), as -1 or as a huge number (version 1).
+    ``max`` (version 2), -1 or a huge number (version 1) mean no limit.
     """
     return [int(word) for word in _read(file).split() if word.isdecimal() and int(word) > 0]
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
-    """Directories of the cgroup that holds this process and of its ancestors, as far as visible.
+    """Directories of this process's cgroup and of its ancestors, as far as visible.
 
     ``controller`` is one of version 1, or empty for version 2.  In a container the kernel may name
-    a group that lies outside of what is mounted: the mount's root is then the nearest one visible.
+    a group outside of the mount: then the mount's root is the nearest one visible.
     """
     group = _own_group(root, controller)
     mount = _mount(root, controller)
@@ -120,7 +120,7 @@ def _own_group(root: Path, controller: str) -> str | None:
 
 
 def _mount(root: Path, controller: str) -> tuple[str, Path] | None:
-    """Which group of the hierarchy is mounted, and where (proc(5), ``mountinfo``)."""
+    """The mounted group of the hierarchy, and its mount point (proc(5), ``mountinfo``)."""
     for line in _read(root / "proc/self/mountinfo").splitlines():
         before, _, after = line.partition(" - ")
         mounted, where = (_unescape(field) for field in before.split(" ")[3:5])

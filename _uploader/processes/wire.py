@@ -1,7 +1,7 @@
-"""Messages between supervisor and workers: plain tuples, marshalled, each after its length.
+"""Messages between supervisor and workers: marshalled tuples, each after its length.
 
-marshal is the fastest coder of plain values, and one that cannot carry objects, so nothing runs
-when a message is read.  Both ends are the same interpreter, so its format always fits.
+marshal is the fastest coder of plain values.  It carries no objects, so decoding runs no code.
+Both ends are the same interpreter, so they agree on the format.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from typing import Any, NamedTuple, TypeAlias
 
 
 class Start(NamedTuple):
-    """To a worker, the first message of all: what the run is."""
+    """To a worker, the first message: the settings of the run."""
 
     settings: dict[str, Any]
     concurrency: int | None
-    """Requests in flight; None: to be found."""
+    """Requests in flight; None: the worker finds the number."""
     most_in_flight: int
-    """How many are tried where they are to be found."""
+    """Ceiling where the worker finds the number."""
     body_budget: int
-    """Bytes that the bodies in flight may take in memory."""
+    """Bytes of memory for the bodies in flight."""
     prepare: bool = False
     """This worker resolves where the objects go, and makes sure that the bucket exists."""
 
 
 class Resume(NamedTuple):
-    """To a worker, before its first jobs: this run goes on with earlier ones."""
+    """To a worker, before its first jobs: this run resumes earlier ones."""
 
     since: float
     """When the first of them began, in seconds since the epoch."""
@@ -40,17 +40,17 @@ class Jobs(NamedTuple):
 
 
 class Share(NamedTuple):
-    """To a worker: how much of its concurrency it may use, 0 to 1."""
+    """To a worker: the share of its concurrency that it may use, 0 to 1."""
 
     share: float
 
 
 class Drain(NamedTuple):
-    """To a worker: finish what is in flight, give back the rest, take nothing more."""
+    """To a worker: finish what is in flight, return the rest, take nothing more."""
 
 
 class Destination(NamedTuple):
-    """From the worker that prepares: where the objects go, as it was resolved."""
+    """From the worker that prepares: where the objects go, as the cloud resolved it."""
 
     text: str
 
@@ -60,7 +60,7 @@ class Missing(NamedTuple):
 
 
 class Create(NamedTuple):
-    """To the worker that has said ``Missing``: it may make the bucket."""
+    """To the worker that sent ``Missing``: create the bucket."""
 
 
 class Ready(NamedTuple):
@@ -72,25 +72,26 @@ class Ready(NamedTuple):
 
 
 class Results(NamedTuple):
-    """From a worker: what has ended, and how it stands; also the heartbeat."""
+    """From a worker: results and a report; also the heartbeat."""
 
     results: list[tuple[Any, ...]]
     """Results as plain tuples."""
     sent: int
     """Bytes of bodies given to the network so far."""
     progress: int
-    """A number that grows as long as requests succeed, or long ones move."""
+    """Grows as long as requests succeed, or long ones move."""
     retries: int
+    """Attempts beyond the first so far."""
     limit: int
     """Requests that may be in flight now."""
     trouble: str
     """What last went wrong with a request."""
     outage: tuple[float, float] | None
-    """Seconds for which the service has not answered, and until it is asked again."""
+    """Seconds without an answer of the service, and until the next attempt."""
 
 
 class Begun(NamedTuple):
-    """From a worker: a multipart upload was begun."""
+    """From a worker: a multipart upload has begun."""
 
     number: int
     upload_id: str
@@ -99,13 +100,13 @@ class Begun(NamedTuple):
 
 
 class Returned(NamedTuple):
-    """From a worker, in answer to ``Drain``: the jobs that it has not begun."""
+    """From a worker, in reply to ``Drain``: jobs that it has not begun."""
 
     numbers: list[int]
 
 
 class Fatal(NamedTuple):
-    """From a worker: no file can succeed; the run should stop."""
+    """From a worker: no file can succeed, so the run must stop."""
 
     reason: str
 
@@ -117,7 +118,7 @@ class Note(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """From a worker: one line about the service; others may have noticed the same."""
+    """From a worker: one line about the service; the user sees equal lines once."""
 
     text: str
 
@@ -145,19 +146,19 @@ _LENGTH = struct.Struct("!I")
 
 
 def encode(message: Message) -> bytes:
-    """The bytes of one message, its length before it."""
+    """The message as bytes, after its length."""
     payload = marshal.dumps((_NUMBERS[type(message)], *message))
     return _LENGTH.pack(len(payload)) + payload
 
 
 class Decoder:
-    """Turns the bytes of a stream, cut anywhere, back into messages."""
+    """Turns a stream of bytes, cut anywhere, back into messages."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> list[Message]:
-        """The messages that are complete with ``data``, in order; the rest waits for more."""
+        """The messages that ``data`` completes, in order; keeps the rest."""
         buffer = self._buffer
         buffer += data
         messages: list[Message] = []

@@ -1,6 +1,6 @@
-"""A worker process: takes jobs, uploads them, sends back results.
+"""A worker process: takes jobs from the supervisor, uploads files, sends results.
 
-The connection is the only tie between the two: its end is noticed whatever killed the other side.
+The connection is their only tie: it ends whatever kills the other side.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from . import wire
 from .cpu_clock import demand_clock
 
 FLUSH_INTERVAL = 0.01
-"""Seconds over which results are gathered into one message."""
+"""Seconds of results that travel in one message."""
 HEARTBEAT = 0.5
-"""Seconds after which a worker with nothing to report says how it stands."""
+"""Seconds after which a worker without results reports all the same."""
 RECEIVE_SIZE = 256 * 1024
 DESCRIPTORS_RESERVED = 32
-"""For libraries, the resolver and the conversation with the supervisor."""
+"""For libraries, the resolver and the connection to the supervisor."""
 NICENESS = 10
-"""Others on the machine come first; where nobody else wants the CPU this costs nothing."""
+"""Other programs go first; an idle CPU makes this cost nothing."""
 PART_WEIGHT = 8
-"""Requests that a part of a large file counts for where their number is found: it needs no others
-beside it to keep network and service busy.  8 in flight in each of two workers took 0.8 of the time
-that 64 took, most of all because the service needs memory for each."""
+"""Requests that one part counts for where the worker finds their number: few parts keep network and
+service busy.  8 in flight in each of two workers took 0.8 of the time that 64 took, mostly because
+the service needs memory for each."""
 
 
 class Worker:
-    """The process's side of the conversation in ``wire``."""
+    """Answers the supervisor's messages with an engine that uploads."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -58,8 +58,10 @@ class Worker:
         self._may_create = Event()
 
     def run(self) -> NoReturn:
-        """Serves the supervisor until it is gone, then exits the process at once: unreported files
-        are uploaded again, and nobody is left to hear of them."""
+        """Serves the supervisor until it is gone, then exits the process at once.
+
+        Unreported files are uploaded again, so there is nothing to save.
+        """
         decoder = wire.Decoder()
         try:
             while data := self._connection.recv(RECEIVE_SIZE):
@@ -86,7 +88,7 @@ class Worker:
             self._send(wire.Returned(self._engine.drain()))
 
     def _start(self, start: wire.Start) -> None:
-        """Opens the cloud and says that it is ready, or that no file can succeed."""
+        """Opens the cloud; sends ``Ready``, or ``Fatal`` when no file can succeed."""
         settings = Settings(**start.settings)
         try:
             cloud = providers.load(settings.cloud())
@@ -129,7 +131,7 @@ class Worker:
         except NoBucket:
             if settings.no_create:
                 raise
-            # Before it is made, what is recorded of an earlier one with its name has to go.
+            # The supervisor first voids records of an earlier bucket of this name.
             self._send(wire.Missing())
             self._may_create.wait()
             prepared = attempts.bounded(partial(cloud.prepare, True))
@@ -175,7 +177,7 @@ class Worker:
 
     def _send(self, message: wire.Message) -> None:
         try:
-            # One message after the other: sendall of two greenlets could mix their bytes.
+            # Two greenlets in sendall could mix their bytes.
             with self._sending:
                 self._connection.sendall(wire.encode(message))
         except ConnectionError:
@@ -183,7 +185,8 @@ class Worker:
 
 
 def _limiter(start: wire.Start, cloud: Cloud) -> ConcurrencyLimiter:
-    """The number in flight: as told, or found; never more than memory and descriptors allow."""
+    """Limits requests in flight to the given number, or finds one; bounded by memory and
+    descriptors."""
     ceiling = min(start.body_budget // cloud.body_memory, _descriptors() // 2)
     if start.concurrency is None:
         return ConcurrencyLimiter(min(start.most_in_flight, ceiling), demand=demand_clock())
@@ -191,8 +194,8 @@ def _limiter(start: wire.Start, cloud: Cloud) -> ConcurrencyLimiter:
 
 
 def _descriptors() -> int:
-    """How many sockets and files this process may open: the system's hard limit, which it may
-    raise its own to, less what it has open anyway."""
+    """Sockets and files that this process may open for requests; raises the soft limit to the hard
+    one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):
