@@ -1,5 +1,7 @@
-"""The workers' entry: ``python -m _uploader DESCRIPTOR PROVIDER``.  Patches first, then imports all
-that the workers will need, and is forked from then on."""
+"""The fork server's entry: ``python -m _uploader DESCRIPTOR PROVIDER``.
+
+Patches first, then imports all that the workers will need, and is forked from then on.
+"""
 
 import functools
 import gc

@@ -1,4 +1,4 @@
-"""How a run can fail, as opposed to one file of it (``providers.errors``).
+"""How a run can fail; ``providers.errors`` says how a file can.
 
 Each class owns an exit code; ``str()`` is the one line that the user sees.
 """

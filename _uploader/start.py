@@ -1,5 +1,7 @@
-"""The command's first moments, in which all else is imported: a signal that comes then ends it
-without a traceback."""
+"""The command's first moments: imports the rest.
+
+A signal that comes meanwhile ends the command without a traceback.
+"""
 
 import os
 import signal

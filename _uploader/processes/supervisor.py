@@ -1,4 +1,7 @@
-"""Starts, feeds, watches and stops the worker processes.  Knows no cloud and no journal."""
+"""Starts, feeds, watches and stops the worker processes.
+
+Knows no cloud and no journal.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Whose account it is, and where: credentials, region and endpoint, found as AWS's own tools find
-them."""
+"""Credentials, region and endpoint, found as AWS's own tools find them."""
 
 from __future__ import annotations
 
