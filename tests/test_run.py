@@ -619,6 +619,26 @@ class TestJournal:
         fresh.run()
         assert ids == ["id"]
 
+    def test_without_a_path_the_journal_lies_in_the_state_directory(self, world: World) -> None:
+        world.settings.pop("journal")
+        world.answer = lambda job: stored(job) if job.path == "a" else failed(job)
+        assert world.run().exit_code == 1
+        fresh = FakeSupervisor.world = World(world.root)
+        fresh.settings = world.settings
+        assert counts(fresh.run()) == (1, 1, 0)
+
+    def test_without_a_home_for_it_the_user_has_to_choose(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def no_home() -> Path:
+            raise RuntimeError("no home")
+
+        world.settings.pop("journal")
+        monkeypatch.setattr(module, "state_directory", no_home)
+        outcome = world.run()
+        assert outcome.exit_code == 3
+        assert "use --journal or --no-journal" in str(outcome.error)
+
     def test_jobs_given_instead_of_a_scan_keep_no_journal(
         self, world: World, tmp_path: Path
     ) -> None:
@@ -686,6 +706,13 @@ class TestPreview:
         }
         assert world.display.notes == ["would upload 2 files, 2 bytes in all"]
         assert world.supervisor is None
+
+    def test_programs_that_read_it_get_its_summary(self, world: World) -> None:
+        world.files("a")
+        settings = Settings(src=str(world.root), bucket="b", json=True)
+        outcome = Run(settings, world.display, world.interrupts).preview()
+        assert world.display.summary == outcome.summary
+        assert outcome.summary.uploaded == 0
 
     def test_a_signal_ends_it(self, world: World) -> None:
         world.files("a")
