@@ -26,7 +26,10 @@ def memory(text: str) -> str:
 
 
 def memory_limit(text: str, total: int) -> int:
-    """What ``--max-memory`` stands for in bytes on a machine (or cgroup) that has ``total``."""
+    """What ``--max-memory`` stands for in bytes on a machine (or cgroup) that has ``total``.
+
+    Raises ``ValueError`` for a text that ``memory`` refuses.
+    """
     number, unit = text.strip(), ""
     if number and not number[-1].isdigit():
         number, unit = number[:-1], number[-1].upper()

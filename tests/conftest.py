@@ -25,6 +25,7 @@ if str(REPO) not in sys.path:
     sys.path.insert(0, str(REPO))
 
 from bench.sink import Sink  # noqa: E402  (needs the line above)
+from bench.slowdisk import SlowDisk  # noqa: E402
 from tests.servers import require  # noqa: E402
 from tests.servers.ceph import CephRGW  # noqa: E402
 from tests.servers.moto import Moto  # noqa: E402
@@ -94,3 +95,20 @@ def data(tmp_path: Path) -> Path:
     """The directory to upload, empty."""
     (tmp_path / "data").mkdir()
     return tmp_path / "data"
+
+
+SLOW_FILES = 200
+
+
+@pytest.fixture
+def slow_disk(data: Path) -> Iterator[SlowDisk]:
+    """``SLOW_FILES`` small files, and a link, on a disk that takes 5 ms."""
+    if reason := SlowDisk.missing():
+        # In CI, too: not every container is given the device.
+        pytest.skip(reason)
+    from tests.command import small_files  # imports this file
+
+    small_files(data, SLOW_FILES)
+    os.symlink("folder0", data / "link")
+    with SlowDisk(data, delay=0.005) as disk:
+        yield disk
