@@ -90,7 +90,7 @@ class Engine:
         """Queues files for upload; returns at once."""
         context, add = self._context, self._slots.add
         for job in jobs:
-            add(Upload(job, context).first_task())
+            add(Upload(job, context))
 
     def set_share(self, share: float) -> None:
         """Uses only a share of the concurrency, 0 to 1, but at least one request."""
@@ -102,7 +102,7 @@ class Engine:
         Requests in flight go on, but wait for no retry and begin no further part.
         """
         self.attempts.drain()
-        return [owner.job.number for owner in self._slots.take_back()]
+        return [task.job.number for task in self._slots.take_back() if isinstance(task, Upload)]
 
     def close(self) -> None:
         """Waits for the submitted files, then closes all sessions."""

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Protocol
 
 from gevent.event import AsyncResult
 from gevent.pool import Group
@@ -27,19 +27,23 @@ MOST_PARTS = 16
 together, and the link idles while the checksums of as many new parts are computed."""
 
 
-class Task(NamedTuple):
+class Task(Protocol):
     """Work for a session."""
 
-    run: Callable[[Session], int | None]
-    """Returns the bytes that the service accepted; None: nothing."""
-    size: int
-    """Bytes to send."""
-    is_part: bool = False
-    """A part of a large file goes before other tasks and counts for several requests."""
-    rank: int = 0
-    """Of the queued parts the one with the lowest rank goes first."""
-    owner: Any = None
-    """What ``Slots.take_back`` returns for this task."""
+    @property
+    def size(self) -> int:
+        """Bytes to send."""
+
+    @property
+    def is_part(self) -> bool:
+        """A part of a large file goes before other tasks and counts for several requests."""
+
+    @property
+    def rank(self) -> int:
+        """Of the queued parts the one with the lowest rank goes first."""
+
+    def run(self, session: Session) -> int | None:
+        """Does the work; returns the bytes that the service accepted, None for nothing."""
 
 
 class Slots:
@@ -86,11 +90,11 @@ class Slots:
             self._tasks.append(task)
         self.fill()
 
-    def take_back(self) -> list[Any]:
-        """Drops the queued tasks that are no parts and returns their owners."""
-        owners = [task.owner for task in self._tasks]
+    def take_back(self) -> list[Task]:
+        """Drops the queued tasks that are no parts, and returns them."""
+        tasks = list(self._tasks)
         self._tasks.clear()
-        return owners
+        return tasks
 
     def fill(self) -> None:
         """Begins as many queued tasks as there is room for."""

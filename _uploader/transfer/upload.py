@@ -47,20 +47,22 @@ class Context(NamedTuple):
 
 
 class Upload:
-    """One file on its way; reports one Result."""
+    """One file on its way; reports one Result.  A ``Task``."""
+
+    __slots__ = ("_context", "_restarts", "job", "size")
+    is_part = False
+    rank = 0
 
     def __init__(self, job: Job, context: Context, restarts: int = 0) -> None:
         """``restarts``: how often this file was begun before."""
         self.job = job
         self._context = context
         self._restarts = restarts
+        size, rules = job.size, context.rules
+        # What begins a file in parts sends no bytes.
+        self.size = 0 if rules and size > rules.threshold else size
 
-    def first_task(self) -> Task:
-        """The task that begins it; for a file in parts it sends no bytes."""
-        size, rules = self.job.size, self._context.rules
-        return Task(self._begin, 0 if rules and size > rules.threshold else size, owner=self)
-
-    def _begin(self, session: Session) -> int | None:
+    def run(self, session: Session) -> int | None:
         """Stores the file, or begins its multipart upload; returns the bytes accepted."""
         context, job = self._context, self.job
         source: Source | None = None
@@ -107,7 +109,7 @@ class Upload:
         restart = isinstance(error, Failure) and error.restart
         if restart and self._restarts < attempts.policy.retries and not attempts.draining:
             attempts.retries += 1
-            context.add(Upload(job, context, self._restarts + 1).first_task())
+            context.add(Upload(job, context, self._restarts + 1))
             return
         reason = reason_of(error)
         passing = denied = False
@@ -195,11 +197,10 @@ class _LargeUpload:
     def _queue_next(self) -> None:
         span = self._parts.next()
         if span:
-            # File after file: if all ended at the same time, the link would idle then.
-            rank = self._upload.job.number
-            self._context.add(Task(partial(self._send, span), span.length, True, rank))
+            self._context.add(_PartTask(self, span, self._upload.job.number))
 
-    def _send(self, span: Span, session: Session) -> int | None:
+    def send(self, span: Span, session: Session) -> int | None:
+        """Stores a part, and queues the next or ends the upload; returns the bytes accepted."""
         accepted = None
         if self._context.attempts.draining:
             self._parts.failed(Interrupted(INTERRUPTED))
@@ -251,6 +252,24 @@ class _LargeUpload:
             self._context.attempts.run(session.abort, self._key, upload_id)
         except Exception as error:
             reason_of(error)
+
+
+class _PartTask:
+    """One part of a large file.  A ``Task``."""
+
+    __slots__ = ("_file", "_span", "rank", "size")
+    is_part = True
+
+    def __init__(self, file: _LargeUpload, span: Span, rank: int) -> None:
+        self._file = file
+        self._span = span
+        self.size = span.length
+        # File after file: if all ended at the same time, the link would idle then.
+        self.rank = rank
+
+    def run(self, session: Session) -> int | None:
+        """Stores it; returns the bytes accepted."""
+        return self._file.send(self._span, session)
 
 
 def describe(job: Job, source: Source, context: Context) -> tuple[str, Metadata, str]:

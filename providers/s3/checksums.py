@@ -7,35 +7,34 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Callable
-from typing import NamedTuple
 
 from awscrt import checksums
 
 
-class Crc(NamedTuple):
+class Crc:
     """One kind of checksum."""
 
-    name: str
-    size: int
-    """Bytes of a value."""
-    update: Callable[[bytes | memoryview, int], int]
-    """(bytes, value so far) -> value; begin with 0."""
-    combine: Callable[[int, int, int], int]
-    """(value of the first bytes, value of the rest, length of the rest) -> value of both."""
-
-    @property
-    def header(self) -> str:
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        update: Callable[[bytes | memoryview, int], int],
+        combine: Callable[[int, int, int], int],
+    ) -> None:
+        self.name = name
+        self.header = f"x-amz-checksum-{name}"
         """The header that carries a value."""
-        return f"x-amz-checksum-{self.name}"
-
-    @property
-    def tag(self) -> str:
+        self.tag = f"Checksum{name.upper()}"
         """The XML element that carries a value."""
-        return f"Checksum{self.name.upper()}"
+        self.update = update
+        """(bytes, value so far) -> value; begin with 0."""
+        self.combine = combine
+        """(value of the first bytes, value of the rest, length of the rest) -> value of both."""
+        self._size = size
 
     def text(self, value: int) -> str:
         """A value as headers and elements carry it."""
-        return base64(value.to_bytes(self.size, "big"))
+        return base64(value.to_bytes(self._size, "big"))
 
 
 CRCS = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import gevent
 import pytest
@@ -38,6 +39,15 @@ class FakeSession(Session):
 
     def check(self, limit: float) -> None:
         raise NotImplementedError
+
+
+class Work(NamedTuple):
+    """A task that is given what it does."""
+
+    run: Callable[[Session], int | None]
+    size: int
+    is_part: bool = False
+    rank: int = 0
 
 
 class Setup:
@@ -88,7 +98,7 @@ class Setup:
             del self.running[name]
             return size
 
-        return Task(run, size, is_part)
+        return Work(run, size, is_part)
 
     def end(self, *names: str) -> None:
         for name in names:
@@ -307,7 +317,7 @@ def test_a_task_that_raises_gives_back_what_it_held(setup: Setup) -> None:
     def fails(session: Session) -> int:
         raise ZeroDivisionError
 
-    setup.slots.add(Task(fails, 100))
+    setup.slots.add(Work(fails, 100))
     hub = gevent.get_hub()
     before, hub.print_exception = hub.print_exception, lambda *told: None
     settle()
@@ -350,7 +360,7 @@ def test_close_waits_for_tasks_that_tasks_add(setup: Setup) -> None:
             ended.append(number)
             return 1
 
-        return Task(run, SOCKET_BYTES, is_part=True)
+        return Work(run, SOCKET_BYTES, is_part=True)
 
     setup.slots.add(link(1))
     setup.slots.close()
