@@ -1,4 +1,7 @@
-"""The command line: options in, exit code out."""
+"""The command line: options in, exit code out.
+
+What an upload needs is imported once the fork server has started, beside its imports.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,11 @@ import argparse
 import contextlib
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from . import __version__
 from .config import OPTIONS, TABLES, Row, Settings, from_environment
-from .display.outlet import Outlet
-from .display.text import printable
 from .errors import EXIT_STOPPED, RunError, UsageError
 from .processes.fork_server import ForkServer
 
@@ -65,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_STOPPED
     except Exception as error:
         if debug:
+            import traceback
+
             _print_error(*traceback.format_exc().splitlines())
         _complain(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
         return EXIT_STOPPED
@@ -175,6 +177,9 @@ def _complain(text: str, hurried: Callable[[], bool] = lambda: False) -> None:
 
 
 def _print_error(*lines: str, hurried: Callable[[], bool] = lambda: False) -> None:
+    from .display.outlet import Outlet
+    from .display.text import printable
+
     outlet = Outlet(sys.stderr, hurried=hurried)
     for line in lines:
         outlet.line(printable(line), keep=True)

@@ -249,13 +249,13 @@ _COMPRESSED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz":
 
 def guess_content_type(name: str) -> str:
     """The Content-Type that a file's name suggests, else ``application/octet-stream``."""
-    suffixes = name.rpartition("/")[2].lstrip(".").split(".")[1:]
-    return _type_of(".".join(suffixes[-2:]).lower())
+    return _type_of(name.rpartition("/")[2].lstrip(".").partition(".")[2])
 
 
 @lru_cache(maxsize=1024)
 def _type_of(suffixes: str) -> str:
-    kind, encoding = _TYPES.guess_type(f"x.{suffixes}")
+    last_two = ".".join(suffixes.lower().split(".")[-2:])
+    kind, encoding = _TYPES.guess_type(f"x.{last_two}")
     if encoding:
         return _COMPRESSED.get(encoding, "application/octet-stream")
     return kind or "application/octet-stream"

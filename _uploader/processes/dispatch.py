@@ -15,8 +15,8 @@ from ..files.model import Job
 
 T = TypeVar("T")
 
-LOOKAHEAD = 16384
-"""Jobs scanned but not handed out, some 5 MB: they gather while the workers start, and feed them
+LOOKAHEAD = 12288
+"""Jobs scanned but not handed out, some 4 MB: they gather while the workers start, and feed them
 while the scan meets a slow directory."""
 BATCH_FILES = 128
 """Files in a message: at this size the message costs under 0.2 us a file.  Fewer when fewer are

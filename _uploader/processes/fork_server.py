@@ -17,7 +17,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 
 # gevent's os.fork, os.waitpid and os.close start an event loop: none may exist before a fork.
 from posix import close as _close
@@ -33,7 +32,7 @@ FORK = -1
 Non-negative: kill that worker, counted from 0, and reply with its exit code."""
 
 _NUMBER = struct.Struct("!i")
-_HOME = str(Path(__file__).resolve().parents[2])
+_HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Only the supervisor handles these: systemd and some terminals send them to every process of a
 run, but what is in flight should end."""

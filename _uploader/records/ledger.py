@@ -87,8 +87,10 @@ class Ledger:
         if self._journal:
             try:
                 self._journal.add_done(
-                    (job.path, result.size, result.mtime_ns, result.ctime_ns)
-                    for job, result in ended
+                    [
+                        (job.path, result.size, result.mtime_ns, result.ctime_ns)
+                        for job, result in ended
+                    ]
                 )
                 self._journal.commit()
             except RunError as error:

@@ -54,9 +54,11 @@ class SendWindow:
     def end(self, size: int, seconds: float | None) -> None:
         """A request that began with ``size`` bytes has succeeded after so many ``seconds``, or
         (None) failed."""
-        counted = size if size < SOCKET_BYTES else SOCKET_BYTES
-        prompt = seconds is not None and seconds * SOCKET_BYTES < PROMPT * max(SOCKET_BYTES, size)
-        if prompt and self._is_used():
+        if size < SOCKET_BYTES:
+            counted, allowed = size, PROMPT
+        else:
+            counted, allowed = SOCKET_BYTES, PROMPT * size / SOCKET_BYTES
+        if seconds is not None and seconds < allowed and self._is_used():
             self.bytes += counted
         self.in_flight -= counted
 

@@ -43,17 +43,17 @@ class Body(NamedTuple):
     def _read(
         cls, source: Source, span: range, crc: Crc | None, with_sha256: bool, with_md5: bool
     ) -> Body:
-        checksum = 0
+        checksum, size = 0, len(span)
         sha256 = hashlib.sha256() if with_sha256 else None
         md5 = hashlib.md5(usedforsecurity=False) if with_md5 else None
         content: bytes | Callable[[Sender], None]
         blocks: Iterable[bytes | memoryview]
-        if len(span) <= BLOCK_SIZE:
-            content = source.read(span.start, len(span))
+        if size <= BLOCK_SIZE:
+            content = source.read(span.start, size)
             blocks = (content,)
         else:
             content = _Streamed(source, span).send_to
-            blocks = source.blocks(span.start, len(span))
+            blocks = source.blocks(span.start, size)
         for block in blocks:
             if crc:
                 checksum = crc.update(block, checksum)
@@ -63,7 +63,7 @@ class Body(NamedTuple):
                 md5.update(block)
         source.check_unchanged()
         payload_hash = sha256.hexdigest() if sha256 else UNSIGNED_PAYLOAD
-        return cls(content, len(span), checksum, payload_hash, md5.digest() if md5 else None)
+        return cls(content, size, checksum, payload_hash, md5.digest() if md5 else None)
 
 
 class _Streamed(NamedTuple):
