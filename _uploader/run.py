@@ -51,6 +51,8 @@ MEMORY_INTERVAL = 0.5
 MOST_IN_FLIGHT = 2048
 """Ceiling of requests in flight in all workers where ``--concurrency`` sets none: more than two
 processors can use, and no flood from many."""
+FIRST_SESSIONS = 16
+"""Sessions of a worker that connect while the bucket is looked at: what is in flight at first."""
 OUTAGE_TOLD = 1.0
 """Seconds of an outage after which the display shows it."""
 GRACE = 5.0
@@ -183,7 +185,11 @@ class Run:
             count = max(1, min(count, self._entries.fetched))
         share = -(-settings.concurrency // count) if settings.concurrency else None
         start = wire.Start(
-            dataclasses.asdict(settings), share, MOST_IN_FLIGHT // count, self._body_budget
+            dataclasses.asdict(settings),
+            share,
+            MOST_IN_FLIGHT // count,
+            self._body_budget,
+            sessions=min(FIRST_SESSIONS, -(-self._entries.fetched // count)),
         )
         return Supervisor(
             self._dispatcher,

@@ -286,7 +286,8 @@ static bool read_once(struct connection *connection, enum way way)
 {
     static char buffer[QUANTUM];
     struct end *end = &connection->ends[way];
-    size_t size = way == UP ? quantum : QUANTUM;
+    /* Turns of one length would let all requests of one size end at the same moment. */
+    size_t size = way == UP ? SEGMENT + (size_t)(drand48() * (double)(quantum - SEGMENT)) : QUANTUM;
     ssize_t done = recv(end->fd, buffer, size, 0);
     if (done < 0) {
         if (errno == EAGAIN)

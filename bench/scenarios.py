@@ -275,8 +275,8 @@ def _wan(name: str, title: str, short: str, tree: Tree, obstore: tuple[int, ...]
         (OURS, _s5cmd(64, 256, 1024), _obstore(*obstore)),
         (
             *_NONE_FAILED,
-            Limit("link %", "ours", at_least=95),
-            Limit("busy %", "ours"),
+            Limit("busy %", "ours", at_least=95),
+            Limit("link %", "ours"),
             Limit("resets", "ours"),
             Ratio("MB/s", "ours", "s5cmd"),
             Ratio("MB/s", "ours", "obstore"),

@@ -126,6 +126,9 @@ class Session(ABC):
     def close(self) -> None:
         """Gives the connection back; may be called twice."""
 
+    def connect(self) -> None:  # noqa: B027  (not every service needs it)
+        """Connects before the first request, which then need not wait for it."""
+
     def begin(self, key: str, metadata: Metadata, content_type: str) -> str:
         """Starts a multipart upload and returns its id (clouds with ``parts`` only)."""
         raise NotImplementedError

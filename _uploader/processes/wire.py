@@ -23,6 +23,8 @@ class Start(NamedTuple):
     """Bytes of memory for the bodies in flight."""
     prepare: bool = False
     """This worker resolves where the objects go, and makes sure that the bucket exists."""
+    sessions: int = 0
+    """Sessions to connect at once: files will come for so many."""
 
 
 class Resume(NamedTuple):

@@ -95,6 +95,7 @@ class Worker:
             limiter = _limiter(start, cloud)
             self._engine = engine = self._make_engine(settings, cloud, limiter)
             gevent.spawn(self._send_results, engine, cloud.notices)
+            engine.connect(start.sessions)
             if start.prepare:
                 self._send(wire.Destination(cloud.destination()))
                 self._prepare(settings, cloud, engine)

@@ -22,7 +22,7 @@ from .slots import Slots
 from .upload import Context, Upload, reason_of
 from .window import SendWindow
 
-SAMPLING = 0.5
+SAMPLING = 0.25
 """Seconds between two looks at the traffic."""
 PROBE_LIMIT = 5.0
 """Seconds that a probe may take."""
@@ -91,6 +91,10 @@ class Engine:
         context, add = self._context, self._slots.add
         for job in jobs:
             add(Upload(job, context))
+
+    def connect(self, sessions: int) -> None:
+        """Connects so many sessions for the first files, while nothing else can be done."""
+        self._slots.connect(sessions)
 
     def set_share(self, share: float) -> None:
         """Uses only a share of the concurrency, 0 to 1, but at least one request."""

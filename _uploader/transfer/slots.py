@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from heapq import heappop, heappush
 from itertools import count
 from typing import Protocol
@@ -17,6 +18,7 @@ from gevent.event import AsyncResult
 from gevent.pool import Group
 
 from providers.base import Session
+from providers.errors import Failure
 
 from .concurrency import ConcurrencyLimiter
 from .window import SendWindow
@@ -100,10 +102,16 @@ class Slots:
         """Begins as many queued tasks as there is room for."""
         while self.running < self.limit and (task := self._next()):
             self.running += 1
-            if self._idle:
-                self._idle.pop().set(task)
-            else:
-                self._greenlets.spawn(self._work, task)
+            (self._idle.pop() if self._idle else self._spawn()).set(task)
+        if self._tasks and not self._closing:
+            self.connect(2 * self.running)
+
+    def connect(self, sessions: int) -> None:
+        """Has so many sessions connected, within the limit, before there are tasks for them: to a
+        distant service a connection takes as long as a request, or twice as long."""
+        for _ in range(min(sessions, self.limit) - len(self._greenlets)):
+            # At the other end than where ``fill`` looks: those that have connected go first.
+            self._idle.insert(0, self._spawn())
 
     def set_share(self, share: float) -> None:
         """Uses only a share of the concurrency, 0 to 1, but at least one request.  Greenlets above
@@ -147,16 +155,28 @@ class Slots:
             self._tasks.popleft()
         return task
 
-    def _work(self, first: Task) -> None:
+    def _spawn(self) -> AsyncResult[Task | None]:
+        """A new greenlet; returns where it waits for its first task."""
+        waiting: AsyncResult[Task | None] = AsyncResult()
+        self._greenlets.spawn(self._work, waiting)
+        return waiting
+
+    def _work(self, waiting: AsyncResult[Task | None]) -> None:
         """A greenlet's life."""
         try:
             session = self._open_session()
         except Exception as error:
-            self._put_back(first)
+            if waiting in self._idle:
+                self._idle.remove(waiting)
+            elif task := waiting.get():
+                self._put_back(task)
             self._cannot_open(error)
             return
-        task: Task | None = first
         try:
+            if not waiting.ready():
+                with suppress(Failure):  # the first request will tell
+                    session.connect()
+            task = waiting.get()
             while task is not None:
                 self._run(task, session)
                 task = self._next_or_wait()

@@ -66,6 +66,8 @@ class SendWindow:
         """Takes the bytes that have left the machine so far and those that wait in the sockets;
         call it about twice a second."""
         samples = self._samples
+        if not self.in_flight:
+            samples.clear()  # idle time tells nothing of the link
         while len(samples) > 1 and samples[1][0] <= now - RATE_SECONDS:
             samples.popleft()
         samples.append((now, left, queued))

@@ -78,7 +78,7 @@ class Connection:
             channel = None
         reused = channel is not None
         if channel is None:
-            channel = self._channel = _Channel(self._route.open(self._traffic), self._traffic)
+            channel = self._open()
         if self._forwards:
             head = self._route.absolute(head)
         stream, reader = channel.stream, channel.reader
@@ -104,11 +104,22 @@ class Connection:
             raise self._route.refusal(self._route.proxy, reader.status)
         return reader.response()
 
+    def connect(self) -> None:
+        """Opens the connection, unless it is open.  Raises Unreachable, Busy or Fatal as
+        ``request`` does."""
+        if self._channel is None:
+            self._open()
+            self._last_used = monotonic()
+
     def close(self) -> None:
         """Closes the connection, if one is open.  Not while another greenlet's request runs."""
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.stream.close()
+
+    def _open(self) -> _Channel:
+        channel = self._channel = _Channel(self._route.open(self._traffic), self._traffic)
+        return channel
 
 
 class _Channel:

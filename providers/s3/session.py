@@ -183,6 +183,10 @@ class S3Session(Session):
                 return
             seen.add(marked)
 
+    def connect(self) -> None:
+        """Connects to where the bucket is."""
+        self.driver.transport.connect(self._bucket)
+
     def close(self) -> None:
         """Closes the driver's connections."""
         self.driver.close()

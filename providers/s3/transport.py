@@ -83,6 +83,10 @@ class Transport:
         self._service.prove_by_md5()
         return response
 
+    def connect(self, bucket: str) -> None:
+        """Connects to where the bucket is; raises the ``Failure`` of a request that cannot."""
+        self._connection_to(bucket).connection.connect()
+
     def close(self) -> None:
         """Closes the connection, if one is open."""
         if self._current:

@@ -562,6 +562,28 @@ def test_a_new_connection_that_is_lost_is_transient_but_not_stale(loss: Handler)
         assert connection.request(GET).status == 200
 
 
+def test_what_connects_ahead_serves_the_next_request() -> None:
+    with connected(answer(OK)) as connection:
+        connection.connect()
+        connection.connect()
+        assert connection.request(GET).body == b"ok"
+
+
+def test_a_connection_made_ahead_and_lost_is_stale() -> None:
+    with connected(lambda peer: None, answer(OK)) as connection:
+        connection.connect()
+        with pytest.raises(errors.StaleConnection):
+            connection.request(GET)
+        assert connection.request(GET).status == 200
+
+
+def test_connecting_ahead_to_nothing_is_unreachable() -> None:
+    with Server() as server:
+        endpoint = server.endpoint
+    with pytest.raises(errors.Unreachable):
+        Connection(endpoint, PATIENT).connect()
+
+
 @pytest.mark.parametrize("loss", [lambda peer: None, lose, reset, reset_after_request])
 @pytest.mark.parametrize("body", [b"", bytes(MIB)], ids=["small", "large"])
 def test_a_kept_connection_that_is_lost_before_the_answer_is_stale(

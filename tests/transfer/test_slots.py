@@ -13,7 +13,7 @@ from _uploader.transfer.concurrency import ConcurrencyLimiter
 from _uploader.transfer.slots import Slots, Task
 from _uploader.transfer.window import FIRST_BYTES, SOCKET_BYTES, SendWindow
 from providers.base import Session
-from providers.errors import Fatal
+from providers.errors import Fatal, Transient
 
 LIMIT = 4
 HANGS = 10.0
@@ -26,7 +26,12 @@ class FakeSession(Session):
     def __init__(self) -> None:
         self.users: set[object] = set()
         self.tasks = 0
+        self.connected = False
         self.closed = 0
+
+    def connect(self) -> None:
+        self.connected = True
+        raise Transient("no service yet")
 
     def close(self) -> None:
         self.closed += 1
@@ -286,6 +291,60 @@ def test_an_idle_greenlet_is_used_before_a_new_one(setup: Setup) -> None:
 def test_no_more_sessions_are_opened_than_tasks_run(setup: Setup) -> None:
     setup.add("a", "b")
     assert len(setup.sessions) == 2
+
+
+# Sessions that connect ahead of their tasks
+
+
+def test_sessions_connect_before_there_are_tasks(setup: Setup) -> None:
+    setup.slots.connect(2)
+    settle()
+    assert [session.connected for session in setup.sessions] == [True, True]
+    setup.add("a", "b")
+    assert len(setup.sessions) == 2
+
+
+def test_no_more_sessions_connect_than_the_limit_allows(setup: Setup) -> None:
+    setup.slots.connect(LIMIT + 1)
+    setup.slots.connect(LIMIT + 1)
+    settle()
+    assert len(setup.sessions) == LIMIT
+
+
+def test_where_the_window_holds_tasks_back_twice_as_many_are_connected(setup: Setup) -> None:
+    setup.window.bytes = 1
+    setup.add("a", "b", "c", size=100)
+    assert setup.begun == ["a"]
+    assert [session.connected for session in setup.sessions] == [False, True]
+    setup.end("a")
+    assert setup.begun == ["a", "b"]
+
+
+def test_a_session_that_has_worked_goes_before_one_that_connects(setup: Setup) -> None:
+    setup.add("a")
+    setup.end("a")
+    setup.slots.connect(2)
+    setup.add("b")
+    assert setup.sessions[0].tasks == 2
+
+
+def test_close_ends_sessions_that_had_no_task(setup: Setup) -> None:
+    setup.slots.connect(2)
+    settle()
+    setup.close()
+    assert [session.closed for session in setup.sessions] == [1, 1]
+
+
+def test_a_session_without_a_task_that_cannot_be_opened_is_told(setup: Setup) -> None:
+    setup.cannot_open = [why := Fatal("no such driver")]
+    setup.slots.connect(1)
+    settle()
+    assert setup.errors == [why]
+    setup.add("a")
+    assert setup.begun == ["a"]
+
+
+# Failures of sessions
 
 
 def test_a_session_that_cannot_be_opened_puts_the_task_back(setup: Setup) -> None:
