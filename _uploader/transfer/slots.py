@@ -83,6 +83,8 @@ class Slots:
         self._idle: list[AsyncResult[Task | None]] = []
         self._closing = False
         self._greenlets = Group()
+        self._alive = 0
+        """Greenlets, whether they work, wait or connect."""
 
     def add(self, task: Task) -> None:
         """Queues a task; returns at once."""
@@ -103,13 +105,13 @@ class Slots:
         while self.running < self.limit and (task := self._next()):
             self.running += 1
             (self._idle.pop() if self._idle else self._spawn()).set(task)
-        if self._tasks and not self._closing:
+        if self._alive < self.limit and self._tasks and not self._closing:
             self.connect(2 * self.running)
 
     def connect(self, sessions: int) -> None:
         """Has so many sessions connected, within the limit, before there are tasks for them: to a
         distant service a connection takes as long as a request, or twice as long."""
-        for _ in range(min(sessions, self.limit) - len(self._greenlets)):
+        for _ in range(min(sessions, self.limit) - self._alive):
             # At the other end than where ``fill`` looks: those that have connected go first.
             self._idle.insert(0, self._spawn())
 
@@ -158,11 +160,18 @@ class Slots:
     def _spawn(self) -> AsyncResult[Task | None]:
         """A new greenlet; returns where it waits for its first task."""
         waiting: AsyncResult[Task | None] = AsyncResult()
-        self._greenlets.spawn(self._work, waiting)
+        self._alive += 1
+        self._greenlets.spawn(self._live, waiting)
         return waiting
 
-    def _work(self, waiting: AsyncResult[Task | None]) -> None:
+    def _live(self, waiting: AsyncResult[Task | None]) -> None:
         """A greenlet's life."""
+        try:
+            self._work(waiting)
+        finally:
+            self._alive -= 1
+
+    def _work(self, waiting: AsyncResult[Task | None]) -> None:
         try:
             session = self._open_session()
         except Exception as error:
