@@ -85,7 +85,6 @@ class SinkService:
         }
 
     def reset(self) -> None:
-        """See ``Service``."""
         self._sink.reset()
         if self._network is None:
             return
@@ -95,20 +94,16 @@ class SinkService:
             begin(outage.seconds, after=outage.after)
 
     def counted(self) -> Counted:
-        """See ``Service``."""
         counts = self._sink.counts()
         return Counted(counts["puts"] + counts["completes"], counts["bytes"])
 
     def first_put(self) -> float | None:
-        """See ``Service``."""
         return self._sink.first_put()
 
     def cpu(self) -> float:
-        """See ``Service``."""
         return cpu_seconds(self._sink.pids())
 
     def traffic(self) -> Traffic | None:
-        """See ``Service``."""
         return self._network.traffic() if self._network else None
 
 
@@ -139,27 +134,22 @@ class RemoteService:
             raise BenchError(f"--endpoint-url {url} cannot be used: {text}") from None
 
     def reset(self) -> None:
-        """See ``Service``."""
         for page in self._pages():
             rows = [{"Key": row["Key"]} for row in page]
             if rows:
                 self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": rows})
 
     def counted(self) -> Counted:
-        """See ``Service``."""
         sizes = [row["Size"] for page in self._pages() for row in page]
         return Counted(len(sizes), sum(sizes))
 
     def first_put(self) -> float | None:
-        """See ``Service``."""
         return None
 
     def cpu(self) -> float:
-        """See ``Service``."""
         return 0.0
 
     def traffic(self) -> Traffic | None:
-        """See ``Service``."""
         return None
 
     def remove(self) -> None:

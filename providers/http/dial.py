@@ -61,7 +61,7 @@ def dial(host: str, port: int) -> _socket.socket:
                     return sock
                 sock.close()
                 failures.append(_error(code))
-        raise _most_telling(failures)
+        raise most_telling(failures)
     finally:
         for sock in pending:
             sock.close()
@@ -96,7 +96,7 @@ def _error(code: int) -> OSError:
     return OSError(code, os.strerror(code))
 
 
-def _most_telling(failures: Sequence[OSError]) -> OSError:
+def most_telling(failures: Sequence[OSError]) -> OSError:
     """The last failure that is the network's, since an address family that is switched off here
     looks like a shortage."""
     if not failures:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ..base import CloudSettings
-from ..errors import Fatal, Unreachable
+from ..errors import Fatal, Unreachable, one_line
 from .sigv4 import Credentials
 
 DEFAULT_REGION = "us-east-1"
@@ -216,4 +216,4 @@ def _line(error: Exception) -> str:
     what a program that handles secrets writes to its stderr."""
     if getattr(error, "kwargs", {}).get("provider") == "custom-process":
         return "its credential_process failed: run it by hand to see why"
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error)

@@ -16,7 +16,7 @@ import gevent.socket
 import pytest
 
 from providers.http import dial as _dial
-from providers.http.dial import dial
+from providers.http.dial import dial, most_telling
 
 PATIENCE = 10.0
 """Seconds after which a test gives up."""
@@ -230,9 +230,9 @@ def test_an_error_is_raised_when_none_accepts(resolver: Resolver, closed: int) -
 def test_a_shortage_is_an_error_only_when_the_network_gave_none(number: int) -> None:
     """An address family that is switched off here fails with EADDRNOTAVAIL."""
     shortage, refusal = OSError(number, ""), ConnectionRefusedError(errno.ECONNREFUSED, "")
-    assert _dial._most_telling([shortage]) is shortage
-    assert _dial._most_telling([shortage, refusal]) is refusal
-    assert _dial._most_telling([refusal, shortage]) is refusal
+    assert most_telling([shortage]) is shortage
+    assert most_telling([shortage, refusal]) is refusal
+    assert most_telling([refusal, shortage]) is refusal
 
 
 @pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..example"])
