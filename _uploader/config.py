@@ -16,6 +16,7 @@ from providers.options import at_least, option, seconds, switch
 
 from .errors import UsageError
 
+DEFAULT_MEMORY = "25%"
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -140,14 +141,15 @@ class Settings:
         parse=seconds,
         metavar="SECONDS",
     )
-    max_memory: str = option(
-        "25%",
+    max_memory: str | None = option(
+        None,
         "limit for all processes together: a share of the machine's (or cgroup's) memory or a "
         "size like 512M",
         flag="--max-memory",
         env=("UPLOADER_MAX_MEMORY",),
         parse=memory,
         metavar="SIZE",
+        shown=DEFAULT_MEMORY,
     )
     follow_symlinks: bool = option(
         False,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .config import Settings, memory_limit
+from .config import DEFAULT_MEMORY, Settings, memory_limit
 from .display.base import Display
 from .display.text import files_text, seconds_text
 from .errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_SIGNAL, RunError, UsageError
@@ -21,7 +21,7 @@ from .files.model import INTERRUPTED, Failed, Job, Result, Skipped
 from .files.scan import scan
 from .interrupts import Interrupts
 from .processes import wire
-from .processes.dispatch import Dispatcher, ReadAhead
+from .processes.dispatch import LOOKAHEAD, Dispatcher, ReadAhead
 from .processes.fork_server import ForkServer
 from .processes.machine import MemoryWatch, memory_total, usable_cpus
 from .processes.supervisor import (
@@ -40,7 +40,7 @@ from .records.journal import Journal
 from .records.ledger import Ledger
 from .records.paths import journal_files, journal_path, state_directory
 from .stopping import RefusalJudge, StallDetector
-from .transfer.memory import BASE_MEMORY, MemoryThrottle, body_budget, processes_within
+from .transfer.memory import FLOOR, MemoryThrottle, body_budget, processes_within
 
 SCAN_SLICE = 256
 """Entries to scan between two rounds of the supervisor."""
@@ -53,6 +53,9 @@ MOST_IN_FLIGHT = 2048
 processors can use, and no flood from many."""
 FIRST_SESSIONS = 16
 """Sessions of a worker that connect while the bucket is looked at: what is in flight at first."""
+MEMORY_FOR_A_JOB = 32 * 2**10
+"""Bytes of the limit for each job scanned ahead, which takes 300: with little memory they would be
+a tenth of it."""
 OUTAGE_TOLD = 1.0
 """Seconds of an outage after which the display shows it."""
 GRACE = 5.0
@@ -102,9 +105,11 @@ class Run:
         self._fork_server = fork_server or ForkServer(settings.provider)
         self._clock = clock
         self._began = clock()
-        limit = memory_limit(settings.max_memory, memory_total())
+        self._notes: list[str] = []
+        limit = self._memory_limit(memory_total())
         self._throttle = MemoryThrottle(limit)
-        self._processes = _processes(settings, limit)
+        processes = processes_within(limit, settings.processes or usable_cpus())
+        self._processes = min(processes, settings.concurrency or processes)
         self._body_budget = body_budget(limit, self._processes)
         entries: Iterable[Job | Skipped | Failed]
         if jobs is not None:
@@ -113,12 +118,13 @@ class Run:
             follow = settings.follow_symlinks
             own = _own_files(settings)
             entries = scan(settings.src, follow_symlinks=follow, prefix=settings.prefix, own=own)
-        self._entries = ReadAhead(entries)
+        lookahead = min(LOOKAHEAD, limit // MEMORY_FOR_A_JOB)
+        self._entries = ReadAhead(entries, lookahead)
         self._records = jobs is None and not settings.no_journal
         self._journal: Journal | None = None
         self._ledger = Ledger(display, FailureList(time.time()))
         self._jobs = self._ledger.jobs(self._entries)
-        self._dispatcher = Dispatcher(self._jobs)
+        self._dispatcher = Dispatcher(self._jobs, lookahead)
         self._bucket_ready = False
         self._refusals = RefusalJudge()
         self._stall = StallDetector(settings.give_up_after)
@@ -126,6 +132,8 @@ class Run:
     def execute(self) -> Outcome:
         """Uploads everything and returns how it ended; raises no ``RunError``."""
         self._display.start()
+        for note in self._notes:
+            self._display.note(note)
         error: RunError | None = None
         supervisor: Supervisor | None = None
         watch = MemoryWatch(lambda: supervisor.pids() if supervisor else [])
@@ -177,6 +185,28 @@ class Run:
             stopped=self._interrupts.count > 0,
             error=error,
         )
+
+    def _memory_limit(self, total: int) -> int:
+        """Bytes that all processes together may take, of ``total``.
+
+        A default is never refused: where it is too little the run takes the least it can do with.
+        Raises ``UsageError`` for a limit that the user gave and that cannot be kept.
+        """
+        given = self._settings.max_memory
+        limit = memory_limit(given or DEFAULT_MEMORY, total)
+        if limit >= FLOOR:
+            return limit
+        floor = f"{FLOOR // 2**20}M"
+        if given:
+            raise UsageError(
+                f"--max-memory {given} is too little: the program itself needs {floor} "
+                f"(try --max-memory {floor})"
+            )
+        self._notes.append(
+            f"{DEFAULT_MEMORY} of the {total // 2**20}M of memory here is less than the program "
+            f"needs: it takes up to {floor}"
+        )
+        return FLOOR
 
     def _supervisor(self) -> Supervisor:
         """A supervisor of as many workers as the files need: a short list is known at once."""
@@ -344,14 +374,3 @@ def _journal(settings: Settings, destination: str) -> Journal:
 
 def _moment(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
-
-
-def _processes(settings: Settings, limit: int) -> int:
-    """As many as CPUs, memory and concurrency allow."""
-    processes = processes_within(limit, settings.processes or usable_cpus())
-    if not processes:
-        raise UsageError(
-            f"--max-memory {settings.max_memory} is too little: the program itself needs "
-            f"{2 * BASE_MEMORY // 2**20}M"
-        )
-    return min(processes, settings.concurrency or processes)

@@ -162,9 +162,10 @@ class Cloud(ABC):
 
     parts: ClassVar[PartRules | None] = None
     """How large files are cut; None: every file goes as a whole."""
-    body_memory: ClassVar[int] = 384 * 1024
-    """Most bytes that one session takes while it uploads: a block of the body, and what the
-    connection needs."""
+    session_memory: ClassVar[int] = 64 * 1024
+    """Bytes that a session takes beside the body it sends; measured with TLS."""
+    body_memory: ClassVar[int] = 256 * 1024
+    """Most bytes of a body that a session holds."""
     keeps_metadata: ClassVar[bool] = True
     """User metadata given to ``put`` comes back from ``stat`` as it was given."""
     keeps_content_type: ClassVar[bool] = True

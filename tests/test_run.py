@@ -674,6 +674,15 @@ class TestSettings:
         with pytest.raises(UsageError, match="--max-memory 1M is too little"):
             world.run()
 
+    def test_a_default_that_is_too_little_is_told_and_not_refused(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "memory_total", lambda: 128 * 2**20)
+        world.files("a")
+        assert world.run().exit_code == 0
+        (note,) = world.display.notes
+        assert note.startswith("25% of the 128M of memory here is less than the program needs")
+
     def test_workers_that_take_too_much_memory_get_less_to_do(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -58,9 +58,10 @@ class _Window:
 
 
 class ReadAhead(Iterator[T]):
-    """An iterator that can fetch values ahead."""
+    """An iterator that can fetch up to ``most`` values ahead."""
 
-    def __init__(self, values: Iterable[T]) -> None:
+    def __init__(self, values: Iterable[T], most: int = LOOKAHEAD) -> None:
+        self._most = most
         self._values = iter(values)
         self._fetched: deque[T] = deque()
         self.exhausted = False
@@ -78,7 +79,7 @@ class ReadAhead(Iterator[T]):
     @property
     def wants_more(self) -> bool:
         """There may be more values, and there is room."""
-        return not self.exhausted and len(self._fetched) < LOOKAHEAD
+        return not self.exhausted and len(self._fetched) < self._most
 
     @property
     def fetched(self) -> int:
@@ -92,8 +93,10 @@ class ReadAhead(Iterator[T]):
 class Dispatcher:
     """Jobs in, batches out.  Any hashable value names a worker."""
 
-    def __init__(self, jobs: Iterable[Job | None]) -> None:
-        """``jobs`` may yield None for an entry without anything to upload."""
+    def __init__(self, jobs: Iterable[Job | None], lookahead: int = LOOKAHEAD) -> None:
+        """``jobs`` may yield None for an entry without anything to upload.  ``lookahead``: most
+        jobs that wait for a worker."""
+        self._lookahead = lookahead
         self._jobs: Iterator[Job | None] = iter(jobs)
         self._small: deque[Job] = deque()
         self._large: deque[Job] = deque()
@@ -130,7 +133,7 @@ class Dispatcher:
 
     def wants_jobs(self) -> bool:
         """The scan has not ended and the lookahead has room."""
-        return not self.exhausted and len(self._small) + len(self._large) < LOOKAHEAD
+        return not self.exhausted and len(self._small) + len(self._large) < self._lookahead
 
     def next_batches(self) -> Iterator[tuple[object, list[Job]]]:
         """Batches to send now as (worker, jobs); who holds the fewest bytes comes first."""

@@ -20,7 +20,7 @@ class Start(NamedTuple):
     most_in_flight: int
     """Ceiling where the worker finds the number."""
     body_budget: int
-    """Bytes of memory for the bodies in flight."""
+    """Bytes of memory for what is in flight."""
     prepare: bool = False
     """This worker resolves where the objects go, and makes sure that the bucket exists."""
     sessions: int = 0

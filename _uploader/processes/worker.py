@@ -27,6 +27,7 @@ from ..transfer.concurrency import ConcurrencyLimiter
 from ..transfer.engine import Engine
 from ..transfer.retry import RetryPolicy
 from ..transfer.strays import abort_uploads
+from ..transfer.window import SOCKET_BYTES
 from . import wire
 from .cpu_clock import demand_clock
 
@@ -92,8 +93,7 @@ class Worker:
         settings = Settings(**start.settings)
         try:
             cloud = providers.load(settings.cloud())
-            limiter = _limiter(start, cloud)
-            self._engine = engine = self._make_engine(settings, cloud, limiter)
+            self._engine = engine = self._make_engine(settings, cloud, start)
             gevent.spawn(self._send_results, engine, cloud.notices)
             engine.connect(start.sessions)
             if start.prepare:
@@ -106,10 +106,10 @@ class Worker:
             traceback.print_exc()
             self._stop_run(f"unexpected {type(error).__name__}: {error} (--debug shows where)")
             return
-        least = 2 if cloud.parts else limiter.limit
+        least = 2 if cloud.parts else engine.limit
         self._send(wire.Ready(os.getpid(), least))
 
-    def _make_engine(self, settings: Settings, cloud: Cloud, limiter: ConcurrencyLimiter) -> Engine:
+    def _make_engine(self, settings: Settings, cloud: Cloud, start: wire.Start) -> Engine:
         resumable = not settings.no_journal
         return Engine(
             cloud,
@@ -117,7 +117,8 @@ class Worker:
             key_prefix=settings.prefix,
             extra_metadata=settings.extra_metadata,
             policy=RetryPolicy(settings.retries),
-            limiter=limiter,
+            limiter=_limiter(start, cloud),
+            most_bytes=start.body_budget / 2 / cloud.body_memory * SOCKET_BYTES,
             part_weight=PART_WEIGHT if settings.concurrency is None else 1,
             report=self._report,
             stop_run=self._stop_run,
@@ -187,8 +188,8 @@ class Worker:
 
 def _limiter(start: wire.Start, cloud: Cloud) -> ConcurrencyLimiter:
     """Limits requests in flight to the given number, or finds one; bounded by memory and
-    descriptors."""
-    ceiling = min(start.body_budget // cloud.body_memory, _descriptors() // 2)
+    descriptors.  Half of the memory is for the sessions, half for what they send."""
+    ceiling = min(start.body_budget // 2 // cloud.session_memory, _descriptors() // 2)
     if start.concurrency is None:
         return ConcurrencyLimiter(min(start.most_in_flight, ceiling), demand=demand_clock())
     return ConcurrencyLimiter(min(start.concurrency, ceiling), first=start.concurrency)

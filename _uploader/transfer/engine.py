@@ -46,6 +46,7 @@ class Engine:
         begun: Callable[[int, str, int], None] | None = None,
         resume_since: Callable[[], float | None] = lambda: None,
         give_up_after: float = math.inf,
+        most_bytes: float = math.inf,
     ) -> None:
         """``source_root``: prefix of each path, ending with a slash or empty; ``key_prefix``: of
         each key.  ``limiter`` says how many requests may be in flight; a part of a large file
@@ -54,12 +55,13 @@ class Engine:
         ``begun(job number, upload id, change time of the file)`` records a multipart upload;
         without it none outlives a failure.  ``resume_since()``: when the earlier runs that this one
         resumes began, in seconds since the epoch; their unfinished uploads are aborted.
-        ``give_up_after``: seconds of an outage after which the run stops.
+        ``give_up_after``: seconds of an outage after which the run stops.  ``most_bytes``: of
+        bodies in flight, as ``SendWindow`` counts them.
         """
         self._cloud = cloud
         self._limiter = limiter
         self._stop_run = stop_run
-        self._window = SendWindow()
+        self._window = SendWindow(most_bytes)
         self._give_up_after = give_up_after
         self.attempts = Attempts(policy, self._probe, self._request_failed, self._service_is_back)
         self._slots = Slots(

@@ -6,28 +6,33 @@
 
 from __future__ import annotations
 
-BASE_MEMORY = 48 * 2**20
-"""Bytes of a process with nothing in flight; measured: 20 to 45 MB."""
-HIGH = 0.9
+FIXED_MEMORY = 42 * 2**20
+"""Bytes of the supervisor and of the fork server; measured: 20 MB each."""
+WORKER_MEMORY = 18 * 2**20
+"""Bytes of a worker with nothing in flight; measured: 15 to 17 MB beside the fork server, 22 MB
+where it is the only one."""
+LEAST_BODIES = 8 * 2**20
+"""Bytes of a worker for what is in flight, at least."""
+FLOOR = FIXED_MEMORY + WORKER_MEMORY + LEAST_BODIES
+"""The least that a run can do with."""
+HIGH = 0.95
 """Share of the limit above which concurrency shrinks."""
-LOW = 0.75
+LOW = 0.85
 """Share of the limit below which it grows back."""
 LEAST_SHARE = 1 / 64
-SHRINK = 0.5
-GROW = 0.125
+SHRINK = 0.8
+GROW = 1 / 16
 
 
 def processes_within(limit: int, wanted: int) -> int:
-    """How many of the ``wanted`` workers fit into ``limit`` bytes beside the supervisor, if any."""
-    return min(wanted, max(0, limit // BASE_MEMORY - 1))
+    """How many of the ``wanted`` workers fit into ``limit`` bytes beside what they need, if any."""
+    return min(wanted, max(0, limit - FIXED_MEMORY) // (WORKER_MEMORY + LEAST_BODIES))
 
 
 def body_budget(limit: int, processes: int) -> int:
-    """Bytes that the bodies in flight in one worker may take together.
-
-    Half of what the processes themselves leave of the limit: allocators and TLS take some, too.
-    """
-    return max(0, limit - (processes + 1) * BASE_MEMORY) // 2 // processes
+    """Bytes that what is in flight in one worker may take: what the processes themselves leave of
+    the limit."""
+    return max(0, limit - FIXED_MEMORY - processes * WORKER_MEMORY) // processes
 
 
 class MemoryThrottle:

@@ -10,6 +10,7 @@ share of the queue, and their quotient is the same.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 FIRST_BYTES = 2**20
@@ -32,8 +33,10 @@ GROWTH = 2
 class SendWindow:
     """Decides by the bytes in flight whether one more request may begin."""
 
-    def __init__(self) -> None:
-        self.bytes = FIRST_BYTES
+    def __init__(self, most: float = math.inf) -> None:
+        """``most``: bytes in flight that memory allows."""
+        self._most = most
+        self.bytes = min(FIRST_BYTES, most)
         """Bytes that may be in flight."""
         self.in_flight = 0
         """Bytes of the requests in flight."""
@@ -59,7 +62,7 @@ class SendWindow:
         else:
             counted, allowed = SOCKET_BYTES, PROMPT * size / SOCKET_BYTES
         if seconds is not None and seconds < allowed and self._is_used():
-            self.bytes += counted
+            self.bytes = min(self.bytes + counted, self._most)
         self.in_flight -= counted
 
     def sample(self, now: float, left: int, queued: int) -> None:
@@ -78,7 +81,7 @@ class SendWindow:
         self._runs_dry = queued < carried * RUNS_DRY
         if longest <= carried / GROWTH:
             if self._is_used():
-                self.bytes *= GROWTH
+                self.bytes = min(self.bytes * GROWTH, self._most)
         elif queued > carried > 0 and now - then >= RATE_SECONDS / 2:
             # Scaled from what is in flight: the sockets may hold more or less than counted.
             self.bytes = max(LEAST_BYTES, min(self.bytes, int(self.in_flight * carried / queued)))

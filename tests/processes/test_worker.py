@@ -271,7 +271,7 @@ class TestStart:
 
     def test_memory_bounds_the_requests_in_flight(self, supervisor: Conversation) -> None:
         settings = {"src": str(supervisor.root), "bucket": "b"}
-        supervisor.send(wire.Start(settings, 50, 100, 3 * FakeCloud.body_memory))
+        supervisor.send(wire.Start(settings, 50, 100, 2 * 3 * FakeCloud.session_memory))
         assert supervisor.next() == wire.Ready(os.getpid(), 3)
 
     @pytest.mark.parametrize("soft", [100, 40])

@@ -7,12 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from _uploader.transfer.memory import (
-    BASE_MEMORY,
+    FIXED_MEMORY,
+    FLOOR,
     GROW,
     HIGH,
+    LEAST_BODIES,
     LEAST_SHARE,
     LOW,
     SHRINK,
+    WORKER_MEMORY,
     MemoryThrottle,
     body_budget,
     processes_within,
@@ -37,41 +40,42 @@ def shares(samples: list[int]) -> list[float]:
 
 
 def test_as_many_processes_as_wanted_where_memory_allows() -> None:
-    assert processes_within(100 * BASE_MEMORY, 8) == 8
+    assert processes_within(100 * FLOOR, 8) == 8
 
 
 def test_fewer_processes_where_memory_does_not_allow_more() -> None:
-    """The supervisor is a process, too."""
-    assert processes_within(4 * BASE_MEMORY, 8) == 3
+    assert processes_within(FIXED_MEMORY + 3 * (WORKER_MEMORY + LEAST_BODIES), 8) == 3
 
 
-@pytest.mark.parametrize("limit", [0, 1, BASE_MEMORY, 2 * BASE_MEMORY - 1])
+def test_a_quarter_of_384_mib_is_enough_for_two() -> None:
+    assert processes_within(96 * 2**20, 2) == 2
+
+
+def test_one_process_at_the_floor() -> None:
+    assert processes_within(FLOOR, 8) == 1
+
+
+@pytest.mark.parametrize("limit", [0, 1, FIXED_MEMORY, FLOOR - 1])
 def test_no_process_where_not_even_one_fits(limit: int) -> None:
     assert processes_within(limit, 8) == 0
 
 
 @given(limits, counts)
-def test_the_processes_alone_stay_within_the_limit(limit: int, wanted: int) -> None:
-    count = processes_within(limit, wanted)
-    assert 0 <= count <= wanted
-    assert not count or (count + 1) * BASE_MEMORY <= limit
-
-
-@given(limits, counts)
 def test_processes_and_bodies_together_stay_within_the_limit(limit: int, wanted: int) -> None:
     count = processes_within(limit, wanted)
+    assert 0 <= count <= wanted
     if count:
         budget = body_budget(limit, count)
-        assert budget >= 0
-        assert (count + 1) * BASE_MEMORY + count * budget <= limit
+        assert budget >= LEAST_BODIES
+        assert FIXED_MEMORY + count * (WORKER_MEMORY + budget) <= limit
 
 
-def test_half_of_what_the_processes_leave_is_for_bodies() -> None:
-    assert body_budget(3 * BASE_MEMORY + 1000, 2) == 250
+def test_what_the_processes_leave_is_for_bodies() -> None:
+    assert body_budget(FIXED_MEMORY + 2 * WORKER_MEMORY + 1000, 2) == 500
 
 
 def test_a_budget_is_never_negative() -> None:
-    assert body_budget(BASE_MEMORY, 4) == 0
+    assert body_budget(FIXED_MEMORY, 4) == 0
 
 
 def test_everything_is_allowed_before_the_first_sample() -> None:
@@ -117,4 +121,4 @@ def test_the_share_stays_within_its_bounds_whatever_is_sampled(samples: list[int
 
 @given(st.lists(st.integers(0, 2 * LIMIT)))
 def test_all_is_allowed_again_soon_after_memory_is_free(samples: list[int]) -> None:
-    assert shares([*samples, *[EMPTY] * 8])[-1] == 1.0
+    assert shares([*samples, *[EMPTY] * 16])[-1] == 1.0

@@ -60,6 +60,17 @@ def test_as_many_begin_as_the_window_holds(window: SendWindow) -> None:
     assert window.in_flight == window.bytes
 
 
+def test_memory_bounds_what_is_in_flight() -> None:
+    window = SendWindow(3 * SIZE)
+    for _ in range(5):
+        assert fill(window) == 3
+        for _ in range(3):
+            window.end(SIZE, 0.001)
+    fill(window)
+    sample(window, rate=2**30, queued=0)
+    assert window.bytes == 3 * SIZE
+
+
 def test_what_ends_makes_room(window: SendWindow) -> None:
     fill(window)
     window.end(SIZE, None)

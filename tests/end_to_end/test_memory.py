@@ -1,0 +1,41 @@
+"""The command in containers: little memory makes it slower, never larger, and never refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from _uploader.transfer.memory import FLOOR
+from bench.sink import Sink
+from tests.cgroups import memory_group
+from tests.command import KEYS, Running, arguments, environment, small_files, write
+from tests.servers import require
+
+MIB = 2**20
+PATIENCE = 120.0
+"""Seconds that an upload may take on a slow machine."""
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("source")
+    small_files(root, 4096, folders=10)
+    for number in range(4):
+        write(root, f"large/{number}", bytes(64 * MIB))
+    return root
+
+
+@pytest.mark.parametrize("limit", [96, 128, 256, 384, 1024], ids=lambda limit: f"{limit}M")
+def test_any_container_is_enough(source: Path, limit: int) -> None:
+    require(Sink)
+    with Sink() as sink, memory_group(limit * MIB) as group:
+        told = arguments(source, sink.http, "b", "--json")
+        with Running(*told, env=environment(**KEYS), wrapper=group.wrapper) as running:
+            finished = running.finish(PATIENCE)
+        assert (finished.code, finished.stderr) == (0, "")
+        assert finished.summary["uploaded"] == 4100
+        assert group.killed == 0
+        assert group.peak <= max(FLOOR, limit * MIB // 4)
+        notes = [event["text"] for event in finished.events if event["event"] == "note"]
+        assert any("less than the program needs" in note for note in notes) == (limit < 272)
