@@ -169,6 +169,8 @@ class Cloud(ABC):
     keeps_metadata: ClassVar[bool] = True
     """User metadata given to ``put`` comes back from ``stat`` as it was given."""
     keeps_content_type: ClassVar[bool] = True
+    connects_ahead: ClassVar[bool] = False
+    """Sessions can be opened before the bucket is there, and ``Session.connect`` saves time."""
 
     def __init__(self, settings: CloudSettings) -> None:
         self.settings = settings

@@ -70,6 +70,7 @@ class Engine:
             self._window,
             part_weight=part_weight,
             cannot_open=lambda error: stop_run(reason_of(error)),
+            connects_ahead=cloud.connects_ahead,
         )
         self._context = Context(
             attempts=self.attempts,

@@ -59,14 +59,16 @@ class Slots:
         *,
         part_weight: int,
         cannot_open: Callable[[Exception], None],
+        connects_ahead: bool = False,
     ) -> None:
         """``part_weight``: requests that a part counts for.  ``cannot_open`` is called when no
-        session can be made; the task stays queued."""
+        session can be made; the task stays queued.  ``connects_ahead``: see ``Cloud``."""
         self._open_session = open_session
         self._limiter = limiter
         self._window = window
         self._part_weight = part_weight
         self._cannot_open = cannot_open
+        self._connects_ahead = connects_ahead
         self._share = 1.0
         self.limit = limiter.limit
         """Tasks that may run now."""
@@ -111,6 +113,8 @@ class Slots:
     def connect(self, sessions: int) -> None:
         """Has so many sessions connected, within the limit, before there are tasks for them: to a
         distant service a connection takes as long as a request, or twice as long."""
+        if not self._connects_ahead:
+            return
         for _ in range(min(sessions, self.limit) - self._alive):
             # At the other end than where ``fill`` looks: those that have connected go first.
             self._idle.insert(0, self._spawn())

@@ -16,6 +16,7 @@ from .session import S3Session
 class S3Cloud(Cloud):
     """S3's limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html"""
 
+    connects_ahead = True
     parts = PartRules(
         threshold=16 * MIB, part_size=8 * MIB, max_part_size=5 * 1024 * MIB, max_parts=10_000
     )

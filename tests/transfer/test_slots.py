@@ -77,6 +77,7 @@ class Setup:
             self.window,
             part_weight=part_weight,
             cannot_open=self.errors.append,
+            connects_ahead=True,
         )
         return self.slots
 
@@ -302,6 +303,15 @@ def test_sessions_connect_before_there_are_tasks(setup: Setup) -> None:
     assert [session.connected for session in setup.sessions] == [True, True]
     setup.add("a", "b")
     assert len(setup.sessions) == 2
+
+
+def test_sessions_of_a_cloud_that_gains_nothing_do_not_connect(setup: Setup) -> None:
+    slots = Slots(
+        setup.open, setup.limiter, setup.window, part_weight=1, cannot_open=setup.errors.append
+    )
+    slots.connect(2)
+    settle()
+    assert not setup.sessions
 
 
 def test_no_more_sessions_connect_than_the_limit_allows(setup: Setup) -> None:
