@@ -12,7 +12,7 @@ from typing import Any
 
 import providers
 from providers.base import CloudSettings
-from providers.options import at_least, option, seconds, switch
+from providers.options import at_least, between, option, seconds, switch
 
 from .errors import UsageError
 
@@ -150,6 +150,15 @@ class Settings:
         parse=memory,
         metavar="SIZE",
         shown=DEFAULT_MEMORY,
+    )
+    nice: int = option(
+        10,
+        "how far the workers let other programs go first, from 0 (not at all) to 19: processor and "
+        "disk",
+        flag="--nice",
+        env=("UPLOADER_NICE",),
+        parse=between(0, 19),
+        metavar="N",
     )
     follow_symlinks: bool = option(
         False,

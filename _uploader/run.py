@@ -23,7 +23,7 @@ from .interrupts import Interrupts
 from .processes import wire
 from .processes.dispatch import LOOKAHEAD, Dispatcher, ReadAhead
 from .processes.fork_server import ForkServer
-from .processes.machine import MemoryWatch, memory_total, usable_cpus
+from .processes.machine import MemoryWatch, memory_total, read_after_others, usable_cpus
 from .processes.supervisor import (
     BucketMissing,
     BucketReady,
@@ -227,6 +227,7 @@ class Run:
             start=start,
             fork_server=self._fork_server,
             echo=self._display.echo if settings.debug else None,
+            started=read_after_others if settings.nice else lambda pid: None,
         )
 
     def _serve(self, supervisor: Supervisor, watch: MemoryWatch) -> None:

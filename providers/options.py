@@ -36,6 +36,18 @@ def at_least(minimum: int) -> Parser:
     return parse
 
 
+def between(least: int, most: int) -> Parser:
+    """A parser of whole numbers from ``least`` to ``most``."""
+
+    def parse(text: str) -> int:
+        number: int = at_least(least)(text)
+        if number > most:
+            raise ValueError(f"{number} is too large: {most} is the most")
+        return number
+
+    return parse
+
+
 def seconds(text: str) -> float:
     """A positive number of seconds."""
     try:

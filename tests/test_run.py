@@ -139,6 +139,7 @@ class FakeSupervisor:
         start: wire.Start,
         fork_server: ForkServer,
         echo: Callable[[str], None] | None,
+        started: Callable[[int], None],
     ) -> None:
         self.world.supervisor = self
         self.dispatcher = dispatcher

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -39,6 +40,15 @@ class MemoryWatch:
         total = sum(_memory(pid) for pid in {os.getpid(), *self._pids()})
         self.peak = max(self.peak, total)
         return total
+
+
+def read_after_others(pid: int) -> None:
+    """Gives a process the lowest priority at the disk that still gets its share, where the system
+    knows such (ioprio_set(2): the scheduler BFQ heeds it)."""
+    if not hasattr(psutil, "IOPRIO_CLASS_BE"):
+        return
+    with contextlib.suppress(psutil.Error, OSError):
+        psutil.Process(pid).ionice(psutil.IOPRIO_CLASS_BE, 7)
 
 
 def _memory(pid: int) -> int:

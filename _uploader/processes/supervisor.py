@@ -93,11 +93,13 @@ class Supervisor:
         start: wire.Start,
         fork_server: ForkServer,
         echo: Callable[[str], None] | None = None,
+        started: Callable[[int], None] = lambda pid: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``start`` goes to each worker; the first one prepares the bucket as well.
         ``fork_server`` forks the workers and is closed by ``stop``.  ``echo`` gets what they write
-        to stderr."""
+        to stderr; ``started`` the process id of each worker that is ready."""
+        self._started = started
         self._dispatcher = dispatcher
         self._count = count
         self._start = start
@@ -205,6 +207,7 @@ class Supervisor:
             worker.send(wire.Create())
         elif isinstance(message, wire.Ready):
             worker.pid = message.pid
+            self._started(message.pid)
             self._dispatcher.add_worker(worker, message.least)
             if worker.prepares and not self._bucket_ready:
                 self._bucket_ready = True

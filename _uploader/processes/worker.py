@@ -38,8 +38,6 @@ HEARTBEAT = 0.5
 RECEIVE_SIZE = 256 * 1024
 DESCRIPTORS_RESERVED = 32
 """For libraries, the resolver and the connection to the supervisor."""
-NICENESS = 10
-"""Other programs go first; an idle CPU makes this cost nothing."""
 PART_WEIGHT = 8
 """Requests that one part counts for where the worker finds their number: few parts keep network and
 service busy.  8 in flight in each of two workers took 0.8 of the time that 64 took, mostly because
@@ -91,6 +89,7 @@ class Worker:
     def _start(self, start: wire.Start) -> None:
         """Opens the cloud; sends ``Ready``, or ``Fatal`` when no file can succeed."""
         settings = Settings(**start.settings)
+        _let_others_go_first(settings.nice)
         try:
             cloud = providers.load(settings.cloud())
             self._engine = engine = self._make_engine(settings, cloud, start)
@@ -208,7 +207,15 @@ def _descriptors() -> int:
     return max(2, soft - DESCRIPTORS_RESERVED)
 
 
+def _let_others_go_first(niceness: int) -> None:
+    """Lowers the processor's priority; with an idle processor this costs nothing.  Batch
+    scheduling: a worker that wakes up interrupts nobody (sched(7))."""
+    os.nice(niceness)
+    if niceness and hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):  # some sandboxes forbid it
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
 def main(descriptor: int) -> NoReturn:
     """Serves the supervisor at the other end of the socket ``descriptor``; never returns."""
-    os.nice(NICENESS)
     Worker(socket.socket(fileno=descriptor)).run()

@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bench.sink import Sink
@@ -446,3 +447,26 @@ def test_working_directory_that_was_deleted_does_no_harm(sink: Sink, data: Path)
     wrapper = shell('rmdir "$PWD"; exec "$@"')
     finished = run(*options, env=environment(**KEYS), cwd=gone, wrapper=wrapper)
     assert finished.code == 0
+
+
+# Neighbours
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="only Linux has batch scheduling")
+@pytest.mark.parametrize(("niceness", "disk"), [(10, 7), (0, 0)])
+def test_workers_let_others_go_first(sink: Sink, data: Path, niceness: int, disk: int) -> None:
+    small_files(data, 300)
+    options = arguments(data, sink.http, "b", "--nice", niceness)
+    with Running(*options, env=environment(**KEYS)) as running, halted(sink.pids()):
+        running.wait_until(lambda: len(running.workers()) == 2)
+        policy = os.SCHED_BATCH if niceness else os.SCHED_OTHER
+        running.wait_until(
+            lambda: all(
+                psutil.Process(pid).nice() == niceness and os.sched_getscheduler(pid) == policy
+                for pid in running.workers()
+            )
+        )
+        # The worker that prepares the bucket is not ready: it waits for the sink.
+        running.wait_until(
+            lambda: disk in {psutil.Process(pid).ionice().value for pid in running.workers()}
+        )

@@ -51,3 +51,14 @@ class TestParsers:
     def test_what_is_no_switch_is_refused(self, text: str) -> None:
         with pytest.raises(ValueError, match="neither true nor false"):
             options.switch(text)
+
+
+class TestBetween:
+    @pytest.mark.parametrize("text", ["0", "19"])
+    def test_both_ends_belong_to_it(self, text: str) -> None:
+        assert options.between(0, 19)(text) == int(text)
+
+    @pytest.mark.parametrize(("text", "reason"), [("-1", "too small"), ("20", "too large")])
+    def test_others_are_refused(self, text: str, reason: str) -> None:
+        with pytest.raises(ValueError, match=reason):
+            options.between(0, 19)(text)
