@@ -18,6 +18,8 @@ from gevent.pool import Pool
 from libcloud.storage.providers import get_driver
 from libcloud.storage.types import Provider
 
+from providers.attributes import object_stat
+
 from .functions import current_milli_time, getFiles, timed
 from .uploads import BaseUpload, ParallelUpload
 
@@ -35,6 +37,7 @@ __all__ = [
     "libcloud",
     "math",
     "monkey",
+    "object_stat",
     "os",
     "time",
     "timed",

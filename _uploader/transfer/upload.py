@@ -9,6 +9,7 @@ from functools import partial
 from itertools import count
 from typing import NamedTuple
 
+from providers.attributes import Form
 from providers.base import Metadata, PartRules, Session
 from providers.errors import Busy, Denied, Failure, Interrupted, NotFound, Rejected, SourceChanged
 from providers.source import Source, guess_content_type
@@ -32,6 +33,8 @@ class Context(NamedTuple):
     source_root: str
     """Prefix of each path: ends with a slash or is empty."""
     key_prefix: str
+    form: Form
+    """How the files' attributes are written as user metadata."""
     extra_metadata: Metadata
     report: Callable[[Result], None]
     """Gets the Result of each upload."""
@@ -274,7 +277,7 @@ class _PartTask:
 
 def describe(job: Job, source: Source, context: Context) -> tuple[str, Metadata, str]:
     """Key, user metadata and Content-Type of the file's object."""
-    metadata: Metadata = source.metadata()
+    metadata: Metadata = context.form(source)
     if context.extra_metadata:
         metadata = sorted([*metadata, *context.extra_metadata])
     return context.key_prefix + job.path, metadata, guess_content_type(job.path)

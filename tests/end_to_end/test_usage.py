@@ -123,6 +123,8 @@ DEFAULTS = {
     "--timeout": "60",
     "--unsigned-payload": None,
     "--max-memory": "25%",
+    "--metadata": "none",
+    "--posix-metadata": "rclone",
     "--follow-symlinks": None,
     "--no-create": None,
     "--journal": "one for each source and destination",
