@@ -11,7 +11,16 @@ from typing import NamedTuple
 
 from providers.attributes import Form
 from providers.base import Metadata, PartRules, Session
-from providers.errors import Busy, Denied, Failure, Interrupted, NotFound, Rejected, SourceChanged
+from providers.errors import (
+    Busy,
+    Denied,
+    Exists,
+    Failure,
+    Interrupted,
+    NotFound,
+    Rejected,
+    SourceChanged,
+)
 from providers.source import Source, guess_content_type
 
 from ..files.model import INTERRUPTED, Job, Result
@@ -115,13 +124,15 @@ class Upload:
             context.add(Upload(job, context, self._restarts + 1))
             return
         reason = reason_of(error)
-        passing = denied = False
+        passing = denied = skipped = False
         if isinstance(error, Failure):
             passing = error.retry or isinstance(error, SourceChanged)
             denied = isinstance(error, Denied)
+            skipped = isinstance(error, Exists)
             if error.fatal:
                 context.stop_run(reason)
-        context.report(Result(job.number, 0, job.mtime_ns, job.ctime_ns, reason, passing, denied))
+        end = Result(job.number, 0, job.mtime_ns, job.ctime_ns, reason, passing, denied, skipped)
+        context.report(end)
 
 
 class _LargeUpload:
