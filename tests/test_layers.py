@@ -38,7 +38,7 @@ FLOORS: tuple[set[str], ...] = (
         "providers.s3.options",
         "providers.s3.sigv4",
     },
-    {"providers.http.decoding", "providers.http.stream"},
+    {"providers.http.decoding", "providers.http.stream", "providers.s3.object_headers"},
     {"providers.http.route", "providers.http.sender"},
     {"providers.http.connection", "providers.http.framing"},
     {
