@@ -136,8 +136,10 @@ class ServiceError(NamedTuple):
 
     @property
     def may_be_about_a_header(self) -> bool:
-        """Services refuse an unknown header in one of these ways."""
-        return self.status == 501 or (self.status == 400 and self.code in _UNKNOWN_HEADER_CODES)
+        """Services refuse an unknown header in one of these ways, or want a Content-MD5 in its
+        place: MinIO and others have codes like ``MissingContentMD5`` for that."""
+        unknown = self.code in _UNKNOWN_HEADER_CODES or self.code.startswith("Missing")
+        return self.status == 501 or (self.status == 400 and unknown)
 
     def failure(self, region: str) -> Failure:
         """What the error means for the upload; ``region``: where the request went."""
