@@ -20,5 +20,5 @@ else:
 
     with our_modules():
         from _uploader.dropin import *  # noqa: F403
-        from _uploader.dropin import __all__  # noqa: F401
+        from _uploader.dropin import __all__, object_stat  # noqa: F401
     del our_modules

@@ -9,11 +9,13 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from providers.attributes import FORMS, check_metadata
+
 from . import __version__
-from .config import OPTIONS, TABLES, Row, Settings, from_environment
+from .config import OPTIONS, TABLES, Row, Settings, from_environment, parsed
 from .errors import EXIT_STOPPED, RunError, UsageError
 from .processes.fork_server import ForkServer
 
@@ -88,7 +90,7 @@ def _add(group: argparse._ActionsContainer, row: Row) -> None:
     names = f" [{', '.join(details['env'])}]" if details["env"] else ""
     text = f"{details['help']}{names} (default: {details['shown']})".replace("%", "%%")
     flags = [details["flag"]]
-    action: dict[str, Any] = {"metavar": details["metavar"]}
+    action: dict[str, Any] = {"metavar": details["metavar"], "action": "append"}
     if details["opposite"]:
         flags.append(details["opposite"])
         action = {"action": _Switch, "nargs": 0}
@@ -103,9 +105,10 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
     """
     given = vars(parser().parse_args(arguments))
     for row in OPTIONS:
-        if isinstance(given.get(row.name), str):
+        texts = given.get(row.name)
+        if isinstance(texts, list):
             try:
-                given[row.name] = row.metadata["parse"](given[row.name])
+                given[row.name] = parsed(row, texts)
             except ValueError as error:
                 raise UsageError(f"{row.metadata['flag']}: {error}") from None
     if "journal" in given:
@@ -114,7 +117,12 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
     for name in ("src", "bucket"):
         if not getattr(settings, name):
             raise UsageError(f"--{name} is missing: --help tells what it is")
+    _check_provider(settings, given)
     _check_local(settings)
+    try:
+        check_metadata(settings.metadata, FORMS[settings.posix_metadata])
+    except ValueError as error:
+        raise UsageError(f"--metadata: {error}") from None
     return settings
 
 
@@ -162,8 +170,28 @@ def _execute(settings: Settings, fork_server: ForkServer) -> int:
     return outcome.exit_code
 
 
+def _check_provider(settings: Settings, given: Mapping[str, Any]) -> None:
+    """Refuses what the provider would ignore, and options of its own that do not go together.
+    ``given``: the options of the command line; the others come from variables."""
+    own = {row.name for row in TABLES.get(settings.provider, ())}
+    for provider, table in TABLES.items():
+        for row in table:
+            if row.name in settings.provider_options and row.name not in own:
+                names = row.metadata["env"]
+                variable = next((name for name in names if os.environ.get(name)), "")
+                where = row.metadata["flag"] if row.name in given else variable
+                raise UsageError(f"{where} is for provider {provider}, not for {settings.provider}")
+    try:
+        settings.cloud()
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
 def _check_local(settings: Settings) -> None:
-    """A store below the source would be uploaded into itself, for ever."""
+    """A store below the source would be uploaded into itself, for ever; and files have no place for
+    further metadata."""
+    if settings.provider == "local" and settings.metadata:
+        raise UsageError("--metadata: provider local keeps none")
     if settings.provider != "local" or not settings.endpoint_url:
         return
     source = os.path.join(os.path.realpath(settings.src), "")

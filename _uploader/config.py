@@ -6,13 +6,24 @@ The table feeds argparse, the environment and README's list; nothing else names 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 import providers
+from providers.attributes import FORMS
 from providers.base import CloudSettings
-from providers.options import at_least, between, option, seconds, switch
+from providers.options import (
+    SEPARATOR,
+    at_least,
+    between,
+    one_of,
+    option,
+    pair,
+    plain,
+    seconds,
+    switch,
+)
 
 from .errors import UsageError
 
@@ -44,6 +55,12 @@ def memory_limit(text: str, total: int) -> int:
     if 0 < amount < float("inf"):
         return int(amount)
     raise ValueError(f"{text!r} is no amount of memory: give a share like 25% or a size like 512M")
+
+
+def metadata_pair(text: str) -> tuple[str, str]:
+    """One NAME=VALUE of user metadata, the name in lower case, as headers are compared."""
+    name, value = pair(text)
+    return name.lower(), plain(value)
 
 
 @dataclass(frozen=True)
@@ -160,6 +177,25 @@ class Settings:
         parse=between(0, 19),
         metavar="N",
     )
+    metadata: tuple[tuple[str, str], ...] = option(
+        (),
+        "user metadata of every object besides the files' own; may be repeated",
+        flag="--metadata",
+        env=("UPLOADER_METADATA",),
+        parse=metadata_pair,
+        metavar="NAME=VALUE",
+        shown="none",
+        repeated=True,
+    )
+    posix_metadata: str = option(
+        "rclone",
+        "form of the files' own metadata: rclone (size, mtime, mode, uid, gid), datasync (AWS "
+        "DataSync's, too) or none (size, mtime and mode only)",
+        flag="--posix-metadata",
+        env=("UPLOADER_POSIX_METADATA",),
+        parse=one_of(*FORMS),
+        metavar="FORM",
+    )
     follow_symlinks: bool = option(
         False,
         "enter directories behind symbolic links (links to files are always followed)",
@@ -250,9 +286,6 @@ class Settings:
         env=("UPLOADER_JSON",),
         parse=switch,
     )
-    extra_metadata: tuple[tuple[str, str], ...] = ()
-    """Further user metadata for every object (name, value); not on the command line."""
-
     provider_options: Mapping[str, Any] = field(default_factory=dict)
     """What was given of the options that only some provider has, by field name."""
 
@@ -264,10 +297,11 @@ class Settings:
         return cls(**general, provider_options=others)
 
     def cloud(self) -> CloudSettings:
-        """The part of the settings that a provider needs."""
+        """The part of the settings that a provider needs.
+
+        Raises ``ValueError`` in one line when its own options do not go together.
+        """
         table = providers.option_tables().get(self.provider)
-        names = {row.name for row in fields(table)} if table else set()
-        own = {name: value for name, value in self.provider_options.items() if name in names}
         return CloudSettings(
             provider=self.provider,
             bucket=self.bucket,
@@ -275,7 +309,7 @@ class Settings:
             region=self.region,
             ca_bundle=self.ca_bundle,
             timeout=self.timeout,
-            options=table(**own) if table else None,
+            options=table(**self.provider_options) if table else None,
         )
 
 
@@ -288,6 +322,13 @@ TABLES: Mapping[str, tuple[Row, ...]] = {
 }
 """The options of every run, and those of single providers by the provider's name."""
 OPTIONS = tuple(row for table in TABLES.values() for row in table)
+
+
+def parsed(row: Row, texts: Sequence[str]) -> Any:
+    """The value of an option that was given by these texts: the last one's, or, of an option that
+    may be repeated, all of them.  Raises ``ValueError`` when one makes no sense."""
+    parse = row.metadata["parse"]
+    return tuple(map(parse, texts)) if row.metadata["repeated"] else parse(texts[-1])
 
 
 def from_environment(
@@ -304,9 +345,10 @@ def from_environment(
         for name in row.metadata["env"]:
             if name.startswith("AWS_") and named != Settings.provider:
                 continue
-            if environment.get(name):
+            if text := environment.get(name):
+                texts = text.split(SEPARATOR) if row.metadata["repeated"] else [text]
                 try:
-                    found[row.name] = row.metadata["parse"](environment[name])
+                    found[row.name] = parsed(row, texts)
                 except ValueError as error:
                     raise UsageError(f"{name}: {error}") from None
                 break

@@ -56,7 +56,7 @@ class RefusalJudge:
             self._places.add(top if slash else "")
 
     def failed(self) -> None:
-        """A file has failed for another reason."""
+        """A file was not stored for another reason."""
         self._others = True
 
     @property

@@ -50,4 +50,14 @@ def load(settings: CloudSettings) -> Cloud:
     return find(settings.provider)(settings)
 
 
-_NOT_CLOUDS = {"base", "disk", "errors", "http", "libcloud", "options", "source", "traffic"}
+_NOT_CLOUDS = {
+    "attributes",
+    "base",
+    "disk",
+    "errors",
+    "http",
+    "libcloud",
+    "options",
+    "source",
+    "traffic",
+}

@@ -89,6 +89,10 @@ class NotFound(Rejected):
     restart = True
 
 
+class Exists(Rejected):
+    """An object of this name is there, and was not to be replaced."""
+
+
 class Fatal(Failure):
     """No file can succeed: bad credentials, no such bucket, wrong region, unknown host."""
 

@@ -23,6 +23,7 @@ from typing import Any
 from libcloud.storage.base import Container, Object
 from libcloud.storage.drivers.local import LocalStorageDriver
 
+from .attributes import rclone
 from .base import MIB, Cloud, CloudSettings, Metadata, ObjectInfo, Prepared
 from .disk import Disk
 from .errors import Busy, Failure, Fatal, NoBucket, NotFound, Rejected, Transient
@@ -219,7 +220,7 @@ class LocalSession(DriverSession):
         """The file's attributes as user metadata, though the disk keeps only some."""
         try:
             with Source(self.driver.place(self._container, key)) as stored:
-                return ObjectInfo(stored.size, dict(stored.metadata()), "")
+                return ObjectInfo(stored.size, dict(rclone(stored)), "")
         except Failure:
             raise NotFound(f"no object {key}") from None
 

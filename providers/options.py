@@ -14,6 +14,9 @@ from typing import Any
 MOST_SECONDS = 1_000_000
 """Twelve days: poll(2) can wait for 24 at most."""
 
+SEPARATOR = ","
+"""Between the values of a repeated option in its environment variable."""
+
 Parser = Callable[[str], Any]
 """Turns an option's text into its value; raises ``ValueError`` that says in one line what is wrong.
 """
@@ -70,6 +73,23 @@ def one_of(*names: str) -> Parser:
     return parse
 
 
+def plain(text: str) -> str:
+    """A text that every HTTP header carries as it is: printable ASCII, single spaces inside."""
+    if not text or not (text.isascii() and text.isprintable()):
+        raise ValueError(f"{text!r} cannot be sent: give printable ASCII characters")
+    if "  " in text or text != text.strip():
+        raise ValueError(f"{text!r} cannot be sent: give single spaces, and none at the ends")
+    return text
+
+
+def pair(text: str) -> tuple[str, str]:
+    """A name and a value, with the first equals sign between them."""
+    name, sign, value = text.partition("=")
+    if not name or not sign:
+        raise ValueError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
 def switch(text: str) -> bool:
     """An environment variable as a flag."""
     if text.strip().lower() in _TRUE:
@@ -89,13 +109,17 @@ def option(
     metavar: str = "",
     shown: str = "",
     opposite: str = "",
+    repeated: bool = False,
 ) -> Any:
     """One row of the table: a dataclass field with its flag, environment, parser and help.
 
     ``shown`` is how the default reads in the help when it is worked out at run time.  ``opposite``
-    is the flag that turns a switch off again, by default ``--no-`` and its name.
+    is the flag that turns a switch off again, by default ``--no-`` and its name.  A ``repeated``
+    one is given any number of times, in a variable with ``SEPARATOR`` between; ``parse`` makes each
+    value, and the option's own is a tuple of them.
     """
     row = {"flag": flag, "env": env, "parse": parse, "metavar": metavar, "help": help}
+    row["repeated"] = repeated
     if default is False:
         opposite = opposite or f"--no-{flag[2:]}"
     row["opposite"] = opposite

@@ -64,7 +64,7 @@ class Source:
 
     __slots__ = (
         "_content",
-        "_identity",
+        "_status",
         "ctime_ns",
         "fd",
         "gid",
@@ -100,7 +100,7 @@ class Source:
         self.gid = status.st_gid
         self.run: Run = _directly
         """Runs long operations on this file, such as the checksum of a part."""
-        self._identity = (status.st_dev, status.st_ino)
+        self._status = status
         self._content: bytes | None = None
 
     def load(self) -> None:
@@ -120,21 +120,10 @@ class Source:
         self._content = content
         self.close()
 
-    def metadata(self) -> list[tuple[str, str]]:
-        """The file's attributes as user metadata, sorted by name.
-
-        ``mode`` is octal with a leading zero and type bits, ``mtime`` always has nine digits:
-        rclone and s3fs both read this right.
-        """
-        seconds, nanoseconds = divmod(abs(self.mtime_ns), 1_000_000_000)
-        sign = "-" if self.mtime_ns < 0 else ""
-        return [
-            ("gid", str(self.gid)),
-            ("mode", f"0{self.mode:o}"),
-            ("mtime", f"{sign}{seconds}.{nanoseconds:09d}"),
-            ("size", str(self.size)),
-            ("uid", str(self.uid)),
-        ]
+    @property
+    def atime_ns(self) -> int:
+        """When the file was last read before this, in nanoseconds since the epoch."""
+        return self._status.st_atime_ns
 
     def read(self, offset: int, length: int) -> bytes:
         """``length`` bytes from ``offset``; raises ``SourceChanged`` when the file ends early or
@@ -187,7 +176,7 @@ class Source:
             if error.errno in PASSING:
                 raise _unreadable(error) from None
             raise SourceChanged("vanished while it was read") from None
-        if (now.st_dev, now.st_ino) != self._identity:
+        if (now.st_dev, now.st_ino) != (self._status.st_dev, self._status.st_ino):
             raise SourceChanged("was replaced while it was read")
         self._compare(now)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from _uploader import cli, config
-from _uploader.config import OPTIONS, Settings, from_environment
+from _uploader.config import OPTIONS, TABLES, Settings, from_environment
 from _uploader.errors import UsageError
 from providers.base import CloudSettings
 from providers.options import Parser
@@ -21,6 +21,10 @@ README = Path(__file__).resolve().parent.parent / "README.md"
 SWITCHES = [row.name for row in OPTIONS if row.default is False]
 VARIABLES = [(name, row) for row in OPTIONS for name in row.metadata["env"]]
 REQUIRED = ["--src", "data", "--bucket", "b"]
+PROVIDERS = {row.name: provider for provider, table in TABLES.items() for row in table}
+"""The provider that has an option, empty for those of every run."""
+WITH = {"sse_kms_key_id": ["--sse", "aws:kms"]}
+"""Options that make no sense alone, and what they go with."""
 
 
 def parser(name: str) -> Parser:
@@ -37,8 +41,19 @@ def sample(row: Any) -> tuple[str, Any]:
         "SIZE": ("512M", "512M"),
         "KIND": ("md5", "md5"),
         "STYLE": ("virtual", "virtual"),
+        "FORM": ("datasync", "datasync"),
+        "NAME=VALUE": ("a=b", (("a", "b"),)),
+        "ALGORITHM": ("AES256", "AES256"),
+        "ACL": ("bucket-owner-full-control", "bucket-owner-full-control"),
+        "TYPE": ("text/plain", "text/plain"),
     }
     return kinds.get(row.metadata["metavar"], ("text", "text"))
+
+
+def given_with(row: Any, *arguments: str) -> list[str]:
+    """A command line with these arguments, on which this option makes sense."""
+    provider = PROVIDERS[row.name] or Settings.provider
+    return [*REQUIRED, "--provider", provider, *WITH.get(row.name, []), *arguments]
 
 
 def setting(settings: Settings, row: Any) -> Any:
@@ -179,7 +194,7 @@ class TestPrecedence:
     def test_each_flag_gives_its_setting(self, row: Any) -> None:
         text, value = sample(row)
         given = [row.metadata["flag"]] if row.name in SWITCHES else [row.metadata["flag"], text]
-        assert setting(cli.settings_from([*REQUIRED, *given]), row) == value
+        assert setting(cli.settings_from(given_with(row, *given)), row) == value
 
     @pytest.mark.parametrize("row", OPTIONS, ids=lambda row: row.name)
     def test_what_a_variable_turns_on_can_be_turned_off(
@@ -189,8 +204,8 @@ class TestPrecedence:
             assert not row.metadata["opposite"]
             return
         monkeypatch.setenv(row.metadata["env"][0], "1")
-        assert setting(cli.settings_from(REQUIRED), row)
-        assert not setting(cli.settings_from([*REQUIRED, row.metadata["opposite"]]), row)
+        assert setting(cli.settings_from(given_with(row)), row)
+        assert not setting(cli.settings_from(given_with(row, row.metadata["opposite"])), row)
 
     def test_a_journal_that_is_given_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """In spite of UPLOADER_NO_JOURNAL; the last word has the command line."""
@@ -220,11 +235,11 @@ class TestTable:
         flags += [row.metadata["opposite"] for row in OPTIONS if row.metadata["opposite"]]
         assert len(set(flags)) == len(flags)
 
-    def test_each_setting_but_two_is_an_option(self) -> None:
-        """Further metadata is for callers in Python only; the other holds a provider's own."""
+    def test_each_setting_but_one_is_an_option(self) -> None:
+        """That one holds the provider's own."""
         everything = {field.name for field in dataclasses.fields(Settings)}
         left = everything - {row.name for row in OPTIONS}
-        assert left == {"extra_metadata", "provider_options"}
+        assert left == {"provider_options"}
 
     @pytest.mark.parametrize("row", OPTIONS, ids=lambda row: row.name)
     def test_a_flag_is_its_setting_with_dashes(self, row: Any) -> None:
@@ -232,12 +247,12 @@ class TestTable:
 
     @pytest.mark.parametrize("row", OPTIONS, ids=lambda row: row.name)
     def test_a_default_is_what_its_parser_makes_of_it(self, row: Any) -> None:
-        if row.default not in (None, ""):
+        if row.default not in (None, "", ()):
             assert row.metadata["parse"](str(row.default)) == row.default
 
     def test_no_option_takes_a_secret(self) -> None:
         """What is on a command line, everybody on the machine can read."""
-        names = " ".join(row.name for row in OPTIONS)
+        names = " ".join(row.name for row in OPTIONS if not row.name.endswith("_id"))
         assert not any(word in names for word in ("secret", "key", "password", "token"))
 
     def test_the_help_names_every_flag_and_variable(self) -> None:
@@ -279,6 +294,66 @@ class TestSettings:
     def test_without_a_word_s3_gets_its_defaults(self) -> None:
         assert cli.settings_from(REQUIRED).cloud().options == S3Options()
 
-    def test_no_other_provider_gets_them(self) -> None:
-        given = ["--provider", "local", "--checksum", "md5"]
-        assert cli.settings_from([*REQUIRED, *given]).cloud().options is None
+    def test_another_provider_gets_none(self) -> None:
+        settings = cli.settings_from([*REQUIRED, "--provider", "local"])
+        assert settings.cloud().options is None
+
+    @pytest.mark.parametrize("row", OPTIONS, ids=lambda row: row.name)
+    def test_an_option_of_another_provider_is_refused(self, row: Any) -> None:
+        """It would be ignored: nobody should take an object for encrypted that is not."""
+        provider = PROVIDERS[row.name]
+        given = [row.metadata["flag"], *([] if row.default is False else [sample(row)[0]])]
+        if provider:
+            refusal = f"^{row.metadata['flag']} is for provider {provider}, not for minio$"
+            with pytest.raises(UsageError, match=refusal):
+                cli.settings_from([*REQUIRED, "--provider", "minio", *given])
+
+    def test_a_variable_for_another_provider_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("UPLOADER_CHECKSUM", "md5")
+        with pytest.raises(
+            UsageError, match="^UPLOADER_CHECKSUM is for provider s3, not for minio"
+        ):
+            cli.settings_from([*REQUIRED, "--provider", "minio"])
+
+
+class TestRepeated:
+    def test_each_value_counts(self) -> None:
+        given = ["--metadata", "a=1", "--metadata", "B=x=y, z"]
+        assert cli.settings_from([*REQUIRED, *given]).metadata == (("a", "1"), ("b", "x=y, z"))
+
+    def test_a_variable_holds_several_values(self) -> None:
+        assert from_environment({"UPLOADER_METADATA": "a=1,b=2"}) == {
+            "metadata": (("a", "1"), ("b", "2"))
+        }
+
+    def test_the_command_line_replaces_those_of_the_variable(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("UPLOADER_METADATA", "a=1,b=2")
+        assert cli.settings_from([*REQUIRED, "--metadata", "c=3"]).metadata == (("c", "3"),)
+
+    @pytest.mark.parametrize("value", ["", "a", "=b", "a=", "a=ü", "a=x\ny", "a= b", "a=b  c"])
+    def test_what_is_no_metadata_is_refused(self, value: str) -> None:
+        with pytest.raises(UsageError, match="^--metadata: "):
+            cli.settings_from([*REQUIRED, "--metadata", "z=1", "--metadata", value])
+
+    def test_of_another_option_the_last_value_counts(self) -> None:
+        assert cli.settings_from([*REQUIRED, "--retries", "1", "--retries", "2"]).retries == 2
+
+
+class TestMetadata:
+    def test_what_no_object_can_carry_is_refused(self) -> None:
+        given = ["--metadata", f"a={'x' * 1900}"]
+        cli.settings_from([*REQUIRED, *given])
+        with pytest.raises(UsageError, match="^--metadata: 1,901 bytes are too many"):
+            cli.settings_from([*REQUIRED, *given, "--posix-metadata", "datasync"])
+
+    def test_the_files_own_names_are_refused(self) -> None:
+        with pytest.raises(UsageError, match="^--metadata: 'mtime' is given twice"):
+            cli.settings_from([*REQUIRED, "--metadata", "Mtime=1"])
+
+    def test_a_directory_has_no_place_for_it(self) -> None:
+        with pytest.raises(UsageError, match="^--metadata: provider local keeps none"):
+            cli.settings_from([*REQUIRED, "--provider", "local", "--metadata", "a=1"])

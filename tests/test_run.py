@@ -389,6 +389,14 @@ class TestRefusals:
         outcome = world.run()
         assert (outcome.exit_code, outcome.error) == (1, None)
 
+    def test_a_file_that_was_not_to_be_stored_is_no_failure(self, world: World) -> None:
+        world.files("a", "b")
+        world.answer = lambda job: (
+            failed(job, "exists", skipped=True) if job.path == "a" else stored(job)
+        )
+        outcome = world.run()
+        assert (outcome.exit_code, outcome.summary.skipped_reasons) == (0, {"exists": 1})
+
 
 class TestOneMoreRound:
     def test_a_file_that_failed_in_passing_goes_once_more_when_all_others_have_ended(

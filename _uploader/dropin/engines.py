@@ -90,7 +90,7 @@ def upload_in_workers(
         concurrency=in_flight,
         no_create=True,
         no_journal=True,
-        extra_metadata=time_metadata(),
+        metadata=time_metadata(),
     )
     fork_server = ForkServer(settings.provider, account.environment())
     run = Run(settings, failures, jobs=_jobs(files, failures), fork_server=fork_server)

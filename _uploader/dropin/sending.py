@@ -14,6 +14,7 @@ from libcloud.common.exceptions import BaseHTTPError
 from libcloud.common.types import LibcloudError
 from libcloud.storage.base import Object
 
+from providers.attributes import rclone
 from providers.base import Session
 from providers.errors import Failure
 from providers.libcloud import DriverSession, failure_of
@@ -51,7 +52,7 @@ def send_file(
     os.stat(src)  # callers know FileNotFoundError, not the failure that Source raises
     with Source(src) as source:
         given = {name.lower() for name in meta_data}
-        own = {name: value for name, value in source.metadata() if name not in given}
+        own = {name: value for name, value in rclone(source) if name not in given}
         extra = {"meta_data": {**own, **meta_data}, "content_type": guess_content_type(dst)}
         stored = with_retries(partial(send, extra))
         source.check_unchanged()

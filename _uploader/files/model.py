@@ -57,3 +57,5 @@ class Result(NamedTuple):
     """The reason may have passed by the end of the run."""
     denied: bool = False
     """The service refused permission."""
+    skipped: bool = False
+    """It was not to be stored: the bucket has an object of this name."""

@@ -18,6 +18,7 @@ from gevent.event import Event
 from gevent.lock import Semaphore
 
 import providers
+from providers.attributes import FORMS
 from providers.base import Cloud
 from providers.errors import Failure, NoBucket
 
@@ -114,7 +115,8 @@ class Worker:
             cloud,
             source_root=os.path.join(settings.src, ""),
             key_prefix=settings.prefix,
-            extra_metadata=settings.extra_metadata,
+            form=FORMS[settings.posix_metadata],
+            extra_metadata=settings.metadata,
             policy=RetryPolicy(settings.retries),
             limiter=_limiter(start, cloud),
             most_bytes=start.body_budget / 2 / cloud.body_memory * SOCKET_BYTES,

@@ -63,6 +63,9 @@ class Ledger:
 
     def take(self, job: Job, result: Result) -> None:
         """Takes the end of a job.  Raises ``RunError`` when the journal fails."""
+        if result.skipped:
+            self._skip(job.path, result.failure, job.size)
+            return
         if result.failure:
             self.fail(job.path, result.failure, job.size)
             return

@@ -9,6 +9,7 @@ from contextlib import closing
 
 import gevent
 
+from providers.attributes import Form, rclone
 from providers.base import Cloud
 from providers.disk import Disk
 from providers.errors import Failure
@@ -42,6 +43,7 @@ class Engine:
         part_weight: int = 1,
         report: Callable[[Result], None],
         stop_run: Callable[[str], None],
+        form: Form = rclone,
         extra_metadata: Iterable[tuple[str, str]] = (),
         begun: Callable[[int, str, int], None] | None = None,
         resume_since: Callable[[], float | None] = lambda: None,
@@ -50,7 +52,8 @@ class Engine:
     ) -> None:
         """``source_root``: prefix of each path, ending with a slash or empty; ``key_prefix``: of
         each key.  ``limiter`` says how many requests may be in flight; a part of a large file
-        counts for ``part_weight``.  ``stop_run(reason)``: no file can succeed.
+        counts for ``part_weight``.  ``stop_run(reason)``: no file can succeed.  ``form`` writes the
+        files' attributes as user metadata; ``extra_metadata`` goes to every object.
 
         ``begun(job number, upload id, change time of the file)`` records a multipart upload;
         without it none outlives a failure.  ``resume_since()``: when the earlier runs that this one
@@ -79,6 +82,7 @@ class Engine:
             rules=cloud.parts,
             source_root=source_root,
             key_prefix=key_prefix,
+            form=form,
             extra_metadata=tuple(extra_metadata),
             report=report,
             begun=begun,

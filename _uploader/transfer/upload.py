@@ -9,8 +9,18 @@ from functools import partial
 from itertools import count
 from typing import NamedTuple
 
+from providers.attributes import Form
 from providers.base import Metadata, PartRules, Session
-from providers.errors import Busy, Denied, Failure, Interrupted, NotFound, Rejected, SourceChanged
+from providers.errors import (
+    Busy,
+    Denied,
+    Exists,
+    Failure,
+    Interrupted,
+    NotFound,
+    Rejected,
+    SourceChanged,
+)
 from providers.source import Source, guess_content_type
 
 from ..files.model import INTERRUPTED, Job, Result
@@ -32,6 +42,8 @@ class Context(NamedTuple):
     source_root: str
     """Prefix of each path: ends with a slash or is empty."""
     key_prefix: str
+    form: Form
+    """How the files' attributes are written as user metadata."""
     extra_metadata: Metadata
     report: Callable[[Result], None]
     """Gets the Result of each upload."""
@@ -112,13 +124,15 @@ class Upload:
             context.add(Upload(job, context, self._restarts + 1))
             return
         reason = reason_of(error)
-        passing = denied = False
+        passing = denied = skipped = False
         if isinstance(error, Failure):
             passing = error.retry or isinstance(error, SourceChanged)
             denied = isinstance(error, Denied)
+            skipped = isinstance(error, Exists)
             if error.fatal:
                 context.stop_run(reason)
-        context.report(Result(job.number, 0, job.mtime_ns, job.ctime_ns, reason, passing, denied))
+        end = Result(job.number, 0, job.mtime_ns, job.ctime_ns, reason, passing, denied, skipped)
+        context.report(end)
 
 
 class _LargeUpload:
@@ -274,7 +288,7 @@ class _PartTask:
 
 def describe(job: Job, source: Source, context: Context) -> tuple[str, Metadata, str]:
     """Key, user metadata and Content-Type of the file's object."""
-    metadata: Metadata = source.metadata()
+    metadata: Metadata = context.form(source)
     if context.extra_metadata:
         metadata = sorted([*metadata, *context.extra_metadata])
     return context.key_prefix + job.path, metadata, guess_content_type(job.path)

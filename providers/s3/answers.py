@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, unquote_plus
 from xml.etree import ElementTree
 
-from ..errors import Denied, Failure, Fatal, NotFound, Rejected, Throttled, Transient
+from ..errors import Denied, Exists, Failure, Fatal, NotFound, Rejected, Throttled, Transient
 from ..http.response import Response
 
+EXISTS = "an object of this name exists"
 _UNREADABLE = (ElementTree.ParseError, LookupError, ValueError)
 """LookupError and ValueError: encodings that Python does not know or expat refuses."""
 _FIRST_BYTES = 1024
@@ -135,8 +136,10 @@ class ServiceError(NamedTuple):
 
     @property
     def may_be_about_a_header(self) -> bool:
-        """Services refuse an unknown header in one of these ways."""
-        return self.status == 501 or (self.status == 400 and self.code in _UNKNOWN_HEADER_CODES)
+        """Services refuse an unknown header in one of these ways, or want a Content-MD5 in its
+        place: MinIO and others have codes like ``MissingContentMD5`` for that."""
+        unknown = self.code in _UNKNOWN_HEADER_CODES or self.code.startswith("Missing")
+        return self.status == 501 or (self.status == 400 and unknown)
 
     def failure(self, region: str) -> Failure:
         """What the error means for the upload; ``region``: where the request went."""
@@ -154,7 +157,7 @@ class ServiceError(NamedTuple):
             return NotFound(reason)
         if status in (401, 403):
             return Denied(reason)
-        return Rejected(reason)
+        return Exists(EXISTS) if status == 412 else Rejected(reason)
 
 
 def _pause(after: str, date: str | None) -> float | None:
@@ -180,6 +183,7 @@ def _epoch(http_date: str) -> float | None:
 
 
 _FATAL_CODES = {
+    "AccessControlListNotSupported",
     "AccountProblem",
     "AllAccessDisabled",
     "AuthorizationHeaderMalformed",
@@ -188,7 +192,14 @@ _FATAL_CODES = {
     "InsufficientStorage",
     "InvalidAccessKeyId",
     "InvalidBucketName",
+    "InvalidEncryptionAlgorithmError",
+    "InvalidStorageClass",
+    "InvalidTag",
     "InvalidToken",
+    "KMS.DisabledException",
+    "KMS.InvalidKeyUsageException",
+    "KMS.KMSInvalidStateException",
+    "KMS.NotFoundException",
     "NoSuchBucket",
     "NotSignedUp",
     "PermanentRedirect",

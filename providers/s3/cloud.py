@@ -8,6 +8,7 @@ from ..base import MIB, Cloud, CloudSettings, PartRules, Prepared
 from .addressing import checked
 from .credentials import resolve
 from .driver import S3Driver
+from .object_headers import ObjectHeaders
 from .options import S3Options
 from .service import Service
 from .session import S3Session
@@ -37,6 +38,7 @@ class S3Cloud(Cloud):
             refused=account.refused,
             addressing=options.addressing,
             variant=account.variant,
+            object_headers=ObjectHeaders(options),
             traffic=self.traffic,
             notices=self.notices,
         )

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 from libcloud.common.aws import AWSDriver
 from libcloud.storage.base import Container, Object
 from libcloud.storage.drivers.s3 import BaseS3StorageDriver
 
-from ..base import Metadata
 from ..errors import Rejected, Transient
 from ..source import Source, guess_content_type
 from .body import Body, md5_of
 from .checksums import base64
 from .connection import S3Connection
 from .credentials import DEFAULT_REGION
-from .headers import Pairs, given_header, header, metadata_headers
+from .headers import Pairs, given_header, header
 from .service import Service
 from .transport import S3Request, Transport
 
@@ -98,20 +96,25 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
             checksum = [(crc.header, crc.text(body.checksum))] if crc else []
             with_md5 = service.wants_content_md5
             if with_md5:
-                md5 = body.md5 or md5_of(source, span)
-                request = request._replace(headers=[*headers, ("content-md5", base64(md5))])
-            response = self.transport.exchange_with_checksum(request, checksum)
+                request = request._replace(headers=[*headers, _content_md5(body, source, span)])
+            response = self.transport.offer(request, checksum)
+            if response is None:
+                request = request._replace(headers=[*headers, _content_md5(body, source, span)])
+                response = self.transport.exchange(request)
+                service.prove_by_md5()
+                with_md5 = True
             etag = response.headers.get("etag", "").strip('"')
             if not etag:
                 raise Transient("the answer has no ETag: it is none of a service that stored")
             echo = response.headers.get(crc.header) if crc else None
             service.echoes_checksum = echo is not None
             if echo is not None:
-                service.knows_checksum = True
+                if not service.knows_checksum:
+                    service.prove_by_checksum()
                 if echo != checksum[0][1]:
                     raise Transient("the service stored other bytes: its checksum differs")
                 return etag, body.checksum
-            if _is_md5(etag, response.headers):
+            if _is_md5(etag, response.headers, service.object_headers.encryption):
                 if bytes.fromhex(etag) != (body.md5 or md5_of(source, span)):
                     raise Transient("the service stored other bytes: its ETag is not their MD5")
                 return etag, body.checksum
@@ -141,7 +144,8 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
         if extra.get("acl"):
             wanted.update([header("x-amz-acl", str(extra["acl"]))])
         kind = extra.get("content_type") or wanted.get("content-type")
-        wanted.update(object_headers(tuple(meta.items()), kind or guess_content_type(object_name)))
+        kind = kind or guess_content_type(object_name)
+        wanted.update(self.service.object_headers.of_put(tuple(meta.items()), kind))
         pairs = tuple(wanted.items())
         with Source(file_path) as source:
             etag, _ = self.store(container.name, object_name, (), pairs, source, range(source.size))
@@ -150,21 +154,16 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
         return Object(object_name, size, etag, acl, meta, container, self)
 
 
-def object_headers(metadata: Metadata, content_type: str) -> list[tuple[str, str]]:
-    """The headers that describe an object."""
-    return [_content_type(content_type), *metadata_headers(metadata)]
+def _content_md5(body: Body, source: Source, span: range) -> tuple[str, str]:
+    return "content-md5", base64(body.md5 or md5_of(source, span))
 
 
-@lru_cache(maxsize=256)
-def _content_type(value: str) -> tuple[str, str]:
-    return header("content-type", value)
-
-
-def _is_md5(etag: str, headers: Mapping[str, str]) -> bool:
-    """Whether the ETag is the MD5 of the bytes: with encryption it is not.
+def _is_md5(etag: str, headers: Mapping[str, str], asked: str | None) -> bool:
+    """Whether the ETag is the MD5 of the bytes: with encryption by a key of KMS or the customer it
+    is not.  ``asked``: the encryption that the request asked for; an answer may not name it.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html, under ETag.
     """
-    encrypted = headers.get("x-amz-server-side-encryption", "AES256") != "AES256"
+    encryption = headers.get("x-amz-server-side-encryption") or asked or "AES256"
     own_key = "x-amz-server-side-encryption-customer-algorithm" in headers
-    return bool(_HEX_MD5.fullmatch(etag)) and not encrypted and not own_key
+    return bool(_HEX_MD5.fullmatch(etag)) and encryption == "AES256" and not own_key

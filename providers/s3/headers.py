@@ -11,14 +11,11 @@ from collections.abc import Sequence
 from email.header import Header
 from functools import lru_cache
 
+from ..attributes import MOST_METADATA
 from ..errors import Rejected
 
 Pairs = Sequence[tuple[str, str]]
 
-MOST_METADATA = 2048
-"""Bytes of all user metadata of an object, names and values.
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
-"""
 META = "x-amz-meta-"
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 """https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2"""

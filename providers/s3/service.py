@@ -17,6 +17,7 @@ from .addressing import locate
 from .checksums import CRCS
 from .credentials import Variant, endpoint_of
 from .headers import Pairs
+from .object_headers import ObjectHeaders
 from .sigv4 import Credentials, Signer, amz_date
 
 
@@ -36,13 +37,14 @@ class Service:
         refused: Callable[[str | None], None] | None = None,
         addressing: str = "auto",
         variant: Variant | None = None,
+        object_headers: ObjectHeaders | None = None,
         traffic: Traffic | None = None,
         notices: list[str] | None = None,
     ) -> None:
         """``checksum``: one of ``CRCS`` or ``md5``.  ``unsigned_payload`` matters without TLS only.
         ``refused`` is called with the token that the service refuses as expired.  ``addressing``:
         see ``locate``.  ``variant`` of AWS's endpoints: None takes the environment's.  ``notices``
-        gets lines for the user.
+        gets lines for the user.  ``object_headers``: what the run's options add to requests.
 
         Raises ``Fatal`` when there is no such endpoint or the CA file cannot be read.
         """
@@ -75,8 +77,10 @@ class Service:
         """The service echoes the checksum that it was sent; None before the first answer."""
         self.knows_checksum = False
         """It has echoed one."""
-        self.wants_content_md5 = self.crc is None
-        """The service's ETags are no MD5s: only a Content-MD5 proves what arrived."""
+        self.object_headers = object_headers or ObjectHeaders()
+        self.wants_content_md5 = self.crc is None or self.object_headers.create_only
+        """Requests carry a Content-MD5: without it nothing may prove what arrived, and an object
+        that must not be there before cannot be sent twice."""
         self.was_missing: set[str] = set()
         """Buckets that were found missing and not reported as created yet."""
 
@@ -90,14 +94,23 @@ class Service:
         proxy = environment_proxy(endpoint)
         return Connection(endpoint, self.timeouts, self.tls, proxy, traffic=self.traffic)
 
+    def prove_by_checksum(self) -> None:
+        """The service has echoed the checksum: no Content-MD5 is needed."""
+        self.knows_checksum = True
+        self.wants_content_md5 = False
+
     def prove_by_md5(self) -> None:
-        """The service refuses the checksum: later requests go without."""
+        """The service refuses the checksum: later requests have a Content-MD5 instead.  Buckets
+        with Object Lock want one of the two.
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock-managing.html
+        """
         if self.crc:
             self.notices.append(
                 f"the service does not know {self.crc.header}: content is proven by MD5 instead"
             )
         self.crc = None
         self.echoes_checksum = False
+        self.wants_content_md5 = True
 
     def sign(
         self, method: str, host: str, path: str, query: str, headers: Pairs, payload_hash: str

@@ -10,14 +10,14 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 import gevent
 
 from ..base import Metadata, ObjectInfo, Part, Prepared, Session, UploadInfo
-from ..errors import Corrupted, Denied, Fatal, NoBucket, NotFound, Rejected, Transient
+from ..errors import Corrupted, Denied, Exists, Fatal, NoBucket, NotFound, Rejected, Transient
 from ..http.limit import within
 from ..http.response import Response
 from ..source import Source
-from .answers import decoded, fields, found, key_of, parsed, rows
+from .answers import EXISTS, decoded, fields, found, key_of, parsed, rows
 from .body import proven_part
 from .checksums import Crc
-from .driver import S3Driver, object_headers
+from .driver import S3Driver
 from .headers import META, Pairs
 from .sigv4 import EMPTY_SHA256
 from .transport import S3Request
@@ -31,13 +31,14 @@ class S3Session(Session):
     def __init__(self, driver: S3Driver, bucket: str) -> None:
         self.driver = driver
         self._bucket = bucket
+        self._headers = driver.service.object_headers
 
     def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> None:
-        """Stores the file with one PUT.
+        """Stores the file with one PUT; raises ``Exists`` when the object was to be created only.
 
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
         """
-        headers = object_headers(metadata, content_type)
+        headers = self._headers.of_put(metadata, content_type)
         self.driver.store(self._bucket, key, (), headers, source, range(source.size))
 
     def stat(self, key: str) -> ObjectInfo:
@@ -55,9 +56,13 @@ class S3Session(Session):
     def begin(self, key: str, metadata: Metadata, content_type: str) -> str:
         """Begins a multipart upload; returns its id.
 
+        The service refuses to replace an object at the end only: an object that was to be created
+        is looked for here, before its parts are sent in vain.
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html
         """
-        headers = object_headers(metadata, content_type)
+        if self._headers.create_only and self._exists(key):
+            raise Exists(EXISTS)
+        headers = self._headers.of_upload(metadata, content_type)
         crc = self.driver.service.crc
         checksum = []
         if crc:
@@ -66,7 +71,10 @@ class S3Session(Session):
                 ("x-amz-checksum-type", "FULL_OBJECT"),
             ]
         request = S3Request("POST", self._bucket, key, [("uploads", "")], headers)
-        answer = self.driver.transport.exchange_with_checksum(request, checksum)
+        answer = self.driver.transport.offer(request, checksum)
+        if answer is None:
+            answer = self.driver.transport.exchange(request)
+            self.driver.service.prove_by_md5()
         upload_id = found(answer.body, "UploadId")
         if not upload_id:
             raise Transient("the service began a multipart upload without naming it")
@@ -81,20 +89,22 @@ class S3Session(Session):
         """
         query = [("partNumber", str(number)), ("uploadId", upload_id)]
         span = range(offset, offset + length)
-        etag, checksum = self.driver.store(self._bucket, key, query, (), source, span)
+        etag, checksum = self.driver.store(
+            self._bucket, key, query, self._headers.of_any, source, span
+        )
         return Part(number, length, etag, checksum)
 
     def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
         """Makes the object out of its parts.
 
-        An upload that is gone while its object is there counts as success: an earlier attempt
-        succeeded, and its answer was lost.
+        An upload that is gone, or is not to replace an object, while its object is there counts as
+        success: an earlier attempt succeeded, and its answer was lost.
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
         """
         service = self.driver.service
         crc = service.crc if service.echoes_checksum else None
         body = _completion(parts, crc)
-        headers = [("content-type", "application/xml")]
+        headers = [("content-type", "application/xml"), *self._headers.of_completion]
         checksum = None
         if crc:
             checksum = crc.text(_combined(parts, crc))
@@ -105,7 +115,7 @@ class S3Session(Session):
             ]
         try:
             answer = self._exchange("POST", key, [("uploadId", upload_id)], headers, body)
-        except NotFound:
+        except (NotFound, Exists):
             if not self._is_there(key, parts):
                 raise
             return
@@ -251,6 +261,14 @@ class S3Session(Session):
             raise Fatal(f"bucket {self._bucket} cannot be created: {failure}") from None
         return f"created bucket {self._bucket}, private to its owner"
 
+    def _exists(self, key: str) -> bool:
+        """Whether there is an object, as far as the credentials may ask."""
+        try:
+            self._exchange("HEAD", key)
+        except Rejected:
+            return False
+        return True
+
     def _is_there(self, key: str, parts: Sequence[Part]) -> bool:
         """Whether the object is the one that these parts make: its ETag is the MD5 of their MD5s.
 
@@ -267,8 +285,10 @@ class S3Session(Session):
     def _exchange(
         self, method: str, key: str = "", query: Pairs = (), headers: Pairs = (), body: bytes = b""
     ) -> Response:
-        """Sends a request about the bucket, its body signed."""
+        """Sends a request about the bucket, its body signed.  ``headers``: by default those that
+        any request has."""
         payload_hash = hashlib.sha256(body).hexdigest() if body else EMPTY_SHA256
+        headers = headers or self._headers.of_any
         request = S3Request(
             method, self._bucket, key, query, headers, body, len(body), payload_hash
         )

@@ -65,11 +65,11 @@ class Transport:
             return response
         raise self._failure(ServiceError.of(response), response, signed)
 
-    def exchange_with_checksum(self, request: S3Request, checksum: Pairs) -> Response:
+    def offer(self, request: S3Request, checksum: Pairs) -> Response | None:
         """Sends the request with ``checksum``, headers that a service may not know.
 
-        Where the service refuses what may be those, it gets the request again without them; when
-        that succeeds, no later request has them.
+        None: the service refuses what may be those.  The request should go without them, and when
+        that succeeds ``Service.prove_by_md5`` keeps them out of later ones.
         """
         if not checksum:
             return self.exchange(request)
@@ -79,9 +79,7 @@ class Transport:
         error = ServiceError.of(response)
         if self._service.knows_checksum or not error.may_be_about_a_header:
             raise self._failure(error, response, signed)
-        response = self.exchange(request)
-        self._service.prove_by_md5()
-        return response
+        return None
 
     def connect(self, bucket: str) -> None:
         """Connects to where the bucket is; raises the ``Failure`` of a request that cannot."""

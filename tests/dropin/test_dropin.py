@@ -170,6 +170,29 @@ class TestNames:
         )
 
 
+class TestObjectStat:
+    @pytest.mark.parametrize("owners", [True, False])
+    def test_it_reads_what_an_object_carries(self, on_moto: Program, owners: bool) -> None:
+        """As libcloud gives it; it is no name of the old module, and asked for by its own."""
+        on_moto(f"""
+            from uploader import object_stat
+            with open('file', 'wb') as file:
+                file.write(b'content')
+            os.chmod('file', 0o640)
+            os.utime('file', ns=(0, 1_700_000_000_000_000_500))
+            uploader = BaseUpload(*ACCOUNT)
+            uploader.upload('file', 'key')
+            meta_data = uploader.driver.get_object(bucket, 'key').meta_data
+            if not {owners}:
+                del meta_data['uid'], meta_data['gid']
+            found, status = object_stat(meta_data), os.stat('file')
+            for name in ('st_size', 'st_mode', 'st_mtime', 'st_mtime_ns'):
+                assert getattr(found, name) == getattr(status, name), name
+            owner = (status.st_uid, status.st_gid) if {owners} else (-1, -1)
+            assert (found.st_uid, found.st_gid) == owner
+        """)
+
+
 class TestOwnPackage:
     """The program has a package of its own that is called ``providers``, too."""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import gevent
 import pytest
 
+from providers.attributes import rclone
 from providers.base import Metadata, Part, PartRules, Prepared, Session
 from providers.errors import Failure, Fatal, NoBucket, NotFound, Rejected, SourceChanged, Transient
 from providers.source import BLOCK_SIZE, Source
@@ -276,7 +277,7 @@ class ProviderSuite:
 
     def test_metadata_comes_back_exactly_if_kept(self, target: Target, place: Place) -> None:
         with Source(str(place.file(b"content"))) as source:
-            metadata = sorted([*source.metadata(), ("origin", "Tape 7; box=3")])
+            metadata = sorted([*rclone(source), ("origin", "Tape 7; box=3")])
             place.session.put(place.key("key"), source, metadata, BINARY)
         kept = place.session.stat(place.key("key")).metadata == dict(metadata)
         assert kept == target.keeps_metadata

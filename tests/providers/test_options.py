@@ -52,6 +52,27 @@ class TestParsers:
         with pytest.raises(ValueError, match="neither true nor false"):
             options.switch(text)
 
+    @pytest.mark.parametrize("text", ["x", "no-store, max-age=0", "arn:aws:kms:eu-west-1:1:key/a"])
+    def test_a_text_that_a_header_carries(self, text: str) -> None:
+        assert options.plain(text) == text
+
+    @pytest.mark.parametrize("text", ["", " ", " a", "a ", "a  b", "ü", "a\nb", "a\tb", "\x7f"])
+    def test_a_text_that_a_header_would_change_is_refused(self, text: str) -> None:
+        with pytest.raises(ValueError, match="cannot be sent: give") as caught:
+            options.plain(text)
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("text", "pair"), [("a=b", ("a", "b")), ("a=", ("a", "")), ("a=b=c", ("a", "b=c"))]
+    )
+    def test_a_name_with_a_value(self, text: str, pair: tuple[str, str]) -> None:
+        assert options.pair(text) == pair
+
+    @pytest.mark.parametrize("text", ["", "a", "=b", "="])
+    def test_what_is_no_name_with_a_value_is_refused(self, text: str) -> None:
+        with pytest.raises(ValueError, match="is not NAME=VALUE$"):
+            options.pair(text)
+
 
 class TestBetween:
     @pytest.mark.parametrize("text", ["0", "19"])

@@ -167,60 +167,20 @@ class TestClose:
         assert not os.get_inheritable(source.fd)
 
 
-class TestMetadata:
-    def metadata(self, path: Path, mtime_ns: int = 0) -> dict[str, str]:
-        os.utime(path, ns=(mtime_ns, mtime_ns))
+class TestAttributes:
+    def test_they_are_those_of_the_file(self, path: Path) -> None:
+        status = path.stat()
         with Source(str(path)) as source:
-            return dict(source.metadata())
+            assert (source.size, source.mode) == (status.st_size, status.st_mode)
+            assert (source.uid, source.gid) == (status.st_uid, status.st_gid)
+            assert source.mtime_ns == status.st_mtime_ns
 
-    @pytest.mark.parametrize(
-        ("mtime_ns", "text"),
-        [
-            (0, "0.000000000"),
-            (1, "0.000000001"),
-            (1_700_000_000_000_000_000, "1700000000.000000000"),
-            (1_700_000_000_123_456_789, "1700000000.123456789"),
-            (1_700_000_000_000_000_100, "1700000000.000000100"),
-            (2**32 * 1_000_000_000 + 5, "4294967296.000000005"),
-            (9_300_000_000 * 1_000_000_000 + 5, "9300000000.000000005"),  # beyond 63 bits
-        ],
-    )
-    def test_mtime_is_seconds_and_nine_digits(self, path: Path, mtime_ns: int, text: str) -> None:
-        assert self.metadata(path, mtime_ns)["mtime"] == text
-
-    @pytest.mark.parametrize(
-        ("mtime_ns", "text"),
-        [
-            (-1_000_000_000, "-1.000000000"),
-            (-1, "-0.000000001"),
-            (-1_500_000_000, "-1.500000000"),
-            (-(2**31) * 1_000_000_000, "-2147483648.000000000"),
-        ],
-    )
-    def test_mtime_before_1970_is_a_negative_number(
-        self, path: Path, mtime_ns: int, text: str
-    ) -> None:
-        """As a number: rclone reads sign and digits, not a second and what comes on top of it."""
-        assert self.metadata(path, mtime_ns)["mtime"] == text
-
-    @pytest.mark.parametrize(
-        ("mode", "text"),
-        [(0o644, "0100644"), (0o600, "0100600"), (0o4755, "0104755"), (0o1777, "0101777")],
-    )
-    def test_mode_is_octal_with_a_zero_before_and_the_type_bits(
-        self, path: Path, mode: int, text: str
-    ) -> None:
-        path.chmod(mode)
-        assert self.metadata(path)["mode"] == text
-
-    def test_size_and_owner_are_plain_numbers(self, path: Path) -> None:
-        described = self.metadata(path)
-        owner = (str(path.stat().st_uid), str(path.stat().st_gid))
-        assert (described["size"], described["uid"], described["gid"]) == ("10", *owner)
-
-    def test_names_are_sorted_and_complete(self, source: Source) -> None:
-        """Sorted, since headers are signed in this order."""
-        assert [name for name, _ in source.metadata()] == ["gid", "mode", "mtime", "size", "uid"]
+    def test_reading_changes_no_access_time(self, path: Path) -> None:
+        """The one that counts is of whoever read the file before."""
+        os.utime(path, ns=(5, 7))
+        with Source(str(path)) as source:
+            source.read(0, 10)
+            assert source.atime_ns == 5
 
 
 class TestRead:

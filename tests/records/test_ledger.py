@@ -187,6 +187,18 @@ def test_a_failed_file_is_told_at_once(books: Books) -> None:
     assert books.ledger.counters.failed == 1
 
 
+def test_a_file_that_was_not_to_be_stored_is_skipped_and_not_recorded(books: Books) -> None:
+    """The object under its name may be another: the journal knows nothing of it."""
+    books.scan(job(0))
+    books.ledger.take(job(0), refused(job(0))._replace(failure="exists", skipped=True))
+    books.ledger.commit()
+    assert books.log[0] == ("skipped", "file0", "exists")
+    assert books.told("add_failed") == [] and books.journal
+    assert not books.journal.is_done(job(0))
+    summary = books.end()
+    assert (summary.skipped, summary.failed, summary.failed_list) == (1, 0, None)
+
+
 def test_an_upload_that_was_begun_is_recorded_at_once(books: Books) -> None:
     books.ledger.begun(job(0)._replace(upload_id="id"))
     assert books.log == [("add_upload", "file0", "id"), ("commit",)]

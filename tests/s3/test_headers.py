@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from providers.attributes import MOST_METADATA
 from providers.errors import Rejected
-from providers.s3.headers import MOST_METADATA, header, metadata_headers
+from providers.s3.headers import header, metadata_headers
 
 
 def test_plain_metadata_goes_as_it_is() -> None:

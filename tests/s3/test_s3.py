@@ -469,6 +469,7 @@ NOTICE = f"the service does not know {CHECKSUM}: content is proven by MD5 instea
         (400, "InvalidArgument"),
         (400, "InvalidRequest"),
         (400, "NotImplemented"),
+        (400, "MissingContentMD5"),
         (501, "NotImplemented"),
     ],
 )
@@ -482,6 +483,9 @@ def test_a_service_that_refuses_the_checksum_is_asked_by_md5_from_then_on(
         assert conversation.session.driver.service.notices == [NOTICE]
     carried = [CHECKSUM in request.headers for request in conversation.requests]
     assert carried == [True, False, False]
+    expected = b64encode(hashlib.md5(CONTENT).digest()).decode()
+    sent = [request.headers.get("content-md5") for request in conversation.requests]
+    assert sent == [None, expected, expected]
     assert {request.body for request in conversation.requests} == {CONTENT}
 
 

@@ -33,6 +33,7 @@ from providers.base import (
 )
 from providers.errors import (
     Denied,
+    Exists,
     Failure,
     Fatal,
     NotFound,
@@ -409,6 +410,17 @@ def test_what_is_rejected_is_not_sent_again(
     setup.service.fail(operation, "a", Rejected("too large"), part=part)
     assert setup.upload(setup.file("a", size)) == {"a": "too large"}
     assert setup.service.calls.count((operation, "a", part)) == 1
+
+
+@SMALL_AND_LARGE
+def test_a_file_whose_object_was_to_stay_is_skipped(
+    setup: Setup, size: int, operation: str, part: int
+) -> None:
+    setup.service.fail(operation, "a", Exists("exists already"), part=part)
+    assert setup.upload(setup.file("a", size)) == {"a": "exists already"}
+    [result] = setup.results
+    assert result.skipped and not result.passing
+    assert (setup.service.objects, setup.service.uploads, setup.stops) == ({}, {}, [])
 
 
 @SMALL_AND_LARGE

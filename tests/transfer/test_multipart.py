@@ -12,6 +12,7 @@ from providers.errors import (
     Busy,
     Corrupted,
     Denied,
+    Exists,
     Failure,
     Fatal,
     Interrupted,
@@ -137,7 +138,7 @@ def test_what_may_pass_keeps_the_parts(kind: type[Failure]) -> None:
     assert end_after(kind("why"), resumable=True) is End.KEEP
 
 
-@pytest.mark.parametrize("kind", [SourceChanged, Corrupted, NotFound, Rejected, Denied])
+@pytest.mark.parametrize("kind", [SourceChanged, Corrupted, NotFound, Rejected, Denied, Exists])
 def test_parts_that_can_never_make_the_object_are_given_back(kind: type[Failure]) -> None:
     assert end_after(kind("why"), resumable=True) is End.ABORT
 
