@@ -186,6 +186,7 @@ class Settings:
         metavar="NAME=VALUE",
         shown="none",
         repeated=True,
+        describes=True,
     )
     posix_metadata: str = option(
         "rclone",
@@ -195,6 +196,7 @@ class Settings:
         env=("UPLOADER_POSIX_METADATA",),
         parse=one_of(*FORMS),
         metavar="FORM",
+        describes=True,
     )
     follow_symlinks: bool = option(
         False,
@@ -296,6 +298,14 @@ class Settings:
         others = {name: value for name, value in values.items() if name not in _GENERAL}
         return cls(**general, provider_options=others)
 
+    def description(self) -> str:
+        """What objects carry, where these settings differ from the defaults; one line."""
+        values = {**vars(self), **self.provider_options}
+        rows = (*TABLES[""], *TABLES.get(self.provider, ()))
+        given = [row for row in rows if values.get(row.name, row.default) != row.default]
+        described = [row for row in given if row.metadata["describes"]]
+        return " ".join(f"{row.metadata['flag']} {values[row.name]!r}" for row in described)
+
     def cloud(self) -> CloudSettings:
         """The part of the settings that a provider needs.
 
@@ -346,7 +356,9 @@ def from_environment(
             if name.startswith("AWS_") and named != Settings.provider:
                 continue
             if text := environment.get(name):
-                texts = text.split(SEPARATOR) if row.metadata["repeated"] else [text]
+                texts = [text]
+                if row.metadata["repeated"]:
+                    texts = [part.strip() for part in text.split(SEPARATOR)]
                 try:
                     found[row.name] = parsed(row, texts)
                 except ValueError as error:

@@ -340,6 +340,11 @@ class Run:
             return
         journal = self._journal = _journal(self._settings, destination)
         self._ledger.use(journal)
+        if not journal.expect(self._settings.description()):
+            self._display.note(
+                "objects are to carry something else than in the unfinished run of "
+                f"{_moment(journal.started)}: every file is uploaded again"
+            )
         self._refusals.stored = journal.recorded > 0
         if journal.since is not None:
             supervisor.resume(journal.since)

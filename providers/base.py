@@ -104,7 +104,8 @@ class Session(ABC):
 
     @abstractmethod
     def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> None:
-        """Stores the whole file as one object, replacing what was there.
+        """Stores the whole file as one object, replacing what was there, or raising ``Exists``
+        where the options of the cloud say that it stays.
 
         Returns only when the service has accepted the object and its content was proven.
         """
@@ -140,7 +141,8 @@ class Session(ABC):
         raise NotImplementedError
 
     def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
-        """Makes the object out of its parts, given in order; it exists as a whole or not at all."""
+        """Makes the object out of its parts, given in order; it exists as a whole or not at all.
+        What is there is replaced, or not, as by ``put``."""
         raise NotImplementedError
 
     def abort(self, key: str, upload_id: str) -> None:

@@ -110,16 +110,24 @@ def option(
     shown: str = "",
     opposite: str = "",
     repeated: bool = False,
+    describes: bool = False,
 ) -> Any:
     """One row of the table: a dataclass field with its flag, environment, parser and help.
 
     ``shown`` is how the default reads in the help when it is worked out at run time.  ``opposite``
     is the flag that turns a switch off again, by default ``--no-`` and its name.  A ``repeated``
     one is given any number of times, in a variable with ``SEPARATOR`` between; ``parse`` makes each
-    value, and the option's own is a tuple of them.
+    value, and the option's own is a tuple of them.  One that ``describes`` says what objects carry:
+    with another value, what an earlier run stored has to be stored again.
     """
-    row = {"flag": flag, "env": env, "parse": parse, "metavar": metavar, "help": help}
-    row["repeated"] = repeated
+    row: dict[str, Any] = {
+        "flag": flag,
+        "env": env,
+        "parse": parse,
+        "metavar": metavar,
+        "help": help,
+    }
+    row |= {"repeated": repeated, "describes": describes}
     if default is False:
         opposite = opposite or f"--no-{flag[2:]}"
     row["opposite"] = opposite

@@ -318,13 +318,40 @@ class TestSettings:
             cli.settings_from([*REQUIRED, "--provider", "minio"])
 
 
+class TestDescription:
+    def test_what_objects_carry_by_default_is_not_told(self) -> None:
+        assert cli.settings_from(REQUIRED).description() == ""
+
+    @pytest.mark.parametrize(
+        ("given", "described"),
+        [
+            (["--posix-metadata", "none"], "--posix-metadata 'none'"),
+            (["--acl", "private", "--retries", "1", "--if-none-match"], "--acl 'private'"),
+            (
+                ["--tag", "a=b", "--metadata", "c=d"],
+                "--metadata (('c', 'd'),) --tag (('a', 'b'),)",
+            ),
+        ],
+    )
+    def test_what_is_asked_for_is_told(self, given: list[str], described: str) -> None:
+        assert cli.settings_from([*REQUIRED, *given]).description() == described
+
+    def test_a_default_that_is_given_changes_nothing(self) -> None:
+        given = ["--posix-metadata", "rclone", "--content-type", "auto"]
+        assert cli.settings_from([*REQUIRED, *given]).description() == ""
+
+    def test_it_is_one_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("UPLOADER_TAG", "a=b\nc")
+        assert "\n" not in cli.settings_from(REQUIRED).description()
+
+
 class TestRepeated:
     def test_each_value_counts(self) -> None:
         given = ["--metadata", "a=1", "--metadata", "B=x=y, z"]
         assert cli.settings_from([*REQUIRED, *given]).metadata == (("a", "1"), ("b", "x=y, z"))
 
     def test_a_variable_holds_several_values(self) -> None:
-        assert from_environment({"UPLOADER_METADATA": "a=1,b=2"}) == {
+        assert from_environment({"UPLOADER_METADATA": "a=1, b=2"}) == {
             "metadata": (("a", "1"), ("b", "2"))
         }
 

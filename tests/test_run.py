@@ -628,6 +628,26 @@ class TestJournal:
         fresh.run()
         assert ids == ["id"]
 
+    @pytest.mark.parametrize(
+        ("more", "again"),
+        [
+            ({"retries": 1, "provider_options": {"request_payer": True}}, False),
+            ({"posix_metadata": "none"}, True),
+            ({"metadata": (("a", "b"),)}, True),
+            ({"provider_options": {"storage_class": "STANDARD_IA"}}, True),
+        ],
+    )
+    def test_what_is_to_carry_something_else_is_uploaded_again(
+        self, world: World, more: dict[str, Any], again: bool
+    ) -> None:
+        world.answer = lambda job: stored(job) if job.path == "a" else failed(job)
+        assert world.run().exit_code == 1
+        fresh = FakeSupervisor.world = World(world.root)
+        fresh.settings = {**world.settings, **more}
+        assert counts(fresh.run()) == ((2, 0, 0) if again else (1, 1, 0))
+        [note] = fresh.display.notes
+        assert ("every file is uploaded again" in note) == again
+
     def test_without_a_path_the_journal_lies_in_the_state_directory(self, world: World) -> None:
         world.settings.pop("journal")
         world.answer = lambda job: stored(job) if job.path == "a" else failed(job)

@@ -5,7 +5,8 @@ the next run builds its index when it begins, over the rows of earlier runs.
 
 The schema, for the sqlite3 program:
 
-    about(name, value)                                 of the run: source, destination, started
+    about(name, value)                                 of the run: source, destination, started,
+                                                       description of its objects
     done(id, path, size, mtime_ns, ctime_ns)           uploaded, content proven
     failed(id, path, reason)                           not uploaded in the latest run that tried
     uploads(id, path, size, mtime_ns, ctime_ns, upload_id)
@@ -119,8 +120,8 @@ class Journal:
             self._database.execute("INSERT INTO uploads VALUES (NULL, ?, ?, ?, ?, ?)", row)
 
     def void(self) -> None:
-        """Deletes the records of earlier runs: the bucket was missing, so none of their objects is
-        there.  Safe from a power cut when it returns."""
+        """Deletes the records of earlier runs: none of their objects is there, or as it should be.
+        Safe from a power cut when it returns."""
         with self._as_run_errors():
             self._database.execute("DELETE FROM done")
             self._database.execute("DELETE FROM uploads")
@@ -128,6 +129,24 @@ class Journal:
             self._database.commit()
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self.recorded, self.resumed = 0, False
+
+    def expect(self, description: str) -> bool:
+        """Records what objects carry, in one line.  When earlier runs stored others, deletes what
+        they recorded and returns False: their files are to be stored anew."""
+        with self._as_run_errors():
+            row = self._database.execute(
+                "SELECT value FROM about WHERE name = 'description'"
+            ).fetchone()
+        if description == (row[0] if row else ""):
+            return True
+        as_expected = not self.resumed
+        self.void()
+        with self._as_run_errors():
+            self._database.execute(
+                "INSERT OR REPLACE INTO about VALUES ('description', ?)", (description,)
+            )
+            self._database.commit()
+        return as_expected
 
     def commit(self) -> None:
         """Makes the added rows safe from the death of the process; a power cut may take the rows

@@ -87,6 +87,7 @@ class S3Options:
         env=("UPLOADER_STORAGE_CLASS",),
         parse=plain,
         metavar="CLASS",
+        describes=True,
         shown="the service's",
     )
     sse: str | None = option(
@@ -96,6 +97,7 @@ class S3Options:
         env=("UPLOADER_SSE",),
         parse=one_of("AES256", *_KMS),
         metavar="ALGORITHM",
+        describes=True,
         shown="the bucket's",
     )
     sse_kms_key_id: str | None = option(
@@ -105,6 +107,7 @@ class S3Options:
         env=("UPLOADER_SSE_KMS_KEY_ID",),
         parse=plain,
         metavar="ID",
+        describes=True,
         shown="the account's for S3",
     )
     acl: str | None = option(
@@ -114,6 +117,7 @@ class S3Options:
         env=("UPLOADER_ACL",),
         parse=one_of(*_CANNED_ACLS),
         metavar="ACL",
+        describes=True,
         shown="none is sent: private",
     )
     tag: tuple[tuple[str, str], ...] = option(
@@ -125,6 +129,7 @@ class S3Options:
         metavar="NAME=VALUE",
         shown="none",
         repeated=True,
+        describes=True,
     )
     cache_control: str | None = option(
         None,
@@ -133,6 +138,7 @@ class S3Options:
         env=("UPLOADER_CACHE_CONTROL",),
         parse=plain,
         metavar="TEXT",
+        describes=True,
         shown="none",
     )
     content_type: str = option(
@@ -142,6 +148,7 @@ class S3Options:
         env=("UPLOADER_CONTENT_TYPE",),
         parse=media_type,
         metavar="TYPE",
+        describes=True,
     )
     request_payer: bool = option(
         False,

@@ -91,6 +91,38 @@ def test_a_recorded_file_is_done(path: Path) -> None:
     journal.close(complete=False)
 
 
+@pytest.mark.parametrize("description", ["", "--sse 'AES256'"])
+def test_objects_that_carry_what_they_should_stay_done(path: Path, description: str) -> None:
+    journal = opened(path)
+    assert journal.expect(description), "nothing was stored otherwise"
+    journal.add_done([row(job("a"))])
+    journal.close(complete=False)
+    journal = opened(path)
+    assert journal.expect(description)
+    assert journal.is_done(job("a"))
+    journal.close(complete=False)
+
+
+def test_objects_that_carry_something_else_are_not_done(path: Path) -> None:
+    """Neither is an upload that was begun for one."""
+    recorded(path, job("a"))
+    begun = job("b")._replace(upload_id="id")
+    journal = opened(path)
+    journal.add_upload(begun)
+    journal.close(complete=False)
+    journal = opened(path)
+    assert not journal.expect("--sse 'AES256'")
+    assert (journal.recorded, journal.resumed) == (0, False)
+    assert not journal.is_done(job("a"))
+    journal.add_done([row(job("c"))])
+    journal.close(complete=False)
+    journal = opened(path)
+    assert journal.expect("--sse 'AES256'")
+    assert [journal.is_done(job(name)) for name in "abc"] == [False, False, True]
+    assert journal.begun(job("b")) == ""
+    journal.close(complete=False)
+
+
 CHANGED = [job("a", size=11), job("a", mtime_ns=10**18 + 1), job("a", ctime_ns=4)]
 """The last one: an edit with the time put back, or other permissions."""
 
