@@ -86,9 +86,9 @@ class Settings:
         "address of the service, such as https://minio.example:9000; for local the directory that "
         "holds the buckets",
         flag="--endpoint-url",
-        env=("UPLOADER_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        env=("UPLOADER_ENDPOINT_URL",),
         metavar="URL",
-        shown="AWS, or the profile's",
+        shown="for s3 AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the profile's, or AWS",
     )
     region: str | None = option(
         None,
@@ -104,7 +104,7 @@ class Settings:
         flag="--ca-bundle",
         env=("AWS_CA_BUNDLE",),
         metavar="FILE",
-        shown="the system's",
+        shown="the profile's, or the system's",
     )
     processes: int | None = option(
         None,

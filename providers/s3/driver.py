@@ -21,7 +21,7 @@ from ..source import Source, guess_content_type
 from .body import Body, md5_of
 from .checksums import base64
 from .connection import S3Connection
-from .credentials import DEFAULT_REGION
+from .endpoints import DEFAULT_REGION
 from .headers import Pairs, given_header, header, metadata_headers
 from .service import Service
 from .transport import S3Request, Transport

@@ -11,14 +11,15 @@ from ..options import one_of, option, switch
 class S3Options:
     """How a run speaks to an S3 service."""
 
-    addressing: str = option(
-        "auto",
+    addressing: str | None = option(
+        None,
         "where the service finds the bucket: path, virtual (in the host name), or auto: in the "
         "host name on AWS where the bucket's name allows it",
         flag="--addressing",
         env=("UPLOADER_ADDRESSING",),
         parse=one_of("auto", "path", "virtual"),
         metavar="STYLE",
+        shown="the profile's, or auto",
     )
     profile: str | None = option(
         None,

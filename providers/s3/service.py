@@ -7,7 +7,6 @@ from calendar import timegm
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
-from ..errors import Fatal
 from ..http.connection import Connection
 from ..http.endpoint import Endpoint, chosen_endpoint, environment_proxy
 from ..http.limit import Timeouts
@@ -15,7 +14,7 @@ from ..http.tls import tls_context
 from ..traffic import Traffic
 from .addressing import locate
 from .checksums import CRCS
-from .credentials import Variant, endpoint_of
+from .endpoints import Variant, endpoint_of
 from .headers import Pairs
 from .sigv4 import Credentials, Signer, amz_date
 
@@ -46,18 +45,10 @@ class Service:
 
         Raises ``Fatal`` when there is no such endpoint or the CA file cannot be read.
         """
-        variant = variant or Variant.of_environment()
-        self.is_aws = endpoint_url is None
-        """No endpoint was given: AWS's own."""
-        if endpoint_url is None:
-            endpoint_url, region = endpoint_of(region, variant)
-        elif any(variant):
-            raise Fatal(
-                "AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT do not go with an endpoint "
-                "that is given by its URL"
-            )
-        self.endpoint = chosen_endpoint(endpoint_url)
-        self.region = region
+        self._variant = variant or Variant.of_environment()
+        self.partition: str | None = None
+        """The part of AWS whose endpoint this is; None: an endpoint was given."""
+        self.endpoint, self.region = self._place(endpoint_url, region)
         self.credentials = credentials
         self.refused = refused
         self.timeouts = Timeouts.of(timeout)
@@ -66,8 +57,10 @@ class Service:
         """The signature covers the content.  TLS protects it as well, and costs enough."""
         self.traffic = Traffic() if traffic is None else traffic
         self.notices = [] if notices is None else notices
-        self._addressing = addressing
-        self._signer = Signer(region)
+        self._addressing = (
+            "virtual" if self.endpoint.host.startswith("s3-accelerate.") else addressing
+        )
+        self._signer = Signer(self.region)
         self._clock_offset = 0.0
         self.crc = CRCS.get(checksum)
         """The checksum that proves the content; None: MD5."""
@@ -83,7 +76,17 @@ class Service:
     def address(self, bucket: str) -> tuple[Endpoint, str]:
         """The endpoint to connect to for a bucket, and the path before its keys.  Raises ``Fatal``
         when no such bucket can exist."""
-        return locate(self.endpoint, bucket, self._addressing, self.is_aws)
+        is_aws = self.partition is not None
+        return locate(self.endpoint, bucket, self._addressing, is_aws)
+
+    def _place(self, endpoint_url: str | None, region: str) -> tuple[Endpoint, str]:
+        """The endpoint, and the region that signatures are for.  One that was given is taken as it
+        is, whatever variant is asked for."""
+        if endpoint_url is not None:
+            return chosen_endpoint(endpoint_url), region
+        found = endpoint_of(region, self._variant)
+        self.partition = found.partition
+        return chosen_endpoint(found.url), found.region
 
     def connection(self, endpoint: Endpoint) -> Connection:
         """A connection, opened by its first request."""

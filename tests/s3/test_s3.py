@@ -39,7 +39,6 @@ from providers.errors import (
     Unreachable,
 )
 from providers.s3.cloud import S3Cloud
-from providers.s3.credentials import Variant
 from providers.s3.driver import S3Driver
 from providers.s3.service import Service
 from providers.s3.session import S3Session
@@ -366,18 +365,14 @@ def test_a_host_name_that_cannot_be_is_refused(url: str | None, bucket: str) -> 
         service.address(bucket)
 
 
-def test_another_endpoint_is_no_fips_endpoint() -> None:
-    with pytest.raises(Fatal, match="FIPS"):
-        Service("http://h", "us-east-1", lambda: KEYS, variant=Variant(fips=True))
-
-
 @pytest.mark.usefixtures("keys")
 def test_the_destination_on_aws_has_no_account(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bucket's name says where it is, and temporary keys change."""
+    """A bucket's name is its alone in all regions of a partition, and temporary keys change."""
     first = S3Cloud(CloudSettings("s3", BUCKET, region="eu-west-1")).destination()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
     assert S3Cloud(CloudSettings("s3", BUCKET, region="eu-west-1")).destination() == first
-    assert first == f"s3 https://s3.eu-west-1.amazonaws.com:443 aws eu-west-1 {BUCKET}"
+    assert first == f"s3 aws {BUCKET}"
+    assert S3Cloud(CloudSettings("s3", BUCKET, region="cn-north-1")).destination() != first
 
 
 @pytest.mark.usefixtures("keys")
