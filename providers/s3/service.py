@@ -13,6 +13,7 @@ from ..http.limit import Timeouts
 from ..http.tls import tls_context
 from ..traffic import Traffic
 from .addressing import locate
+from .answers import ServiceError
 from .checksums import CRCS
 from .endpoints import Variant, endpoint_of
 from .headers import Pairs
@@ -61,6 +62,7 @@ class Service:
             "virtual" if self.endpoint.host.startswith("s3-accelerate.") else addressing
         )
         self._signer = Signer(self.region)
+        self._was_moved = False
         self._clock_offset = 0.0
         self.crc = CRCS.get(checksum)
         """The checksum that proves the content; None: MD5."""
@@ -92,6 +94,24 @@ class Service:
         """A connection, opened by its first request."""
         proxy = environment_proxy(endpoint)
         return Connection(endpoint, self.timeouts, self.tls, proxy, traffic=self.traffic)
+
+    def follow(self, error: ServiceError) -> bool:
+        """Goes to the region that a refusal names; true when a request may now succeed.
+
+        Once: a service that sends from one region to the next is no place for anything.  On AWS the
+        endpoint is that of the region; one that was given stays.
+        """
+        region = error.region
+        if self._was_moved or not region or not error.is_elsewhere(self.region):
+            return False
+        self._was_moved = True
+        self.notices.append(f"the bucket is in region {region}, not {self.region}: going on there")
+        if self.partition:
+            self.endpoint, self.region = self._place(None, region)
+        else:
+            self.region = region
+        self._signer = Signer(self.region)
+        return True
 
     def prove_by_md5(self) -> None:
         """The service refuses the checksum: later requests go without."""

@@ -688,25 +688,6 @@ def prepare(conversation: Conversation, create: bool = False) -> Prepared:
     return conversation.session.prepare_bucket(create)
 
 
-@pytest.mark.parametrize(
-    "answers",
-    [
-        [reply(301, x_amz_bucket_region="eu-west-3")],
-        [reply(400, x_amz_bucket_region="eu-west-3")],
-        [reply(403, x_amz_bucket_region="eu-west-3")],
-        [
-            reply(400),
-            error(400, "AuthorizationHeaderMalformed", fields="<Region>eu-west-3</Region>"),
-        ],
-    ],
-    ids=["301", "400", "403", "only a body tells"],
-)
-def test_a_bucket_in_another_region_is_fatal(talk: Any, answers: list[bytes]) -> None:
-    expected = "in region eu-west-3, not us-east-1: use --region"
-    with talk(*answers) as conversation, pytest.raises(Fatal, match=expected):
-        prepare(conversation)
-
-
 def test_a_bucket_that_may_not_be_looked_at_may_still_be_written_to(talk: Any) -> None:
     with talk(reply(403), error(403, "AccessDenied")) as conversation:
         assert prepare(conversation) == Prepared(False, "")
