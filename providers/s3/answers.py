@@ -120,10 +120,10 @@ class ServiceError(NamedTuple):
     message: str
     region: str | None
     """Where the bucket is, when the answer says so."""
-    endpoint: str | None
-    """The host that serves it, when the answer says so."""
     after: float | None
     """Seconds that the service asks to wait."""
+    endpoint: str | None = None
+    """The host that serves the bucket, when the answer says so."""
 
     @classmethod
     def of(cls, response: Response) -> ServiceError:
@@ -136,15 +136,15 @@ class ServiceError(NamedTuple):
         """Reads the error of an answer; a body that is no XML gives an empty code."""
         page = parsed(body)
         body_fields = {} if page is None else fields(page)
-        endpoint = body_fields.get("Endpoint", "")
+        endpoint = "".join(body_fields.get("Endpoint", "").split())
         region = headers.get("x-amz-bucket-region") or body_fields.get("Region")
         return cls(
             status,
             body_fields.get("Code", ""),
             " ".join(body_fields.get("Message", "").split()),
             region if region and _REGION.fullmatch(region) else _region_of(endpoint),
-            endpoint or None,
             _pause(headers.get("retry-after", ""), headers.get("date")),
+            endpoint or None,
         )
 
     @property
