@@ -106,6 +106,22 @@ class Settings:
         metavar="FILE",
         shown="the profile's, or the system's",
     )
+    client_cert: str | None = option(
+        None,
+        "PEM file of the certificate, and its key, to show to a service that asks for one",
+        flag="--client-cert",
+        env=("UPLOADER_CLIENT_CERT",),
+        metavar="FILE",
+        shown="none",
+    )
+    no_verify_ssl: bool = option(
+        False,
+        "accept any certificate: whoever is on the way can then read and change what is sent",
+        flag="--no-verify-ssl",
+        opposite="--verify-ssl",
+        env=("UPLOADER_NO_VERIFY_SSL",),
+        parse=switch,
+    )
     processes: int | None = option(
         None,
         "worker processes",
@@ -263,6 +279,8 @@ class Settings:
             endpoint_url=self.endpoint_url,
             region=self.region,
             ca_bundle=self.ca_bundle,
+            client_cert=self.client_cert,
+            verify_tls=not self.no_verify_ssl,
             timeout=self.timeout,
             options=table(**own) if table else None,
         )

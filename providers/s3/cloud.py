@@ -30,6 +30,8 @@ class S3Cloud(Cloud):
             account.region,
             account.credentials,
             ca_bundle=account.ca_bundle,
+            client_cert=settings.client_cert,
+            verify_tls=settings.verify_tls,
             timeout=settings.timeout,
             checksum=options.checksum,
             unsigned_payload=options.unsigned_payload,

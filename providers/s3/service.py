@@ -30,6 +30,8 @@ class Service:
         credentials: Callable[[], Credentials],
         *,
         ca_bundle: str | None = None,
+        client_cert: str | None = None,
+        verify_tls: bool = True,
         timeout: float = 60.0,
         checksum: str = "crc64nvme",
         unsigned_payload: bool = False,
@@ -39,10 +41,11 @@ class Service:
         traffic: Traffic | None = None,
         notices: list[str] | None = None,
     ) -> None:
-        """``checksum``: one of ``CRCS`` or ``md5``.  ``unsigned_payload`` matters without TLS only.
-        ``refused`` is called with the token that the service refuses as expired.  ``addressing``:
-        see ``locate``.  ``variant`` of AWS's endpoints: None takes the environment's.  ``notices``
-        gets lines for the user.
+        """``ca_bundle``, ``client_cert``, ``verify_tls``: see ``tls_context``.  ``checksum``: one
+        of ``CRCS`` or ``md5``.  ``unsigned_payload`` matters without TLS only.  ``refused`` is
+        called with the token that the service refuses as expired.  ``addressing``: see ``locate``.
+        ``variant`` of AWS's endpoints: None takes the environment's.  ``notices`` gets lines for
+        the user.
 
         Raises ``Fatal`` when there is no such endpoint or the CA file cannot be read.
         """
@@ -53,7 +56,9 @@ class Service:
         self.credentials = credentials
         self.refused = refused
         self.timeouts = Timeouts.of(timeout)
-        self.tls = tls_context(ca_bundle) if self.endpoint.secure else None
+        self.tls = None
+        if self.endpoint.secure:
+            self.tls = tls_context(ca_bundle, client_cert=client_cert, verify=verify_tls)
         self.signs_payload = not unsigned_payload and not self.endpoint.secure
         """The signature covers the content.  TLS protects it as well, and costs enough."""
         self.traffic = Traffic() if traffic is None else traffic

@@ -116,6 +116,8 @@ DEFAULTS = {
     "--addressing": "the profile's, or auto",
     "--profile": "AWS's own order: environment, AWS_PROFILE, default",
     "--ca-bundle": "the profile's, or the system's",
+    "--client-cert": "none",
+    "--no-verify-ssl": None,
     "--processes": "the usable CPUs",
     "--concurrency": "found while running",
     "--retries": "5",
