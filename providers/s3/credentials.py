@@ -125,12 +125,18 @@ class _Temporary:
         return self._lock.locked() or self._clock() < self._next_try
 
     def _renew(self) -> None:
+        source = self._source
         try:
-            frozen = self._source.get_frozen_credentials()
+            if self._latest and self._latest == self._refused:
+                # botocore takes what an instance's role has for valid longer than its time says.
+                source._protected_refresh(is_mandatory=True)
+                frozen = source._frozen_credentials
+            else:
+                frozen = source.get_frozen_credentials()
         except Exception as error:  # whatever a program or service answers comes out in its own way
             self._trouble = _line(error)
             # botocore has no other way to ask for those that it has.
-            frozen = getattr(self._source, "_frozen_credentials", None)
+            frozen = getattr(source, "_frozen_credentials", None)
         if frozen is not None:
             self._latest = Credentials(frozen.access_key, frozen.secret_key, frozen.token)
             self.account_id = getattr(frozen, "account_id", None)  # from botocore 1.36 on
@@ -168,10 +174,12 @@ def _from_botocore(settings: CloudSettings, profile: str | None) -> Account:
 
     try:
         session = Session(profile=profile)
-        found = session.get_credentials()
         told = session.get_config_variable
-        own: Mapping[str, Any] = told("s3") or {}
         region = settings.region or told("region") or DEFAULT_REGION
+        # The services that give credentials are asked there, too.
+        session.set_config_variable("region", region)
+        found = session.get_credentials()
+        own: Mapping[str, Any] = told("s3") or {}
         endpoint = settings.endpoint_url or _configured_endpoint(session)
         variant = _variant(session, own)
         ca_bundle = settings.ca_bundle or told("ca_bundle")

@@ -99,13 +99,16 @@ class Source:
 
     def get_frozen_credentials(self) -> ReadOnlyCredentials:
         if self.refresh_needed():
-            self.asked += 1
-            self.meanwhile()
-            if self.next is None:
-                raise RuntimeError("nobody answers")
-            self._frozen_credentials = ReadOnlyCredentials(self.next, SECRET, "token")
-            self.seconds_left = 3600
+            self._protected_refresh(is_mandatory=True)
         return self._frozen_credentials
+
+    def _protected_refresh(self, is_mandatory: bool) -> None:
+        self.asked += 1
+        self.meanwhile()
+        if self.next is None:
+            raise RuntimeError("nobody answers")
+        self._frozen_credentials = ReadOnlyCredentials(self.next, SECRET, "token")
+        self.seconds_left = 3600
 
 
 def reason(settings: CloudSettings = PLAIN, profile: str | None = None) -> str:
@@ -275,10 +278,12 @@ class TestProcess:
         now = _aws.RENEWAL_PAUSE
         assert credentials().access_key == "second"
 
-    def test_credentials_that_the_service_refuses_are_renewed_at_once(self) -> None:
+    @pytest.mark.parametrize("left", [500, 3600])
+    def test_credentials_that_the_service_refuses_are_renewed_at_once(self, left: float) -> None:
+        """Though botocore takes them for good."""
         source = Source()
         credentials = _aws._Temporary(source, lambda: 0.0)
-        source.seconds_left = 500
+        source.seconds_left = left
         credentials()
         source.next = "second"
         credentials.refused("another token")
@@ -290,7 +295,7 @@ class TestProcess:
         source = Source()
         credentials = _aws._Temporary(source, lambda: 0.0)
         credentials.refused("token")
-        with pytest.raises(Unreachable, match="the service refuses them as expired"):
+        with pytest.raises(Unreachable, match="cannot be renewed: nobody answers"):
             credentials()
 
     def test_others_go_on_with_valid_ones_while_one_asks_for_the_next(self) -> None:
