@@ -27,6 +27,10 @@ line.  Switches that a variable turns on are turned off by their second name.  E
 file is in the bucket; 1 some are not; 2 wrong usage; 3 the run could not start or go on; 130 and
 143 stopped by Ctrl-C and SIGTERM.
 """
+UNVERIFIED = (
+    "no certificate is verified (--no-verify-ssl): whoever is on the way can read and change what "
+    "is sent"
+)
 
 
 class _Switch(argparse.Action):
@@ -136,6 +140,8 @@ def _open_missing_streams() -> None:
 
 
 def _run(settings: Settings) -> int:
+    if settings.no_verify_ssl and not settings.dry_run:
+        _complain(UNVERIFIED)
     with contextlib.closing(ForkServer(settings.provider)) as fork_server:
         if not settings.dry_run:
             _start_early(fork_server)

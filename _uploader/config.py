@@ -104,9 +104,9 @@ class Settings:
         "address of the service, such as https://minio.example:9000; for local the directory that "
         "holds the buckets",
         flag="--endpoint-url",
-        env=("UPLOADER_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        env=("UPLOADER_ENDPOINT_URL",),
         metavar="URL",
-        shown="AWS, or the profile's",
+        shown="for s3 AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the profile's, or AWS",
     )
     region: str | None = option(
         None,
@@ -122,7 +122,23 @@ class Settings:
         flag="--ca-bundle",
         env=("AWS_CA_BUNDLE",),
         metavar="FILE",
-        shown="the system's",
+        shown="the profile's, or the system's",
+    )
+    client_cert: str | None = option(
+        None,
+        "PEM file of the certificate, and its key, to show to a service that asks for one",
+        flag="--client-cert",
+        env=("UPLOADER_CLIENT_CERT",),
+        metavar="FILE",
+        shown="none",
+    )
+    no_verify_ssl: bool = option(
+        False,
+        "accept any certificate: whoever is on the way can then read and change what is sent",
+        flag="--no-verify-ssl",
+        opposite="--verify-ssl",
+        env=("UPLOADER_NO_VERIFY_SSL",),
+        parse=switch,
     )
     processes: int | None = option(
         None,
@@ -318,6 +334,8 @@ class Settings:
             endpoint_url=self.endpoint_url,
             region=self.region,
             ca_bundle=self.ca_bundle,
+            client_cert=self.client_cert,
+            verify_tls=not self.no_verify_ssl,
             timeout=self.timeout,
             options=table(**self.provider_options) if table else None,
         )

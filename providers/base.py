@@ -36,6 +36,10 @@ class CloudSettings(NamedTuple):
     """Seconds that a connection may go without progress."""
     options: Any = None
     """The provider's own: an instance of its ``OPTIONS``, None for the defaults."""
+    client_cert: str | None = None
+    """File of the certificate to show to the service, and its key."""
+    verify_tls: bool = True
+    """Whether the service's certificate has to be a trusted one, of its name."""
 
 
 class PartRules(NamedTuple):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, TypeVar
 
+import libcloud.security
 import requests
 from libcloud.common.exceptions import BaseHTTPError, RateLimitReachedError
 from libcloud.common.types import InvalidCredsError, LibcloudError, ProviderError
@@ -211,7 +212,17 @@ class LibcloudCloud(Cloud):
             self._arguments["region"] = settings.region
         if settings.endpoint_url:
             self._arguments.update(_address(settings.endpoint_url))
-        self._factory = driver_class(provider, settings.timeout, settings.ca_bundle, self.traffic)
+        self._factory = driver_class(
+            provider,
+            settings.timeout,
+            settings.ca_bundle,
+            self.traffic,
+            client_cert=settings.client_cert,
+            verify_tls=settings.verify_tls,
+        )
+        # A driver may open further connections by itself, such as those that log in.
+        libcloud.security.CA_CERTS_PATH = settings.ca_bundle or libcloud.security.CA_CERTS_PATH
+        libcloud.security.VERIFY_SSL_CERT = settings.verify_tls
 
     def open(self) -> DriverSession:
         """A session with a driver of its own.  Hardly any driver sends a request when it is made:
@@ -247,10 +258,16 @@ class LibcloudCloud(Cloud):
 
 @cache
 def driver_class(
-    provider: str, timeout: float, ca_bundle: str | None, traffic: Traffic | None = None
+    provider: str,
+    timeout: float,
+    ca_bundle: str | None,
+    traffic: Traffic | None = None,
+    *,
+    client_cert: str | None = None,
+    verify_tls: bool = True,
 ) -> type[StorageDriver]:
     """libcloud's driver for ``provider`` on our connection: no request waits for ever, and
-    ``traffic`` counts what moves."""
+    ``traffic`` counts what moves; for the rest see ``tls_context``."""
     if provider in _UNUSABLE:
         reason = _UNUSABLE[provider]
         raise Fatal(f"libcloud's driver {provider} cannot be used: {reason}")
@@ -260,7 +277,7 @@ def driver_class(
         raise Fatal(f"libcloud has no storage driver {provider!r}: {_reason(error)}") from None
     if not hasattr(plain.connectionCls, "conn_class"):
         return plain
-    tls = tls_context(ca_bundle)
+    tls = tls_context(ca_bundle, client_cert=client_cert, verify=verify_tls)
     shared = {"timeouts": Timeouts.of(timeout), "tls": tls, "traffic": traffic}
     socket_class = type("Connection", (LibcloudConnection,), shared)
     connection_class = type("Connection", (plain.connectionCls,), {"conn_class": socket_class})

@@ -149,9 +149,9 @@ class TestEnvironment:
         assert from_environment({name: ""}) == {}
 
     def test_the_first_name_goes_before_the_others(self) -> None:
-        names = {row.name: row.metadata["env"] for row in OPTIONS}["endpoint_url"]
-        environment = {name: f"https://{name}" for name in reversed(names)}
-        assert from_environment(environment) == {"endpoint_url": f"https://{names[0]}"}
+        names = {row.name: row.metadata["env"] for row in OPTIONS}["region"]
+        environment = {name: f"by {name}" for name in reversed(names)}
+        assert from_environment(environment) == {"region": f"by {names[0]}"}
 
     def test_an_empty_first_name_leaves_it_to_the_others(self) -> None:
         environment = {"AWS_REGION": "", "AWS_DEFAULT_REGION": "eu-west-1"}
@@ -167,9 +167,9 @@ class TestEnvironment:
     def test_variables_of_aws_speak_of_s3_only(
         self, more: dict[str, str], provider: str | None
     ) -> None:
-        environment = {"AWS_REGION": "eu-west-1", "AWS_ENDPOINT_URL": "https://h", **more}
+        environment = {"AWS_REGION": "eu-west-1", "AWS_CA_BUNDLE": "/file", **more}
         found = from_environment(environment, provider)
-        assert found.keys().isdisjoint({"region", "endpoint_url"})
+        assert found.keys().isdisjoint({"region", "ca_bundle"})
 
     def test_no_variable_stands_for_two_settings(self) -> None:
         names = [name for name, _ in VARIABLES]

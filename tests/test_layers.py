@@ -34,6 +34,7 @@ FLOORS: tuple[set[str], ...] = (
         "providers.http.response",
         "providers.http.tls",
         "providers.s3.checksums",
+        "providers.s3.endpoints",
         "providers.s3.headers",
         "providers.s3.options",
         "providers.s3.sigv4",

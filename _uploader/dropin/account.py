@@ -11,6 +11,7 @@ from libcloud.storage.types import Provider
 from providers.base import CloudSettings
 from providers.libcloud import driver_class
 from providers.local import LocalDriver
+from providers.s3.credentials import environment_endpoint
 from providers.s3.service import Service
 from providers.s3.sigv4 import Credentials
 
@@ -49,7 +50,7 @@ class Account(NamedTuple):
         return CloudSettings(
             "s3",
             bucket,
-            endpoint_url=_variable("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+            endpoint_url=environment_endpoint(),
             region=region,
             ca_bundle=_variable("AWS_CA_BUNDLE"),
         )
@@ -87,6 +88,9 @@ class Account(NamedTuple):
             "AWS_SECURITY_TOKEN": "",
             # No file can be there: no profile's keys or endpoint replace the caller's.
             "AWS_CONFIG_FILE": os.path.join(os.devnull, "none"),
+            "AWS_SHARED_CREDENTIALS_FILE": os.path.join(os.devnull, "none"),
+            "AWS_PROFILE": "",
+            "AWS_DEFAULT_PROFILE": "",
         }
 
 

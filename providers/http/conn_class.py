@@ -211,11 +211,7 @@ class LibcloudConnection:
 
 @cache
 def _libcloud_trust(ca_path: str | None, verify: bool) -> ssl.SSLContext:
-    context = tls_context(ca_path)
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+    return tls_context(ca_path, verify=verify)
 
 
 def _target(url: str) -> str:

@@ -14,7 +14,9 @@ import random
 import time
 from collections import deque
 from collections.abc import Sequence
-from itertools import zip_longest
+from functools import partial
+from itertools import count, takewhile, zip_longest
+from operator import is_not
 from typing import Any
 
 import gevent
@@ -26,6 +28,8 @@ KEPT = 5.0
 enough to follow a service that moves."""
 STAGGER = 0.25
 """Seconds from one attempt to the next: the "Connection Attempt Delay" of RFC 8305 section 5."""
+AVOIDED = 30.0
+"""Seconds for which an address that could not be connected to is the last to be tried."""
 SHORTAGES = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 )
@@ -40,27 +44,33 @@ def dial(host: str, port: int) -> _socket.socket:
 
     The addresses of a name race (RFC 8305): the next attempt begins when an earlier one fails, or
     does not succeed for ``STAGGER`` seconds.  The families take turns, the system's preferred one
-    first; within a family the order is random, which spreads the connections over all front ends
-    of the service.  Raises an OSError when all have failed.  The caller limits the time.
+    first; within a family each connection begins with the next address, which spreads them over
+    all front ends of the service.  One that failed, or was overtaken, comes last for ``AVOIDED``
+    seconds.  Raises an OSError when all have failed.  The caller limits the time.
     """
     left = deque(_addresses(host, port))
-    pending: list[_socket.socket] = []
+    pending: dict[_socket.socket, _Address] = {}
     failures: list[OSError] = []
     try:
         while left or pending:
             if left:
+                address = left.popleft()
                 try:
-                    pending.append(_begin(left.popleft()))
+                    pending[_begin(address)] = address
                 except OSError as error:
+                    _avoid(address, error)
                     failures.append(error)
                     continue
-            for sock in _settled(pending, STAGGER if left else None):
-                pending.remove(sock)
+            for sock in _settled(list(pending), STAGGER if left else None):
                 code = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
                 if not code:
+                    for slower in takewhile(partial(is_not, sock), pending):
+                        _avoid(pending[slower])
+                    del pending[sock]
                     return sock
-                sock.close()
                 failures.append(_error(code))
+                _avoid(pending.pop(sock), failures[-1])
+                sock.close()
         raise most_telling(failures)
     finally:
         for sock in pending:
@@ -104,20 +114,40 @@ def most_telling(failures: Sequence[OSError]) -> OSError:
     return next((e for e in reversed(failures) if e.errno not in SHORTAGES), failures[-1])
 
 
+_avoided: dict[Any, float] = {}
+"""Socket addresses, and until when they are the last to be tried, by time.monotonic()."""
+
+
+def _avoid(address: _Address, error: OSError | None = None) -> None:
+    """Another address should go first; not for an error that is this machine's own."""
+    if error is None or error.errno not in SHORTAGES:
+        _avoided[address[4]] = time.monotonic() + AVOIDED
+
+
 def _addresses(host: str, port: int) -> list[_Address]:
     try:
         return _socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM, 0, _socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):
-        return _interleaved(_Lookup.of(host, port).result())
+        lookup = _Lookup.of(host, port)
+        found = lookup.result()
+        return found if len(found) == 1 else _in_order(found, lookup.next_turn())
 
 
-def _interleaved(found: Sequence[_Address]) -> list[_Address]:
-    """The families by turns in their order of appearance, the addresses of each in random order."""
-    families: dict[int, list[_Address]] = {}
+def _in_order(found: Sequence[_Address], turn: int) -> list[_Address]:
+    """The families by turns in their order of appearance, each from its ``turn``-th address on;
+    those to avoid at the end."""
+    families: dict[int, deque[_Address]] = {}
     for address in found:
-        families.setdefault(address[0], []).append(address)
-    shuffled = [random.sample(addresses, len(addresses)) for addresses in families.values()]
-    return [address for turn in zip_longest(*shuffled) for address in turn if address]
+        families.setdefault(address[0], deque()).append(address)
+    for addresses in families.values():
+        addresses.rotate(-turn)
+    order = [address for each in zip_longest(*families.values()) for address in each if address]
+    if _avoided:
+        now = time.monotonic()
+        for place in [place for place, until in _avoided.items() if until < now]:
+            del _avoided[place]
+        order.sort(key=lambda address: address[4] in _avoided)
+    return order
 
 
 class _Lookup:
@@ -128,6 +158,8 @@ class _Lookup:
 
     def __init__(self, host: str, port: int) -> None:
         self._until = 0.0
+        # Random: the processes of a run, and the runs of many machines, do not start alike.
+        self._turns = count(random.randrange(2**16))
         # In a greenlet of its own: when the first who asked gives up, others still wait.
         self._job = gevent.spawn(self._ask, host, port)
 
@@ -154,6 +186,10 @@ class _Lookup:
         if isinstance(found, OSError):
             raise found
         return found
+
+    def next_turn(self) -> int:
+        """A number, one higher with each call."""
+        return next(self._turns)
 
     def _ask(self, host: str, port: int) -> list[_Address] | OSError:
         try:

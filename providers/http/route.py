@@ -14,7 +14,7 @@ from .endpoint import Endpoint, Proxy
 from .limit import Timeouts
 from .response import Lost, Reader
 from .stream import NoProgress, Stream
-from .tls import NotTLS
+from .tls import TOO_OLD, NotTLS
 
 
 class Route(NamedTuple):
@@ -54,6 +54,8 @@ class Route(NamedTuple):
             # A port speaks TLS or it does not: no outage makes a service answer in plain text.
             raise Fatal(f"{name} does not speak TLS: use http:// (or another port)") from None
         except OSError as error:
+            if isinstance(error, ssl.SSLError) and error.reason in TOO_OLD:
+                raise Fatal(f"{name} speaks no TLS that is safe: 1.2 is the least") from None
             kind = Busy if error.errno in SHORTAGES else Unreachable
             reason = error.strerror or one_line(error)
             raise kind(f"cannot connect to {name}: {by_way_of}{reason}") from error

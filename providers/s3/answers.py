@@ -14,6 +14,11 @@ from ..errors import Denied, Exists, Failure, Fatal, NotFound, Rejected, Throttl
 from ..http.response import Response
 
 EXISTS = "an object of this name exists"
+"""Why a file is skipped that is to be created only."""
+REDIRECTIONS = (301, 307, 400, 403)
+"""How a service may answer when the bucket is in another region.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/Redirects.html
+"""
 _UNREADABLE = (ElementTree.ParseError, LookupError, ValueError)
 """LookupError and ValueError: encodings that Python does not know or expat refuses."""
 _FIRST_BYTES = 1024
@@ -21,6 +26,11 @@ _FIRST_BYTES = 1024
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|&#(?:0*(\d{1,2})|x0*([0-9A-Fa-f]{1,2}));")
 """Characters that XML 1.0 cannot hold, raw or by number, and other small numbers."""
 _ENCODED = re.compile(r"(?:[A-Za-z0-9_.~/-]|%[0-9A-F]{2})*")
+_REGION = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""What may go into a signature: no line breaks, whatever the service says."""
+_AWS_HOST = re.compile(
+    r"(?:.*\.)?s3[.-](?:dualstack\.)?([a-z]+-[a-z-]+-\d+)\.amazonaws\.com[.a-z]*"
+)
 
 
 def parsed(body: bytes) -> ElementTree.Element | None:
@@ -114,6 +124,8 @@ class ServiceError(NamedTuple):
     """Where the bucket is, when the answer says so."""
     after: float | None
     """Seconds that the service asks to wait."""
+    endpoint: str | None = None
+    """The host that serves the bucket, when the answer says so."""
 
     @classmethod
     def of(cls, response: Response) -> ServiceError:
@@ -126,12 +138,15 @@ class ServiceError(NamedTuple):
         """Reads the error of an answer; a body that is no XML gives an empty code."""
         page = parsed(body)
         body_fields = {} if page is None else fields(page)
+        endpoint = "".join(body_fields.get("Endpoint", "").split())
+        region = headers.get("x-amz-bucket-region") or body_fields.get("Region")
         return cls(
             status,
             body_fields.get("Code", ""),
             " ".join(body_fields.get("Message", "").split()),
-            headers.get("x-amz-bucket-region") or body_fields.get("Region"),
+            region if region and _REGION.fullmatch(region) else _region_of(endpoint),
             _pause(headers.get("retry-after", ""), headers.get("date")),
+            endpoint or None,
         )
 
     @property
@@ -141,12 +156,18 @@ class ServiceError(NamedTuple):
         unknown = self.code in _UNKNOWN_HEADER_CODES or self.code.startswith("Missing")
         return self.status == 501 or (self.status == 400 and unknown)
 
+    def is_elsewhere(self, region: str) -> bool:
+        """The bucket is in another region than the one that the request was signed for."""
+        return bool(self.region) and self.region != region and self.status in REDIRECTIONS
+
     def failure(self, region: str) -> Failure:
         """What the error means for the upload; ``region``: where the request went."""
         status, code = self.status, self.code
         reason = ": ".join(filter(None, (code, self.message))) or f"the service answered {status}"
-        if self.region and self.region != region and status in (301, 307, 400, 403):
+        if self.is_elsewhere(region):
             return Fatal(f"the bucket is in region {self.region}, not {region}: use --region")
+        if status == 301 and self.endpoint:
+            return Fatal(f"the bucket is at {self.endpoint}: use --endpoint-url")
         if code in _FATAL_CODES or status == 301:
             return Fatal(reason)
         if status in (429, 503, 509) or code in _THROTTLING_CODES:
@@ -158,6 +179,12 @@ class ServiceError(NamedTuple):
         if status in (401, 403):
             return Denied(reason)
         return Exists(EXISTS) if status == 412 else Rejected(reason)
+
+
+def _region_of(endpoint: str) -> str | None:
+    """The region in one of AWS's host names."""
+    found = _AWS_HOST.fullmatch(endpoint)
+    return found and found[1]
 
 
 def _pause(after: str, date: str | None) -> float | None:

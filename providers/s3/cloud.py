@@ -31,36 +31,36 @@ class S3Cloud(Cloud):
             account.endpoint_url,
             account.region,
             account.credentials,
-            ca_bundle=settings.ca_bundle,
+            ca_bundle=account.ca_bundle,
+            client_cert=settings.client_cert,
+            verify_tls=settings.verify_tls,
             timeout=settings.timeout,
             checksum=options.checksum,
             unsigned_payload=options.unsigned_payload,
             refused=account.refused,
-            addressing=options.addressing,
+            addressing=options.addressing or account.addressing or "auto",
             variant=account.variant,
             object_headers=ObjectHeaders(options),
             traffic=self.traffic,
             notices=self.notices,
         )
         self._service.address(settings.bucket)
+        self._owner = hashlib.sha256(account.owner.encode()).hexdigest()[:16]
 
     def open(self) -> S3Session:
         """A driver of its own for each session; the service's state is shared."""
         return S3Session(S3Driver(self._service), self.settings.bucket)
 
     def destination(self) -> str:
-        """The endpoint, the account by a hash of its access key, the region and the bucket.
-
-        AWS's buckets are known by their names alone, and temporary keys change: no account there.
-        """
-        service = self._service
+        """AWS, where a bucket's name says all; else the endpoint, the owner of the credentials by
+        a hash, since each may have a bucket of this name, and the region that was asked for."""
+        bucket, service = self.settings.bucket, self._service
+        if service.partition:
+            return f"s3 {service.partition} {bucket}"
         endpoint = service.endpoint
-        account = "aws"
-        if not service.is_aws:
-            account = hashlib.sha256(service.credentials().access_key.encode()).hexdigest()[:16]
         scheme = "https" if endpoint.secure else "http"
         address = f"{scheme}://{endpoint.address}{endpoint.path}"
-        return f"s3 {address} {account} {service.region} {self.settings.bucket}"
+        return f"s3 {address} {self._owner} {service.region} {bucket}"
 
     def prepare(self, create: bool) -> Prepared:
         """See ``S3Session.prepare_bucket``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -11,28 +10,11 @@ from typing import Any, NamedTuple
 
 from ..base import CloudSettings
 from ..errors import Fatal, Unreachable, one_line
+from .endpoints import DEFAULT_REGION, Variant, is_true
 from .sigv4 import Credentials
 
-DEFAULT_REGION = "us-east-1"
 RENEWAL_PAUSE = 1.0
 """Seconds after a renewal that brought nothing lasting before it is tried again."""
-_COMMERCIAL = re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-[a-z]+-\d+")
-"""The regions of the partition "aws", as botocore's data has it."""
-
-
-class Variant(NamedTuple):
-    """Which of a region's endpoints.
-
-    https://docs.aws.amazon.com/sdkref/latest/guide/feature-endpoints.html
-    """
-
-    fips: bool = False
-    dualstack: bool = False
-
-    @classmethod
-    def of_environment(cls) -> Variant:
-        """What AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT say."""
-        return cls(_is_true("AWS_USE_FIPS_ENDPOINT"), _is_true("AWS_USE_DUALSTACK_ENDPOINT"))
 
 
 class Account(NamedTuple):
@@ -40,10 +22,16 @@ class Account(NamedTuple):
 
     credentials: Callable[[], Credentials]
     """The credentials to sign with now; temporary ones are renewed before they expire."""
+    owner: str
+    """Whose credentials they are: the account, else the role that was assumed, else the access key.
+    Keys of a role differ from run to run; what they stand for does not."""
     region: str
     endpoint_url: str | None
     """None: AWS."""
     variant: Variant = Variant()
+    addressing: str | None = None
+    """The profile's addressing style: see ``addressing.locate``."""
+    ca_bundle: str | None = None
     refused: Callable[[str | None], None] | None = None
     """To be told the session token that the service refuses as expired, where there is somebody to
     ask for another one."""
@@ -55,42 +43,31 @@ def resolve(settings: CloudSettings, profile: str | None = None) -> Account:
     Raises ``Fatal`` when there are no credentials.
 
     Everything is botocore's resolver, but for one case that needs none: keys in the environment
-    and no profile or configuration file that could say more.  That case is the usual one in
-    containers and tests, and saves each worker 0.15 s and 15 MB.
+    and no profile or file that could say more.  That case is the usual one in containers and
+    tests, and saves each worker 0.15 s and 15 MB.
     """
-    if profile is None and not _has_config_file():
+    if not (profile or _has_profiles()):
         credentials = _from_environment()
         if credentials is not None:
-            region = settings.region or DEFAULT_REGION
-            variant = Variant.of_environment()
-            return Account(lambda: credentials, region, settings.endpoint_url, variant)
+            return Account(
+                lambda: credentials,
+                os.environ.get("AWS_ACCOUNT_ID") or credentials.access_key,
+                settings.region or DEFAULT_REGION,
+                settings.endpoint_url or environment_endpoint(),
+                Variant.of_environment(),
+                ca_bundle=settings.ca_bundle,
+            )
     return _from_botocore(settings, profile)
 
 
-def endpoint_of(region: str, variant: Variant) -> tuple[str, str]:
-    """The URL of S3 in a region of AWS, and the region that signatures are for.
+def environment_endpoint() -> str | None:
+    """What AWS_ENDPOINT_URL_S3, or else AWS_ENDPOINT_URL, says.
 
-    By botocore's endpoint rules, which take 0.4 s to load: the usual case goes without.  Raises
-    ``Fatal`` when there is no such endpoint.
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
     """
-    if _COMMERCIAL.fullmatch(region) and not any(variant):
-        return f"https://s3.{region}.amazonaws.com", region
-    from botocore.endpoint_provider import EndpointProvider
-    from botocore.exceptions import BotoCoreError
-    from botocore.loaders import create_loader
-
-    loader = create_loader()
-    rules = loader.load_service_model("s3", "endpoint-rule-set-1")
-    provider = EndpointProvider(rules, loader.load_data("partitions"))
-    try:
-        found = provider.resolve_endpoint(
-            Region=region, UseFIPS=variant.fips, UseDualStack=variant.dualstack
-        )
-    except BotoCoreError as error:
-        raise Fatal(f"S3 has no such endpoint in region {region!r}: {_line(error)}") from None
-    schemes = found.properties.get("authSchemes", ())
-    signing = [scheme["signingRegion"] for scheme in schemes if "signingRegion" in scheme]
-    return found.url, signing[0] if signing else region
+    if is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"):
+        return None
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
 
 
 class _Temporary:
@@ -109,6 +86,8 @@ class _Temporary:
         self._next_try = 0.0
         self._trouble = ""
         self._latest: Credentials | None = None
+        self.account_id: str | None = None
+        """The account, where botocore learns it."""
         self._refused: Credentials | None = None
         self._renew()
         if not (self._is_valid and self._latest):
@@ -146,23 +125,39 @@ class _Temporary:
         return self._lock.locked() or self._clock() < self._next_try
 
     def _renew(self) -> None:
+        source = self._source
         try:
-            frozen = self._source.get_frozen_credentials()
+            if self._latest and self._latest == self._refused:
+                # botocore takes what an instance's role has for valid longer than its time says.
+                source._protected_refresh(is_mandatory=True)
+                frozen = source._frozen_credentials
+            else:
+                frozen = source.get_frozen_credentials()
         except Exception as error:  # whatever a program or service answers comes out in its own way
             self._trouble = _line(error)
             # botocore has no other way to ask for those that it has.
-            frozen = getattr(self._source, "_frozen_credentials", None)
+            frozen = getattr(source, "_frozen_credentials", None)
         if frozen is not None:
             self._latest = Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+            self.account_id = getattr(frozen, "account_id", None)  # from botocore 1.36 on
         # botocore tells of no failure while the old ones have more than 10 minutes left.
         if self._is_old:
             self._next_try = self._clock() + RENEWAL_PAUSE
 
 
-def _has_config_file() -> bool:
-    named = os.environ.get("AWS_CONFIG_FILE")
+def _has_profiles() -> bool:
+    """Whether the environment names a profile, or there is a file that could hold one."""
+    environment = os.environ
+    files = (
+        environment.get("AWS_CONFIG_FILE") or "~/.aws/config",
+        environment.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials",
+    )
     # Unlike Path.expanduser, this does not fail for a user who has no home.
-    return os.path.exists(os.path.expanduser(named or "~/.aws/config"))
+    return bool(
+        environment.get("AWS_PROFILE")
+        or environment.get("AWS_DEFAULT_PROFILE")
+        or any(os.path.exists(os.path.expanduser(file)) for file in files)
+    )
 
 
 def _from_environment() -> Credentials | None:
@@ -175,16 +170,20 @@ def _from_environment() -> Credentials | None:
 
 
 def _from_botocore(settings: CloudSettings, profile: str | None) -> Account:
-    from botocore.configprovider import ConfiguredEndpointProvider
     from botocore.session import Session
 
     try:
         session = Session(profile=profile)
+        told = session.get_config_variable
+        region = settings.region or told("region") or DEFAULT_REGION
+        # The services that give credentials are asked there, too.
+        session.set_config_variable("region", region)
         found = session.get_credentials()
-        scoped, full = session.get_scoped_config(), session.full_config
-        region = settings.region or session.get_config_variable("region") or DEFAULT_REGION
-        endpoint = settings.endpoint_url or ConfiguredEndpointProvider(full, scoped, "s3").provide()
-        variant = _variant(session)
+        own: Mapping[str, Any] = told("s3") or {}
+        endpoint = settings.endpoint_url or _configured_endpoint(session)
+        variant = _variant(session, own)
+        ca_bundle = settings.ca_bundle or told("ca_bundle")
+        addressing = own.get("addressing_style")
     except Exception as error:  # whatever a credential_process answers comes out in its own way
         raise Fatal(f"cannot read the AWS configuration: {_line(error)}") from None
     if found is None:
@@ -192,23 +191,51 @@ def _from_botocore(settings: CloudSettings, profile: str | None) -> Account:
             "no credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
             "or name a profile of ~/.aws with --profile"
         )
+    current: Callable[[], Credentials]
     if hasattr(found, "refresh_needed"):
-        temporary = _Temporary(found)
-        return Account(temporary, region, endpoint, variant, temporary.refused)
-    credentials = Credentials(found.access_key, found.secret_key, found.token)
-    return Account(lambda: credentials, region, endpoint, variant)
+        current = temporary = _Temporary(found)
+        account_id, refused = temporary.account_id, temporary.refused
+    else:
+        credentials = Credentials(found.access_key, found.secret_key, found.token)
+        account_id, refused = getattr(found, "account_id", None), None
+
+        def current() -> Credentials:
+            return credentials
+
+    owner = account_id or _role(session, found.method) or current().access_key
+    style = addressing if addressing in ("auto", "path", "virtual") else None
+    return Account(current, owner, region, endpoint, variant, style, ca_bundle, refused)
 
 
-def _variant(session: Any) -> Variant:
-    """S3 may have a setting of its own for dual-stack endpoints."""
-    own: Mapping[str, Any] = session.get_config_variable("s3") or {}
+def _role(session: Any, method: str) -> str | None:
+    """The role that botocore has assumed."""
+    if not method.startswith("assume-role"):
+        return None
+    profile: str | None = session.get_scoped_config().get("role_arn")
+    by_token = method == "assume-role-with-web-identity"
+    return (os.environ.get("AWS_ROLE_ARN") if by_token else None) or profile
+
+
+def _configured_endpoint(session: Any) -> str | None:
+    """The endpoint that the environment or the profile names."""
+    from botocore.configprovider import ConfiguredEndpointProvider
+
+    if session.get_config_variable("ignore_configured_endpoint_urls"):
+        return None
+    full, scoped = session.full_config, session.get_scoped_config()
+    found: str | None = ConfiguredEndpointProvider(full, scoped, "s3").provide()
+    return found
+
+
+def _variant(session: Any, own: Mapping[str, Any]) -> Variant:
+    """``own`` are S3's settings, which may ask for a dual-stack endpoint as well."""
     fips = session.get_config_variable("use_fips_endpoint")
     dualstack = session.get_config_variable("use_dualstack_endpoint")
-    return Variant(bool(fips), bool(dualstack or own.get("use_dualstack_endpoint")))
-
-
-def _is_true(variable: str) -> bool:
-    return os.environ.get(variable, "").lower() == "true"
+    return Variant(
+        bool(fips),
+        bool(dualstack or own.get("use_dualstack_endpoint")),
+        bool(own.get("use_accelerate_endpoint")),
+    )
 
 
 def _line(error: Exception) -> str:

@@ -19,7 +19,7 @@ from ..source import Source, guess_content_type
 from .body import Body, md5_of
 from .checksums import base64
 from .connection import S3Connection
-from .credentials import DEFAULT_REGION
+from .endpoints import DEFAULT_REGION
 from .headers import Pairs, given_header, header
 from .service import Service
 from .transport import S3Request, Transport
@@ -54,7 +54,6 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
         self.service = service
         self.transport = Transport(service)
         self.region_name = service.region
-        self.ex_location_name = "" if service.region == DEFAULT_REGION else service.region
         endpoint = service.endpoint
         credentials = service.credentials()
         super().__init__(
@@ -66,6 +65,12 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
             region=service.region,
             token=credentials.token,
         )
+
+    @property
+    def ex_location_name(self) -> str:
+        """Where libcloud creates buckets; empty for AWS's first region, which has no name there."""
+        region = self.service.region
+        return "" if region == DEFAULT_REGION else region
 
     def close(self) -> None:
         """Closes the direct connection and libcloud's own, if they are open."""

@@ -47,14 +47,15 @@ def media_type(text: str) -> str:
 class S3Options:
     """How a run speaks to an S3 service."""
 
-    addressing: str = option(
-        "auto",
+    addressing: str | None = option(
+        None,
         "where the service finds the bucket: path, virtual (in the host name), or auto: in the "
         "host name on AWS where the bucket's name allows it",
         flag="--addressing",
         env=("UPLOADER_ADDRESSING",),
         parse=one_of("auto", "path", "virtual"),
         metavar="STYLE",
+        shown="the profile's, or auto",
     )
     profile: str | None = option(
         None,

@@ -7,15 +7,15 @@ from calendar import timegm
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
-from ..errors import Fatal
 from ..http.connection import Connection
 from ..http.endpoint import Endpoint, chosen_endpoint, environment_proxy
 from ..http.limit import Timeouts
 from ..http.tls import tls_context
 from ..traffic import Traffic
 from .addressing import locate
+from .answers import ServiceError
 from .checksums import CRCS
-from .credentials import Variant, endpoint_of
+from .endpoints import Variant, endpoint_of
 from .headers import Pairs
 from .object_headers import ObjectHeaders
 from .sigv4 import Credentials, Signer, amz_date
@@ -31,6 +31,8 @@ class Service:
         credentials: Callable[[], Credentials],
         *,
         ca_bundle: str | None = None,
+        client_cert: str | None = None,
+        verify_tls: bool = True,
         timeout: float = 60.0,
         checksum: str = "crc64nvme",
         unsigned_payload: bool = False,
@@ -41,35 +43,33 @@ class Service:
         traffic: Traffic | None = None,
         notices: list[str] | None = None,
     ) -> None:
-        """``checksum``: one of ``CRCS`` or ``md5``.  ``unsigned_payload`` matters without TLS only.
-        ``refused`` is called with the token that the service refuses as expired.  ``addressing``:
-        see ``locate``.  ``variant`` of AWS's endpoints: None takes the environment's.  ``notices``
-        gets lines for the user.  ``object_headers``: what the run's options add to requests.
+        """``ca_bundle``, ``client_cert``, ``verify_tls``: see ``tls_context``.  ``checksum``: one
+        of ``CRCS`` or ``md5``.  ``unsigned_payload`` matters without TLS only.  ``refused`` is
+        called with the token that the service refuses as expired.  ``addressing``: see ``locate``.
+        ``variant`` of AWS's endpoints: None takes the environment's.  ``notices`` gets lines for
+        the user.  ``object_headers``: what the run's options add to requests.
 
         Raises ``Fatal`` when there is no such endpoint or the CA file cannot be read.
         """
-        variant = variant or Variant.of_environment()
-        self.is_aws = endpoint_url is None
-        """No endpoint was given: AWS's own."""
-        if endpoint_url is None:
-            endpoint_url, region = endpoint_of(region, variant)
-        elif any(variant):
-            raise Fatal(
-                "AWS_USE_FIPS_ENDPOINT and AWS_USE_DUALSTACK_ENDPOINT do not go with an endpoint "
-                "that is given by its URL"
-            )
-        self.endpoint = chosen_endpoint(endpoint_url)
-        self.region = region
+        self._variant = variant or Variant.of_environment()
+        self.partition: str | None = None
+        """The part of AWS whose endpoint this is; None: an endpoint was given."""
+        self.endpoint, self.region = self._place(endpoint_url, region)
         self.credentials = credentials
         self.refused = refused
         self.timeouts = Timeouts.of(timeout)
-        self.tls = tls_context(ca_bundle) if self.endpoint.secure else None
+        self.tls = None
+        if self.endpoint.secure:
+            self.tls = tls_context(ca_bundle, client_cert=client_cert, verify=verify_tls)
         self.signs_payload = not unsigned_payload and not self.endpoint.secure
         """The signature covers the content.  TLS protects it as well, and costs enough."""
         self.traffic = Traffic() if traffic is None else traffic
         self.notices = [] if notices is None else notices
-        self._addressing = addressing
-        self._signer = Signer(region)
+        self._addressing = (
+            "virtual" if self.endpoint.host.startswith("s3-accelerate.") else addressing
+        )
+        self._signer = Signer(self.region)
+        self._was_moved = False
         self._clock_offset = 0.0
         self.crc = CRCS.get(checksum)
         """The checksum that proves the content; None: MD5."""
@@ -87,7 +87,17 @@ class Service:
     def address(self, bucket: str) -> tuple[Endpoint, str]:
         """The endpoint to connect to for a bucket, and the path before its keys.  Raises ``Fatal``
         when no such bucket can exist."""
-        return locate(self.endpoint, bucket, self._addressing, self.is_aws)
+        is_aws = self.partition is not None
+        return locate(self.endpoint, bucket, self._addressing, is_aws)
+
+    def _place(self, endpoint_url: str | None, region: str) -> tuple[Endpoint, str]:
+        """The endpoint, and the region that signatures are for.  One that was given is taken as it
+        is, whatever variant is asked for."""
+        if endpoint_url is not None:
+            return chosen_endpoint(endpoint_url), region
+        found = endpoint_of(region, self._variant)
+        self.partition = found.partition
+        return chosen_endpoint(found.url), found.region
 
     def connection(self, endpoint: Endpoint) -> Connection:
         """A connection, opened by its first request."""
@@ -98,6 +108,24 @@ class Service:
         """The service has echoed the checksum: no Content-MD5 is needed."""
         self.knows_checksum = True
         self.wants_content_md5 = False
+
+    def follow(self, error: ServiceError) -> bool:
+        """Goes to the region that a refusal names; true when a request may now succeed.
+
+        Once: a service that sends from one region to the next is no place for anything.  On AWS the
+        endpoint is that of the region; one that was given stays.
+        """
+        region = error.region
+        if self._was_moved or not region or not error.is_elsewhere(self.region):
+            return False
+        self._was_moved = True
+        self.notices.append(f"the bucket is in region {region}, not {self.region}: going on there")
+        if self.partition:
+            self.endpoint, self.region = self._place(None, region)
+        else:
+            self.region = region
+        self._signer = Signer(self.region)
+        return True
 
     def prove_by_md5(self) -> None:
         """The service refuses the checksum: later requests have a Content-MD5 instead.  Buckets

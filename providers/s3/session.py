@@ -216,18 +216,33 @@ class S3Session(Session):
         """
         was_missing, note = self.driver.service.was_missing, ""
         try:
-            self._exchange("HEAD")
+            self._find_bucket()
         except NotFound:
             if not create:
                 raise NoBucket(f"bucket {self._bucket} does not exist") from None
             # Remembered: it is a new bucket even when the answer to its creation gets lost.
             was_missing.add(self._bucket)
             note = self._create_bucket()
-        except Rejected:
-            self._ask_why()
         created = self._bucket in was_missing
         was_missing.discard(self._bucket)
         return Prepared(created, note)
+
+    def _find_bucket(self) -> None:
+        """Raises ``NotFound`` when there is no bucket, ``Fatal`` when it cannot be used."""
+        service = self.driver.service
+        region = service.region
+        try:
+            self._exchange("HEAD")
+        except NotFound:
+            raise
+        except Rejected:
+            try:
+                self._ask_why()
+            except Fatal:
+                if service.region == region:
+                    raise
+                # It was refused for its region, which only an answer with a body told.
+                self._exchange("HEAD")
 
     def _ask_why(self) -> None:
         """Raises ``Fatal`` with the reason of a refused HEAD, which has no body; a listing has one.

@@ -9,7 +9,7 @@ from ..errors import Failure, Rejected, StaleConnection, Transient
 from ..http.connection import Connection
 from ..http.response import Response
 from ..http.sender import Sender
-from .answers import ServiceError, root_of
+from .answers import REDIRECTIONS, ServiceError, root_of
 from .headers import Pairs
 from .service import Service
 from .sigv4 import EMPTY_SHA256, canonical_query, quote_path
@@ -63,7 +63,10 @@ class Transport:
         response, signed = self._send(request, request.headers)
         if _is_success(response):
             return response
-        raise self._failure(ServiceError.of(response), response, signed)
+        error = ServiceError.of(response)
+        if self._finds_bucket(error, signed):
+            return self.exchange(request)
+        raise self._failure(error, response, signed)
 
     def offer(self, request: S3Request, checksum: Pairs) -> Response | None:
         """Sends the request with ``checksum``, headers that a service may not know.
@@ -77,6 +80,8 @@ class Transport:
         if _is_success(response):
             return response
         error = ServiceError.of(response)
+        if self._finds_bucket(error, signed):
+            return self.offer(request, checksum)
         if self._service.knows_checksum or not error.may_be_about_a_header:
             raise self._failure(error, response, signed)
         return None
@@ -127,6 +132,20 @@ class Transport:
             self._current = current
         return current
 
+    def _finds_bucket(self, error: ServiceError, signed: Pairs) -> bool:
+        """Whether the bucket is somewhere else than it was asked for, and the service knows where
+        by now: from this answer, or since another greenlet got the same one."""
+        current, service = self._current, self._service
+        assert current
+        if error.status not in REDIRECTIONS:
+            return False
+        place = service.address(current.bucket)[0].authority
+        is_late = current.host != place or signed_region(signed) != service.region
+        if not is_late and not service.follow(error):
+            return False
+        self.close()
+        return True
+
     def _failure(self, error: ServiceError, response: Response, signed: Pairs) -> Failure:
         if error.code == "RequestTimeTooSkewed" and self._service.adopt_clock(
             response.headers.get("date"), dict(signed)["x-amz-date"]
@@ -139,6 +158,12 @@ class Transport:
             if self._service.credentials().token != used:
                 return Transient(f"{error.code}: trying again with renewed credentials")
         return error.failure(self._service.region)
+
+
+def signed_region(signed: Pairs) -> str:
+    """The region in the scope of a signature."""
+    scope = dict(signed)["authorization"].partition("/s3/aws4_request")[0]
+    return scope.rpartition("/")[2]
 
 
 def _is_success(response: Response) -> bool:

@@ -49,6 +49,7 @@ def at(*addresses: str, port: int) -> Found:
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_dial._Lookup, "_latest", {})
+    monkeypatch.setattr(_dial, "_avoided", {})
 
 
 @pytest.fixture
@@ -187,8 +188,8 @@ def hole() -> Iterator[Found]:
 
 @pytest.fixture
 def in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The addresses of a family are tried in the resolver's order."""
-    monkeypatch.setattr(random, "sample", lambda addresses, count: list(addresses))
+    """The first connection begins with the resolver's first address."""
+    monkeypatch.setattr(random, "randrange", lambda limit: 0)
 
 
 @pytest.mark.usefixtures("in_order")
@@ -247,16 +248,103 @@ def test_a_name_without_addresses_is_an_error(resolver: Resolver, port: int) -> 
         dial("service", port)
 
 
-def test_families_take_turns_and_connections_are_spread() -> None:
+def hosts(found: Found, turn: int = 0) -> list[str]:
+    return [address[4][0] for address in _dial._in_order(found, turn)]
+
+
+def test_families_take_turns() -> None:
     """RFC 8305 section 4.  The resolver's preferred family comes first."""
-    many = [f"127.0.0.{n}" for n in range(1, 9)]
-    found = at("::1", *many, "::2", port=1)
-    orders = [[each[4][0] for each in _dial._interleaved(found)] for _ in range(50)]
-    for order in orders:
-        assert [":" in address for address in order] == [True, False, True] + 7 * [False]
-        assert sorted(order) == sorted(["::1", "::2", *many])
-    assert len({order[0] for order in orders}) > 1
-    assert len({order[1] for order in orders}) > 1
+    found = at("::1", "127.0.0.1", "127.0.0.2", "127.0.0.3", "::2", port=1)
+    assert hosts(found) == ["::1", "127.0.0.1", "::2", "127.0.0.2", "127.0.0.3"]
+    assert hosts(found, 4) == ["::1", "127.0.0.2", "::2", "127.0.0.3", "127.0.0.1"]
+
+
+def test_connections_take_turns_among_the_addresses_of_a_name(
+    resolver: Resolver, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evenly, from a random one on."""
+    resolver.answer = at(*[f"127.0.0.{n}" for n in range(1, 5)], port=port)
+    tried: list[str] = []
+
+    def begin(address: Any) -> Any:
+        tried.append(address[4][0])
+        raise OSError(errno.EMFILE, "a shortage: no fault of the address")
+
+    monkeypatch.setattr(_dial, "_begin", begin)
+    for _ in range(8):
+        with pytest.raises(OSError, match="shortage"):
+            dial("service", port)
+    firsts = tried[::4]
+    assert [firsts.count(f"127.0.0.{n}") for n in range(1, 5)] == [2, 2, 2, 2]
+
+
+def test_lookups_begin_with_different_addresses(resolver: Resolver, port: int) -> None:
+    """Or the first connections of all processes would go to the same one."""
+    starts = {_dial._Lookup("service", port).next_turn() for _ in range(50)}
+    assert len(starts) > 1
+
+
+@pytest.mark.usefixtures("in_order")
+def test_an_address_that_refuses_is_the_last_to_be_tried_for_a_while(
+    resolver: Resolver, port: int, closed: int, clock: Clock
+) -> None:
+    dead, live = at("127.0.0.1", port=closed), at("127.0.0.1", port=port)
+    resolver.answer = [*dead, *live]
+    for _ in range(2):
+        assert dialled("service", port) == ("127.0.0.1", port)
+        assert _dial._in_order(resolver.answer, 0) == [*live, *dead]
+    clock.now += _dial.AVOIDED + 1
+    assert _dial._in_order(resolver.answer, 0) == [*dead, *live]
+
+
+@pytest.mark.usefixtures("in_order")
+def test_an_address_that_was_overtaken_is_the_last_to_be_tried_for_a_while(
+    resolver: Resolver, port: int, hole: Found
+) -> None:
+    live = at("127.0.0.1", port=port)
+    resolver.answer = [*hole, *live]
+    assert dialled("service", port) == ("127.0.0.1", port)
+    assert _dial._in_order(resolver.answer, 0) == [*live, *hole]
+
+
+@pytest.mark.usefixtures("in_order")
+def test_an_address_that_wins_late_leaves_the_later_ones_their_place(
+    resolver: Resolver, port: int, hole: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a link of more than a quarter of a second each attempt is followed by another."""
+    settled, rounds = _dial._settled, iter([True])
+
+    def late(pending: Any, seconds: Any) -> Any:
+        return [] if next(rounds, False) else settled(pending, seconds)
+
+    monkeypatch.setattr(_dial, "_settled", late)
+    live = at("127.0.0.1", port=port)
+    resolver.answer = [*live, *hole]
+    assert dialled("service", port) == ("127.0.0.1", port)
+    assert _dial._avoided == {}
+
+
+def test_addresses_that_all_refuse_are_all_tried_again(
+    resolver: Resolver, closed: int, port: int
+) -> None:
+    resolver.answer = at("127.0.0.1", "127.0.0.2", port=closed)
+    with pytest.raises(ConnectionRefusedError):
+        dial("service", closed)
+    assert sorted(hosts(resolver.answer)) == ["127.0.0.1", "127.0.0.2"]
+
+
+def test_a_shortage_of_this_machine_is_no_reason_to_avoid_an_address(
+    resolver: Resolver, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolver.answer = at("127.0.0.1", "127.0.0.2", port=port)
+
+    def begin(address: Any) -> Any:
+        raise OSError(errno.EMFILE, "")
+
+    monkeypatch.setattr(_dial, "_begin", begin)
+    with pytest.raises(OSError):
+        dial("service", port)
+    assert _dial._avoided == {}
 
 
 def test_a_connect_that_is_given_up_leaves_no_socket(hole: Found) -> None:

@@ -15,7 +15,7 @@ from botocore.credentials import ReadOnlyCredentials
 from providers.base import CloudSettings
 from providers.errors import Fatal, Unreachable
 from providers.s3 import credentials as _aws
-from providers.s3.credentials import Variant
+from providers.s3.endpoints import DEFAULT_REGION, Variant
 from providers.s3.sigv4 import Credentials
 
 SECRET = "wJalrXUtnFEMI"
@@ -99,13 +99,16 @@ class Source:
 
     def get_frozen_credentials(self) -> ReadOnlyCredentials:
         if self.refresh_needed():
-            self.asked += 1
-            self.meanwhile()
-            if self.next is None:
-                raise RuntimeError("nobody answers")
-            self._frozen_credentials = ReadOnlyCredentials(self.next, SECRET, "token")
-            self.seconds_left = 3600
+            self._protected_refresh(is_mandatory=True)
         return self._frozen_credentials
+
+    def _protected_refresh(self, is_mandatory: bool) -> None:
+        self.asked += 1
+        self.meanwhile()
+        if self.next is None:
+            raise RuntimeError("nobody answers")
+        self._frozen_credentials = ReadOnlyCredentials(self.next, SECRET, "token")
+        self.seconds_left = 3600
 
 
 def reason(settings: CloudSettings = PLAIN, profile: str | None = None) -> str:
@@ -223,7 +226,7 @@ class TestFiles:
 
     def test_no_region_anywhere_is_the_default_one(self) -> None:
         both()
-        assert _aws.resolve(PLAIN).region == _aws.DEFAULT_REGION
+        assert _aws.resolve(PLAIN).region == DEFAULT_REGION
 
     def test_the_config_file_may_lie_elsewhere(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -275,10 +278,12 @@ class TestProcess:
         now = _aws.RENEWAL_PAUSE
         assert credentials().access_key == "second"
 
-    def test_credentials_that_the_service_refuses_are_renewed_at_once(self) -> None:
+    @pytest.mark.parametrize("left", [500, 3600])
+    def test_credentials_that_the_service_refuses_are_renewed_at_once(self, left: float) -> None:
+        """Though botocore takes them for good."""
         source = Source()
         credentials = _aws._Temporary(source, lambda: 0.0)
-        source.seconds_left = 500
+        source.seconds_left = left
         credentials()
         source.next = "second"
         credentials.refused("another token")
@@ -290,7 +295,7 @@ class TestProcess:
         source = Source()
         credentials = _aws._Temporary(source, lambda: 0.0)
         credentials.refused("token")
-        with pytest.raises(Unreachable, match="the service refuses them as expired"):
+        with pytest.raises(Unreachable, match="cannot be renewed: nobody answers"):
             credentials()
 
     def test_others_go_on_with_valid_ones_while_one_asks_for_the_next(self) -> None:
@@ -326,52 +331,7 @@ class TestProcess:
         reason()
 
 
-class TestEndpoints:
-    """By botocore's endpoint rules for S3."""
-
-    @pytest.mark.parametrize(
-        ("region", "variant", "url"),
-        [
-            ("us-east-1", Variant(), "https://s3.us-east-1.amazonaws.com"),
-            ("us-gov-west-1", Variant(), "https://s3.us-gov-west-1.amazonaws.com"),
-            ("cn-north-1", Variant(), "https://s3.cn-north-1.amazonaws.com.cn"),
-            ("us-iso-east-1", Variant(), "https://s3.us-iso-east-1.c2s.ic.gov"),
-            ("us-isob-east-1", Variant(), "https://s3.us-isob-east-1.sc2s.sgov.gov"),
-            ("eusc-de-east-1", Variant(), "https://s3.eusc-de-east-1.amazonaws.eu"),
-            ("us-east-2", Variant(fips=True), "https://s3-fips.us-east-2.amazonaws.com"),
-            (
-                "eu-west-1",
-                Variant(dualstack=True),
-                "https://s3.dualstack.eu-west-1.amazonaws.com",
-            ),
-            (
-                "us-gov-east-1",
-                Variant(fips=True, dualstack=True),
-                "https://s3-fips.dualstack.us-gov-east-1.amazonaws.com",
-            ),
-        ],
-    )
-    def test_a_region_has_its_endpoint(self, region: str, variant: Variant, url: str) -> None:
-        assert _aws.endpoint_of(region, variant) == (url, region)
-
-    def test_a_pseudo_region_signs_for_a_real_one(self) -> None:
-        assert _aws.endpoint_of("aws-global", Variant()) == (
-            "https://s3.amazonaws.com",
-            "us-east-1",
-        )
-
-    @pytest.mark.parametrize(
-        ("region", "variant"),
-        [("cn-north-1", Variant(fips=True)), ("a b", Variant()), ("a/b", Variant())],
-    )
-    def test_an_endpoint_that_there_is_not_is_fatal(self, region: str, variant: Variant) -> None:
-        with pytest.raises(Fatal, match=f"no such endpoint in region {region!r}"):
-            _aws.endpoint_of(region, variant)
-
-    def test_the_usual_region_needs_no_botocore(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(sys.modules, "botocore.endpoint_provider", None)
-        _aws.endpoint_of("eu-central-1", Variant())
-
+class TestVariants:
     @pytest.mark.usefixtures("keys")
     @pytest.mark.parametrize("config", [False, True], ids=["without", "with"])
     @pytest.mark.parametrize("value", ["true", "True"])
@@ -409,6 +369,35 @@ class TestEndpoints:
         assert _aws.resolve(PLAIN).variant == variant
 
 
+class TestOwner:
+    """Who has the buckets: what a run's record is kept under."""
+
+    @pytest.mark.usefixtures("keys")
+    @pytest.mark.parametrize("config", [False, True], ids=["without", "with"])
+    def test_keys_of_the_environment_may_go_with_their_account(
+        self, monkeypatch: pytest.MonkeyPatch, config: bool
+    ) -> None:
+        if config:
+            write("config", "[default]\n")
+        assert _aws.resolve(PLAIN).owner == "AKIDENV"
+        monkeypatch.setenv("AWS_ACCOUNT_ID", "123456789012")
+        assert _aws.resolve(PLAIN).owner == "123456789012"
+
+    def test_a_profile_may_tell_the_account(self) -> None:
+        both()
+        assert _aws.resolve(PLAIN).owner == "AKIDFILE"
+        path = Path("~/.aws/credentials").expanduser()
+        path.write_text(f"{path.read_text()}aws_account_id = 123456789012\n")
+        assert _aws.resolve(PLAIN).owner == "123456789012"
+
+    def test_a_program_may_tell_the_account(self) -> None:
+        keys = {"AccessKeyId": "AKIDPROC", "SecretAccessKey": SECRET, "SessionToken": "token"}
+        credential_process({**keys, "Expiration": in_minutes(60)})
+        assert _aws.resolve(PLAIN).owner == "AKIDPROC"
+        credential_process({**keys, "Expiration": in_minutes(60), "AccountId": "123456789012"})
+        assert _aws.resolve(PLAIN).owner == "123456789012"
+
+
 class TestMissing:
     def test_no_credentials_are_fatal_and_say_what_to_do(self) -> None:
         text = reason()
@@ -418,6 +407,18 @@ class TestMissing:
     def test_an_unknown_profile_is_fatal_and_named(self) -> None:
         both()
         assert "no-such" in reason(profile="no-such")
+
+    @pytest.mark.usefixtures("keys")
+    def test_an_unknown_profile_is_fatal_though_the_environment_has_keys(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_PROFILE", "no-such")
+        assert "no-such" in reason()
+
+    @pytest.mark.usefixtures("keys")
+    def test_a_region_in_the_file_of_credentials_counts(self) -> None:
+        write("credentials", "[default]\nregion = eu-west-1\n")
+        assert _aws.resolve(PLAIN).region == "eu-west-1"
 
     def test_an_unknown_profile_of_the_environment_is_fatal_and_named(
         self, monkeypatch: pytest.MonkeyPatch

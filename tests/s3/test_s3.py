@@ -39,7 +39,6 @@ from providers.errors import (
     Unreachable,
 )
 from providers.s3.cloud import S3Cloud
-from providers.s3.credentials import Variant
 from providers.s3.driver import S3Driver
 from providers.s3.service import Service
 from providers.s3.session import S3Session
@@ -366,18 +365,14 @@ def test_a_host_name_that_cannot_be_is_refused(url: str | None, bucket: str) -> 
         service.address(bucket)
 
 
-def test_another_endpoint_is_no_fips_endpoint() -> None:
-    with pytest.raises(Fatal, match="FIPS"):
-        Service("http://h", "us-east-1", lambda: KEYS, variant=Variant(fips=True))
-
-
 @pytest.mark.usefixtures("keys")
 def test_the_destination_on_aws_has_no_account(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bucket's name says where it is, and temporary keys change."""
+    """A bucket's name is its alone in all regions of a partition, and temporary keys change."""
     first = S3Cloud(CloudSettings("s3", BUCKET, region="eu-west-1")).destination()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
     assert S3Cloud(CloudSettings("s3", BUCKET, region="eu-west-1")).destination() == first
-    assert first == f"s3 https://s3.eu-west-1.amazonaws.com:443 aws eu-west-1 {BUCKET}"
+    assert first == f"s3 aws {BUCKET}"
+    assert S3Cloud(CloudSettings("s3", BUCKET, region="cn-north-1")).destination() != first
 
 
 @pytest.mark.usefixtures("keys")
@@ -695,25 +690,6 @@ def test_an_expired_token_that_cannot_be_renewed_is_an_outage(talk: Any) -> None
 
 def prepare(conversation: Conversation, create: bool = False) -> Prepared:
     return conversation.session.prepare_bucket(create)
-
-
-@pytest.mark.parametrize(
-    "answers",
-    [
-        [reply(301, x_amz_bucket_region="eu-west-3")],
-        [reply(400, x_amz_bucket_region="eu-west-3")],
-        [reply(403, x_amz_bucket_region="eu-west-3")],
-        [
-            reply(400),
-            error(400, "AuthorizationHeaderMalformed", fields="<Region>eu-west-3</Region>"),
-        ],
-    ],
-    ids=["301", "400", "403", "only a body tells"],
-)
-def test_a_bucket_in_another_region_is_fatal(talk: Any, answers: list[bytes]) -> None:
-    expected = "in region eu-west-3, not us-east-1: use --region"
-    with talk(*answers) as conversation, pytest.raises(Fatal, match=expected):
-        prepare(conversation)
 
 
 def test_a_bucket_that_may_not_be_looked_at_may_still_be_written_to(talk: Any) -> None:

@@ -18,15 +18,17 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 class Listener:
     """Accepts connections at ``endpoint`` until it is stopped; ``talk`` serves one of them."""
 
-    def __init__(self, talk: Talk) -> None:
+    def __init__(self, talk: Talk, host: str = "127.0.0.1") -> None:
         self._talk = talk
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         self._peers: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.errors: list[BaseException] = []
         """What went wrong in the server itself."""
-        listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        self.endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, 0), family=family, backlog=1024)
+        authority = f"[{host}]" if ":" in host else host
+        self.endpoint = f"http://{authority}:{listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._run, args=(listener,), daemon=True)
         self._thread.start()
 

@@ -7,7 +7,9 @@ import re
 import socket
 import ssl
 import threading
+import warnings
 from collections.abc import Callable
+from typing import Any
 
 import trustme
 
@@ -102,8 +104,12 @@ def answer_and_close(*responses: bytes) -> Handler:
 class Server:
     """Accepts one connection for each handler, in order, and lets it write the bytes."""
 
-    def __init__(self, *handlers: Handler, receive_buffer: int | None = None) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+    def __init__(
+        self, *handlers: Handler, receive_buffer: int | None = None, host: str = "127.0.0.1"
+    ) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, 0), family=family)
+        self._host = host
         if receive_buffer:
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._listener.settimeout(PATIENCE)
@@ -140,17 +146,35 @@ class Server:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return self.endpoint.address
 
     @property
     def endpoint(self) -> Endpoint:
-        return Endpoint(False, "127.0.0.1", self.port)
+        return Endpoint(False, self._host, self.port)
+
+
+def server_context(
+    authority: trustme.CA, name: str = "127.0.0.1", **settings: Any
+) -> ssl.SSLContext:
+    """A server's side of TLS; ``settings`` are those of trustme's certificates."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    authority.issue_cert(name, **settings).configure_cert(context)
+    return context
+
+
+def old_context(authority: trustme.CA) -> ssl.SSLContext:
+    """A server that speaks TLS 1.1 and nothing newer."""
+    context = server_context(authority)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated, as it should be
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    return context
 
 
 def over_tls(authority: trustme.CA, handler: Handler, name: str = "127.0.0.1") -> Handler:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    authority.issue_cert(name).configure_cert(context)
+    context = server_context(authority, name)
 
     def handle(peer: socket.socket) -> object:
         with context.wrap_socket(peer, server_side=True) as secured:

@@ -52,9 +52,15 @@ class FakeS3(S3Server):
     """
 
     def __init__(
-        self, *, mode: str = "new", buckets: Sequence[str] = (), least_part: int = LEAST_PART
+        self,
+        *,
+        mode: str = "new",
+        buckets: Sequence[str] = (),
+        least_part: int = LEAST_PART,
+        host: str = "127.0.0.1",
     ) -> None:
         super().__init__()
+        self._host = host
         self.service = Service(mode, buckets, least_part)
         self.service.users[self.access_key] = self.secret_key
         self.hook: Callable[[str, Seen], None] | None = None
@@ -104,7 +110,7 @@ class FakeS3(S3Server):
         return found
 
     def _start(self, directory: Path, cleanup: contextlib.ExitStack) -> None:
-        self._listener = Listener(self._talk)
+        self._listener = Listener(self._talk, self._host)
         cleanup.callback(self._listener.stop)
         self.endpoint = self._listener.endpoint
 
