@@ -164,6 +164,13 @@ class Settings:
         env=("UPLOADER_NO_CREATE",),
         parse=switch,
     )
+    allow_public: bool = option(
+        False,
+        "upload to a bucket that is public, too; otherwise that ends the run before the first byte",
+        flag="--allow-public",
+        env=("UPLOADER_ALLOW_PUBLIC",),
+        parse=switch,
+    )
     journal: str | None = option(
         None,
         "file that records what is done, so that the same command goes on after a crash",
@@ -265,6 +272,7 @@ class Settings:
             ca_bundle=self.ca_bundle,
             timeout=self.timeout,
             options=table(**own) if table else None,
+            allow_public=self.allow_public,
         )
 
 

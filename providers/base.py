@@ -36,6 +36,8 @@ class CloudSettings(NamedTuple):
     """Seconds that a connection may go without progress."""
     options: Any = None
     """The provider's own: an instance of its ``OPTIONS``, None for the defaults."""
+    allow_public: bool = False
+    """Objects may go to a bucket that is public."""
 
 
 class PartRules(NamedTuple):
@@ -193,5 +195,6 @@ class Cloud(ABC):
 
         With ``create`` a missing bucket is made, private to its owner.  Raises ``NoBucket`` when
         the bucket is missing (without ``create``), another ``Fatal`` when it is forbidden or
-        elsewhere, or the credentials are bad.
+        elsewhere, the credentials are bad, or the bucket is public (where that can be known, and
+        without ``CloudSettings.allow_public``).
         """

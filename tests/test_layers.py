@@ -49,7 +49,7 @@ FLOORS: tuple[set[str], ...] = (
         "providers.s3.credentials",
     },
     {"providers.libcloud", "providers.s3.service"},
-    {"providers.s3.connection", "providers.s3.transport"},
+    {"providers.s3.connection", "providers.s3.privacy", "providers.s3.transport"},
     {"providers.s3.driver"},
     {"providers.s3.session"},
     {"providers.s3.cloud"},

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from contextlib import closing
+
+import gevent
 
 from ..base import MIB, Cloud, CloudSettings, PartRules, Prepared
+from ..errors import Failure, Fatal, Rejected
 from .addressing import checked
 from .credentials import resolve
 from .driver import S3Driver
 from .options import S3Options
+from .privacy import QUESTIONS, judge
 from .service import Service
 from .session import S3Session
 
@@ -60,9 +66,42 @@ class S3Cloud(Cloud):
         return f"s3 {address} {account} {service.region} {self.settings.bucket}"
 
     def prepare(self, create: bool) -> Prepared:
-        """See ``S3Session.prepare_bucket``."""
-        session = self.open()
+        """See ``S3Session.prepare_bucket``.
+
+        Whether an existing bucket is public is asked at the same time, on connections of their own:
+        it costs no wait.
+        """
+        questions = () if self.settings.allow_public else QUESTIONS
+        asked = {question: gevent.spawn(self._ask, question) for question in questions}
         try:
-            return session.prepare_bucket(create)
+            with closing(self.open()) as session:
+                prepared = session.prepare_bucket(create)
+            if prepared.created or not asked:
+                return prepared
+            return prepared._replace(note=self._privacy({k: v.get() for k, v in asked.items()}))
         finally:
-            session.close()
+            gevent.killall(list(asked.values()))
+
+    def _ask(self, question: str) -> bytes | Failure:
+        """The answer to one of ``QUESTIONS``."""
+        with closing(self.open()) as session:
+            try:
+                return session.ask(question)
+            except Failure as failure:
+                return failure
+
+    def _privacy(self, answers: Mapping[str, bytes | Failure]) -> str:
+        """The note for the user; raises ``Fatal`` when the bucket is public."""
+        settled: dict[str, bytes | Rejected] = {}
+        for question, answer in answers.items():
+            if isinstance(answer, Failure) and not isinstance(answer, Rejected):
+                reason = f"cannot find out whether the bucket is public: {answer}"
+                raise type(answer)(reason, after=answer.after)
+            settled[question] = answer
+        public, unknown = judge(settled, is_aws=self._service.is_aws)
+        if public:
+            raise Fatal(
+                f"bucket {self.settings.bucket} is public {public}: block its public access, or "
+                "give --allow-public if it is meant to be"
+            )
+        return f"whether the bucket is public is not known: {unknown}" if unknown else ""
