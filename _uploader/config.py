@@ -75,8 +75,8 @@ class Settings:
     )
     provider: str = option(
         "s3",
-        "s3 (AWS and compatible servers), local (a directory), or the name of any other libcloud "
-        "storage provider",
+        "s3 (AWS and compatible servers), local (a directory), or another name of README's table "
+        "of providers",
         flag="--provider",
         env=("UPLOADER_PROVIDER",),
         metavar="NAME",
@@ -261,7 +261,7 @@ class Settings:
 
     def cloud(self) -> CloudSettings:
         """The part of the settings that a provider needs."""
-        table = providers.option_tables().get(self.provider)
+        table = providers.option_tables().get(providers.home(self.provider))
         names = {row.name for row in fields(table)} if table else set()
         own = {name: value for name, value in self.provider_options.items() if name in names}
         return CloudSettings(

@@ -10,9 +10,11 @@ import gevent
 
 from ..base import MIB, Cloud, CloudSettings, PartRules, Prepared
 from ..errors import Failure, Fatal, Rejected
+from .account import account_of
 from .addressing import checked
 from .credentials import resolve
 from .driver import S3Driver
+from .names import NAMES, Named
 from .options import S3Options
 from .privacy import QUESTIONS, judge
 from .service import Service
@@ -30,17 +32,24 @@ class S3Cloud(Cloud):
         super().__init__(settings)
         checked(settings.bucket)
         options: S3Options = settings.options or S3Options()
-        account = resolve(settings, options.profile)
+        named = NAMES.get(settings.provider)
+        if named:
+            account = account_of(settings, named, options.profile)
+        else:
+            account, named = resolve(settings, options.profile), Named()
+        addressing = options.addressing
+        if addressing == "auto" and named.virtual_hosts:
+            addressing = "virtual"
         self._service = Service(
             account.endpoint_url,
             account.region,
             account.credentials,
             ca_bundle=settings.ca_bundle,
             timeout=settings.timeout,
-            checksum=options.checksum,
+            checksum=options.checksum or named.checksum,
             unsigned_payload=options.unsigned_payload,
             refused=account.refused,
-            addressing=options.addressing,
+            addressing=addressing,
             variant=account.variant,
             traffic=self.traffic,
             notices=self.notices,

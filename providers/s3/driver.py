@@ -26,6 +26,8 @@ from .headers import Pairs, given_header, header, metadata_headers
 from .service import Service
 from .transport import S3Request, Transport
 
+ANY_REGION = "auto"
+"""What services without regions of S3's kind call theirs: Google's, Cloudflare's."""
 _HEX_MD5 = re.compile("[0-9a-f]{32}")
 _OURS = {
     "authorization",
@@ -56,7 +58,8 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
         self.service = service
         self.transport = Transport(service)
         self.region_name = service.region
-        self.ex_location_name = "" if service.region == DEFAULT_REGION else service.region
+        nowhere = service.region in (DEFAULT_REGION, ANY_REGION)
+        self.ex_location_name = "" if nowhere else service.region
         endpoint = service.endpoint
         credentials = service.credentials()
         super().__init__(
