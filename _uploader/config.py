@@ -93,8 +93,8 @@ class Settings:
     )
     provider: str = option(
         "s3",
-        "s3 (AWS and compatible servers), local (a directory), or the name of any other libcloud "
-        "storage provider",
+        "s3 (AWS and compatible servers), local (a directory), or another name of README's table "
+        "of providers",
         flag="--provider",
         env=("UPLOADER_PROVIDER",),
         metavar="NAME",
@@ -229,6 +229,13 @@ class Settings:
         env=("UPLOADER_NO_CREATE",),
         parse=switch,
     )
+    allow_public: bool = option(
+        False,
+        "upload to a bucket that is public, too; otherwise that ends the run before the first byte",
+        flag="--allow-public",
+        env=("UPLOADER_ALLOW_PUBLIC",),
+        parse=switch,
+    )
     journal: str | None = option(
         None,
         "file that records what is done, so that the same command goes on after a crash",
@@ -327,7 +334,7 @@ class Settings:
 
         Raises ``ValueError`` in one line when its own options do not go together.
         """
-        table = providers.option_tables().get(self.provider)
+        table = providers.option_tables().get(providers.home(self.provider))
         return CloudSettings(
             provider=self.provider,
             bucket=self.bucket,
@@ -338,6 +345,7 @@ class Settings:
             verify_tls=not self.no_verify_ssl,
             timeout=self.timeout,
             options=table(**self.provider_options) if table else None,
+            allow_public=self.allow_public,
         )
 
 

@@ -154,6 +154,10 @@ elseif method == "GET" and not bucket then
 elseif method == "GET" and key == "" then
     if args:find("location", 1, true) then
         ngx.print("<LocationConstraint", NAMESPACE, "</LocationConstraint>")
+    elseif args == "acl=" then
+        ngx.print("<AccessControlPolicy", NAMESPACE, "</AccessControlPolicy>")
+    elseif args == "policyStatus=" then
+        ngx.print("<PolicyStatus", NAMESPACE, "<IsPublic>false</IsPublic></PolicyStatus>")
     else
         ngx.print("<ListBucketResult", NAMESPACE, "<Name>", escape(bucket or ""), "</Name>",
             "<Prefix></Prefix><KeyCount>0</KeyCount><MaxKeys>1000</MaxKeys>",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import pkgutil
 from functools import cache
+from itertools import chain
+from types import ModuleType
 from typing import Any
 
 from .base import Cloud, CloudSettings
@@ -17,31 +19,55 @@ def names() -> list[str]:
     return sorted(name for name in modules if name not in _NOT_CLOUDS and name[0] != "_")
 
 
+def home(provider: str) -> str:
+    """The file or folder that serves a provider: one that has the name in its table of ``names``,
+    else the one of that name; "libcloud" for all others."""
+    for folder, table in _tables("names").items():
+        if table.serves(provider):
+            return folder
+    return provider if provider in names() else "libcloud"
+
+
 def find(provider: str) -> type[Cloud]:
     """The kind of cloud that has this name; raises ``Fatal`` when there is none."""
-    if provider in names():
-        module = importlib.import_module(f"{__name__}.{provider}")
+    own = home(provider)
+    if own != "libcloud":
+        module = importlib.import_module(f"{__name__}.{own}")
         cloud: type[Cloud] = module.CLOUD
         return cloud
-    from .libcloud import LibcloudCloud, known_providers
+    from .libcloud import LibcloudCloud
 
-    if provider not in known_providers():
-        known = ", ".join(sorted({*names(), *known_providers()}))
+    if provider not in known_names():
+        known = ", ".join(known_names())
         raise Fatal(f"unknown provider {provider!r}; known are {known}")
     return LibcloudCloud
 
 
-@cache
+def known_names() -> list[str]:
+    """Every name that ``find`` knows, sorted."""
+    from .libcloud import known_providers
+
+    tables = (module.NAMES for module in _tables("names").values())
+    return sorted({*names(), *known_providers(), *chain.from_iterable(tables)})
+
+
 def option_tables() -> dict[str, Any]:
     """The options that single clouds have, by the cloud's name: dataclasses of ``option`` fields.
 
     They are in ``<cloud>/options.py``, which imports nothing that takes time.
     """
+    return {name: module.OPTIONS for name, module in _tables("options").items()}
+
+
+@cache
+def _tables(name: str) -> dict[str, ModuleType]:
+    """The modules ``<cloud>/<name>.py``, by the cloud's name."""
     folders = [module.name for module in pkgutil.iter_modules(__path__) if module.ispkg]
     found = {}
-    for name in sorted(folders):
-        if importlib.util.find_spec(f"{__name__}.{name}.options"):
-            found[name] = importlib.import_module(f"{__name__}.{name}.options").OPTIONS
+    for folder in sorted(folders):
+        module = f"{__name__}.{folder}.{name}"
+        if importlib.util.find_spec(module):
+            found[folder] = importlib.import_module(module)
     return found
 
 

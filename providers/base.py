@@ -40,6 +40,8 @@ class CloudSettings(NamedTuple):
     """File of the certificate to show to the service, and its key."""
     verify_tls: bool = True
     """Whether the service's certificate has to be a trusted one, of its name."""
+    allow_public: bool = False
+    """Objects may go to a bucket that is public."""
 
 
 class PartRules(NamedTuple):
@@ -202,5 +204,6 @@ class Cloud(ABC):
 
         With ``create`` a missing bucket is made, private to its owner.  Raises ``NoBucket`` when
         the bucket is missing (without ``create``), another ``Fatal`` when it is forbidden or
-        elsewhere, or the credentials are bad.
+        elsewhere, the credentials are bad, or the bucket is public (where that can be known, and
+        without ``CloudSettings.allow_public``).
         """

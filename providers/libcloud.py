@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import libcloud.security
 import requests
@@ -52,8 +52,12 @@ _STATUS = re.compile(r"(?:status[_ ]code\D{0,3}|HTTP )([1-5]\d\d)", re.IGNORECAS
 _UNUSABLE = {
     "backblaze_b2": "use provider s3 with --endpoint-url https://s3.REGION.backblazeb2.com",
     "dummy": "it keeps nothing",
+    "nimbus": "it wants a number of a user, which no option gives",
 }
 """libcloud's drivers that cannot do the work: why, or what to use instead."""
+
+_LEARNS_ITS_ADDRESS = {"cloudfiles", "ktucloud"}
+"""Drivers that are told their address by an identity service, whose own is built in."""
 
 
 def known_providers() -> set[str]:
@@ -104,9 +108,14 @@ def failure_of(error: Exception) -> Failure:
         return Throttled(reason)
     if status in (401, 403):
         return Denied(reason)
-    if status is not None and 400 <= status < 500 and status != 408:
+    if status is not None and _is_refusal(status):
         return Rejected(reason)
     return Transient(reason)
+
+
+def _is_refusal(status: int) -> bool:
+    """Whether trying again is in vain."""
+    return 400 <= status < 500 and status not in (408, 429)
 
 
 def _reason(error: Exception) -> str:
@@ -140,11 +149,11 @@ class DriverSession(Session):
         try:
             mapped(lambda: upload(source.path, self._container, key, extra=extra, verify_hash=True))
         except Transient as failure:
-            # libcloud's S3 drivers take 400, 404 and 409 for success, and then miss the hash.
+            # Some drivers take a refusal for success, and then miss the hash in its answer.
             status = self._last_status()
-            if not isinstance(failure.__cause__, ObjectHashMismatchError) or status < 400:
+            if not isinstance(failure.__cause__, LibcloudError) or not _is_refusal(status):
                 raise
-            kind = NotFound if status == 404 else Rejected
+            kind = {401: Denied, 403: Denied, 404: NotFound}.get(status, Rejected)
             raise kind(f"the service answered {status}") from None
         source.check_path()
 
@@ -164,7 +173,12 @@ class DriverSession(Session):
 
     def close(self) -> None:
         """Closes the driver's connection, if it has one open."""
-        connection = getattr(self.driver.connection, "connection", None)
+        self.close_connection(self.driver.connection)
+
+    @staticmethod
+    def close_connection(of: Any) -> None:
+        """Closes what is under a connection of libcloud's, if it is open."""
+        connection = getattr(of, "connection", None)
         if connection is not None:
             # The close of libcloud's own class closes the last response, and fails without one.
             getattr(connection, "session", connection).close()
@@ -197,23 +211,13 @@ class LibcloudCloud(Cloud):
     keeps_content_type = False
     body_memory = 16 * 1024 * 1024
     """Drivers cut and buffer as they like; Azure's takes parts of 4 MiB, several others 5."""
+    session: ClassVar[type[DriverSession]] = DriverSession
 
     def __init__(self, settings: CloudSettings) -> None:
         super().__init__(settings)
-        provider = settings.provider
-        key, secret = os.environ.get("UPLOADER_KEY"), os.environ.get("UPLOADER_SECRET")
-        if not key or not secret:
-            wanted = "set UPLOADER_KEY and UPLOADER_SECRET"
-            raise Fatal(f"no credentials found for {provider}: {wanted}")
-        if provider == "google_storage":
-            _check_google(key)
-        self._arguments: dict[str, Any] = {"key": key, "secret": secret}
-        if settings.region:
-            self._arguments["region"] = settings.region
-        if settings.endpoint_url:
-            self._arguments.update(_address(settings.endpoint_url))
+        self.made_with = self.arguments()
         self._factory = driver_class(
-            provider,
+            settings.provider,
             settings.timeout,
             settings.ca_bundle,
             self.traffic,
@@ -224,11 +228,28 @@ class LibcloudCloud(Cloud):
         libcloud.security.CA_CERTS_PATH = settings.ca_bundle or libcloud.security.CA_CERTS_PATH
         libcloud.security.VERIFY_SSL_CERT = settings.verify_tls
 
+    def arguments(self) -> dict[str, Any]:
+        """What the driver is made with, ``key`` and ``secret`` among it; raises ``Fatal`` that says
+        what is missing."""
+        settings = self.settings
+        key, secret = os.environ.get("UPLOADER_KEY"), os.environ.get("UPLOADER_SECRET")
+        if not key or not secret:
+            wanted = "set UPLOADER_KEY and UPLOADER_SECRET"
+            raise Fatal(f"no credentials found for {settings.provider}: {wanted}")
+        arguments: dict[str, Any] = {"key": key, "secret": secret}
+        if settings.region:
+            arguments["region"] = settings.region
+        if settings.endpoint_url and settings.provider in _LEARNS_ITS_ADDRESS:
+            raise Fatal(f"--endpoint-url: {settings.provider} has one address, built in")
+        if settings.endpoint_url:
+            arguments.update(_address(settings.endpoint_url))
+        return arguments
+
     def open(self) -> DriverSession:
         """A session with a driver of its own.  Hardly any driver sends a request when it is made:
         an error means wrong settings."""
         try:
-            driver = self._factory(**self._arguments)
+            driver = self._factory(**self.made_with)
         except Failure:
             raise
         except requests.RequestException as error:
@@ -237,11 +258,15 @@ class LibcloudCloud(Cloud):
             provider = self.settings.provider
             reason = f"libcloud's driver {provider} does not take these settings: {_reason(error)}"
             raise Fatal(reason) from error
-        return DriverSession(driver, self.settings.bucket)
+        return self.session(driver, self.settings.bucket)
+
+    def account(self) -> tuple[str, ...]:
+        """What tells this account from others; ``destination`` shows a hash of it."""
+        return (self.made_with["key"],)
 
     def destination(self) -> str:
-        """Provider, address, region, and the account by a hash of its key."""
-        account = hashlib.sha256(self._arguments["key"].encode()).hexdigest()[:16]
+        """Provider, address, region, and the account by a hash."""
+        account = hashlib.sha256("\n".join(self.account()).encode()).hexdigest()[:16]
         settings = self.settings
         address = settings.endpoint_url or "default"
         region = settings.region or "default"
@@ -251,9 +276,18 @@ class LibcloudCloud(Cloud):
         """Asks through a session of its own."""
         session = self.open()
         try:
-            return session.prepare(create)
+            prepared = session.prepare(create)
+            if prepared.created or self.settings.allow_public:
+                return prepared
+            return prepared._replace(note=self.privacy(session))
         finally:
             session.close()
+
+    def privacy(self, session: DriverSession) -> str:
+        """The note for the user on whether the bucket is public; raises ``Fatal`` when it is.
+
+        libcloud has no call for it."""
+        return "whether the bucket is public is not known: libcloud's drivers cannot ask"
 
 
 @cache
@@ -293,16 +327,6 @@ def driver_class(
         plain.__name__, (plain,), {"connectionCls": connection_class, "__init__": init}
     )
     return driver
-
-
-def _check_google(key: str) -> None:
-    """Refuses keys of other kinds: with those libcloud waits for ever for somebody to log in by a
-    browser."""
-    if not key.startswith("GOOG") and not key.endswith(".gserviceaccount.com"):
-        raise Fatal(
-            "google_storage needs an HMAC key (GOOG...) in UPLOADER_KEY, or the address of a "
-            "service account there and the path of its JSON key in UPLOADER_SECRET"
-        )
 
 
 def _address(endpoint_url: str) -> dict[str, Any]:

@@ -35,6 +35,10 @@ settings.register_profile("suite", deadline=None, max_examples=int(os.environ.ge
 settings.load_profile("suite")
 
 
+OTHERS = ("AWS_", "GOOGLE_", "GS_", "OS_", "ST_", "UPLOADER_", "XDG_")
+"""What the names of variables begin with that speak of the developer's accounts."""
+
+
 def set_home(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
@@ -47,7 +51,7 @@ def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     """Hide the developer's credentials, settings and proxies, from the servers as well."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name in list(os.environ):
-            if name.startswith(("AWS_", "UPLOADER_", "XDG_")) or name.lower().endswith("_proxy"):
+            if name.startswith(OTHERS) or name.lower().endswith("_proxy"):
                 monkeypatch.delenv(name)
         # Whoever finds no credentials would ask the network's metadata service for some.
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

@@ -89,6 +89,7 @@ def upload_in_workers(
         ca_bundle=cloud.ca_bundle,
         concurrency=in_flight,
         no_create=True,
+        allow_public=True,  # the old programs never asked
         no_journal=True,
         metadata=time_metadata(),
     )

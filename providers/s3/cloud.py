@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from contextlib import closing
+
+import gevent
 
 from ..base import MIB, Cloud, CloudSettings, PartRules, Prepared
+from ..errors import Failure, Fatal, Rejected
+from .account import account_of
 from .addressing import checked
 from .credentials import resolve
 from .driver import S3Driver
+from .names import NAMES, Named
 from .object_headers import ObjectHeaders
 from .options import S3Options
+from .privacy import QUESTIONS, judge
 from .service import Service
 from .session import S3Session
 
@@ -26,7 +34,14 @@ class S3Cloud(Cloud):
         super().__init__(settings)
         checked(settings.bucket)
         options: S3Options = settings.options or S3Options()
-        account = resolve(settings, options.profile)
+        named = NAMES.get(settings.provider)
+        if named:
+            account = account_of(settings, named, options.profile)
+        else:
+            account, named = resolve(settings, options.profile), Named()
+        addressing = options.addressing or account.addressing or "auto"
+        if addressing == "auto" and named.virtual_hosts:
+            addressing = "virtual"
         self._service = Service(
             account.endpoint_url,
             account.region,
@@ -35,10 +50,10 @@ class S3Cloud(Cloud):
             client_cert=settings.client_cert,
             verify_tls=settings.verify_tls,
             timeout=settings.timeout,
-            checksum=options.checksum,
+            checksum=options.checksum or named.checksum,
             unsigned_payload=options.unsigned_payload,
             refused=account.refused,
-            addressing=options.addressing or account.addressing or "auto",
+            addressing=addressing,
             variant=account.variant,
             object_headers=ObjectHeaders(options),
             traffic=self.traffic,
@@ -63,9 +78,42 @@ class S3Cloud(Cloud):
         return f"s3 {address} {self._owner} {service.region} {bucket}"
 
     def prepare(self, create: bool) -> Prepared:
-        """See ``S3Session.prepare_bucket``."""
-        session = self.open()
+        """See ``S3Session.prepare_bucket``.
+
+        Whether an existing bucket is public is asked at the same time, on connections of their own:
+        it costs no wait.
+        """
+        questions = () if self.settings.allow_public else QUESTIONS
+        asked = {question: gevent.spawn(self._ask, question) for question in questions}
         try:
-            return session.prepare_bucket(create)
+            with closing(self.open()) as session:
+                prepared = session.prepare_bucket(create)
+            if prepared.created or not asked:
+                return prepared
+            return prepared._replace(note=self._privacy({k: v.get() for k, v in asked.items()}))
         finally:
-            session.close()
+            gevent.killall(list(asked.values()))
+
+    def _ask(self, question: str) -> bytes | Failure:
+        """The answer to one of ``QUESTIONS``."""
+        with closing(self.open()) as session:
+            try:
+                return session.ask(question)
+            except Failure as failure:
+                return failure
+
+    def _privacy(self, answers: Mapping[str, bytes | Failure]) -> str:
+        """The note for the user; raises ``Fatal`` when the bucket is public."""
+        settled: dict[str, bytes | Rejected] = {}
+        for question, answer in answers.items():
+            if isinstance(answer, Failure) and not isinstance(answer, Rejected):
+                reason = f"cannot find out whether the bucket is public: {answer}"
+                raise type(answer)(reason, after=answer.after)
+            settled[question] = answer
+        public, unknown = judge(settled, is_aws=self._service.partition is not None)
+        if public:
+            raise Fatal(
+                f"bucket {self.settings.bucket} is public {public}: block its public access, or "
+                "give --allow-public if it is meant to be"
+            )
+        return f"whether the bucket is public is not known: {unknown}" if unknown else ""

@@ -24,6 +24,8 @@ from .headers import Pairs, given_header, header
 from .service import Service
 from .transport import S3Request, Transport
 
+ANY_REGION = "auto"
+"""What services without regions of S3's kind call theirs: Google's, Cloudflare's."""
 _HEX_MD5 = re.compile("[0-9a-f]{32}")
 _OURS = {
     "authorization",
@@ -70,7 +72,7 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
     def ex_location_name(self) -> str:
         """Where libcloud creates buckets; empty for AWS's first region, which has no name there."""
         region = self.service.region
-        return "" if region == DEFAULT_REGION else region
+        return "" if region in (DEFAULT_REGION, ANY_REGION) else region
 
     def close(self) -> None:
         """Closes the direct connection and libcloud's own, if they are open."""

@@ -64,13 +64,14 @@ class S3Options:
         metavar="NAME",
         shown="AWS's own order: environment, AWS_PROFILE, default",
     )
-    checksum: str = option(
-        "crc64nvme",
+    checksum: str | None = option(
+        None,
         "what proves that the content arrived: crc64nvme, crc32c, crc32 or md5",
         flag="--checksum",
         env=("UPLOADER_CHECKSUM",),
         parse=one_of("crc64nvme", "crc32c", "crc32", "md5"),
         metavar="KIND",
+        shown="crc64nvme; md5 where a service is known to take nothing else",
     )
     unsigned_payload: bool = option(
         False,

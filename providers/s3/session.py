@@ -16,9 +16,10 @@ from ..http.response import Response
 from ..source import Source
 from .answers import EXISTS, decoded, fields, found, key_of, parsed, rows
 from .body import proven_part
-from .checksums import Crc
+from .checksums import Crc, base64
 from .driver import S3Driver
 from .headers import META, Pairs
+from .privacy import BLOCK, blocking_all
 from .sigv4 import EMPTY_SHA256
 from .transport import S3Request
 
@@ -224,6 +225,8 @@ class S3Session(Session):
             was_missing.add(self._bucket)
             note = self._create_bucket()
         created = self._bucket in was_missing
+        if created and self._block_public_access():
+            note = f"{note}, public access blocked" if note else ""
         was_missing.discard(self._bucket)
         return Prepared(created, note)
 
@@ -243,6 +246,22 @@ class S3Session(Session):
                     raise
                 # It was refused for its region, which only an answer with a body told.
                 self._exchange("HEAD")
+
+    def ask(self, question: str) -> bytes:
+        """The answer to one of ``privacy.QUESTIONS`` about the bucket; raises ``Rejected`` when the
+        service does not know the question or the credentials may not ask."""
+        return self._exchange("GET", query=[(question, "")]).body
+
+    def _block_public_access(self) -> bool:
+        """Blocks all public access to the bucket; False when the service refuses: without a grant
+        to anybody the bucket is private all the same."""
+        body = blocking_all(NAMESPACE, is_aws=self.driver.service.partition is not None)
+        digest = base64(hashlib.md5(body, usedforsecurity=False).digest())
+        try:
+            self._exchange("PUT", "", [(BLOCK, "")], [("content-md5", digest)], body)
+        except Rejected:
+            return False
+        return True
 
     def _ask_why(self) -> None:
         """Raises ``Fatal`` with the reason of a refused HEAD, which has no body; a listing has one.

@@ -160,7 +160,7 @@ def test_command_tells_of_each_file_once(upload: Upload) -> None:
 
 def test_command_tells_that_it_created_the_bucket(upload: Upload) -> None:
     notes = [event["text"] for event in upload.finished.events if event["event"] == "note"]
-    assert notes == [f"created bucket {upload.bucket}, private to its owner"]
+    assert notes == [f"created bucket {upload.bucket}, private to its owner, public access blocked"]
 
 
 def test_command_creates_a_bucket_that_strangers_cannot_read(upload: Upload, ceph: CephRGW) -> None:

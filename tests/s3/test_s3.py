@@ -705,31 +705,31 @@ def test_a_refused_look_at_the_bucket_is_explained(talk: Any, code: str) -> None
 
 
 def test_a_bucket_outside_the_default_region_is_created_there(talk: Any) -> None:
-    with talk(reply(404), reply(), region="eu-west-3") as conversation:
+    with talk(reply(404), reply(), reply(), region="eu-west-3") as conversation:
         made = prepare(conversation, create=True)
         assert made.created
         assert "created" in made.note
-    head, put = conversation.requests
+    head, put, _ = conversation.requests
     assert (head.method, put.method, put.target) == ("HEAD", "PUT", "/bucket")
     assert b"<LocationConstraint>eu-west-3</LocationConstraint>" in put.body
     assert "x-amz-acl" not in put.headers
 
 
 def test_a_bucket_in_the_default_region_is_created_without_a_body(talk: Any) -> None:
-    with talk(reply(404), reply()) as conversation:
+    with talk(reply(404), reply(), reply()) as conversation:
         prepare(conversation, create=True)
     assert conversation.requests[1].body == b""
     assert conversation.requests[1].headers["x-amz-content-sha256"] == EMPTY_SHA256
 
 
 def test_a_bucket_that_another_run_of_ours_has_just_created_will_do(talk: Any) -> None:
-    with talk(reply(404), error(409, "BucketAlreadyOwnedByYou")) as conversation:
+    with talk(reply(404), error(409, "BucketAlreadyOwnedByYou"), reply()) as conversation:
         assert prepare(conversation, create=True) == Prepared(True, "")
 
 
 def test_a_bucket_whose_creation_was_not_answered_is_new(talk: Any) -> None:
     """What earlier runs have recorded of one with this name is void."""
-    with talk(reply(404), reply(500), reply(), reply()) as conversation:
+    with talk(reply(404), reply(500), reply(), reply(), reply()) as conversation:
         with pytest.raises(Transient):
             prepare(conversation, create=True)
         assert prepare(conversation, create=True) == Prepared(True, "")

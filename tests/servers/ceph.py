@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+from functools import cached_property, partial
 from pathlib import Path
+
+import trustme
 
 from bench.process import Daemon, free_port, run
 from tests.servers.s3_server import S3Server
@@ -49,7 +52,8 @@ osd crush chooseleaf type = 0
 osd pool default size = 1
 osd pool default pg autoscale mode = off
 rgw data = {directory}
-rgw frontends = beast endpoint=127.0.0.1:{rgw}
+rgw frontends = beast endpoint=127.0.0.1:{rgw} ssl_endpoint=127.0.0.1:{rgw_tls} \
+ssl_certificate={directory}/server.pem
 """
 
 
@@ -63,13 +67,19 @@ class CephRGW(S3Server):
     packages = "ceph-mon ceph-osd ceph-common radosgw"
 
     def _start(self, directory: Path, cleanup: contextlib.ExitStack) -> None:
-        self._port, mon, mon_v1 = free_port(), free_port(), free_port()
+        self._port, tls, mon, mon_v1 = free_port(), free_port(), free_port(), free_port()
         self.endpoint = f"http://127.0.0.1:{self._port}"
+        self.https = f"https://127.0.0.1:{tls}"
+        """The same gateway over TLS, by a certificate that ``ca_file`` vouches for."""
+        self.ca_file = str(directory / "ca.pem")
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(self.ca_file)
+        certificate = authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem
+        certificate.write_to_path(directory / "server.pem")
         fsid, osd = str(uuid.uuid4()), str(uuid.uuid4())
         config = str(directory / "ceph.conf")
-        Path(config).write_text(
-            CONFIG.format(directory=directory, fsid=fsid, mon=mon, mon_v1=mon_v1, rgw=self._port)
-        )
+        ports = {"mon": mon, "mon_v1": mon_v1, "rgw": self._port, "rgw_tls": tls}
+        Path(config).write_text(CONFIG.format(directory=directory, fsid=fsid, **ports))
         (directory / "osd").mkdir()
 
         def call(program: str, *arguments: str) -> None:
@@ -93,9 +103,29 @@ class CephRGW(S3Server):
         daemon("ceph-osd", "-i", "0")
         self._gateway = daemon("radosgw", "-n", "client.admin")
         self._gateway.wait_until_listening(self._port)
+        self._administer = partial(call, "radosgw-admin", "-n", "client.admin")
         user = ["--uid", "tester", "--display-name", "tester"]
         keys = ["--access-key", self.access_key, "--secret", self.secret_key]
-        call("radosgw-admin", "-n", "client.admin", "user", "create", *user, *keys)
+        self._administer("user", "create", *user, *keys)
+
+    @cached_property
+    def google_key(self) -> str:
+        """Another access key of the same user, with the same secret key, as Google names them."""
+        name = "GOOGTESTACCESSKEY"
+        keys = ["--access-key", name, "--secret", self.secret_key]
+        self._administer("key", "create", "--uid", "tester", "--key-type", "s3", *keys)
+        return name
+
+    @cached_property
+    def swift_user(self) -> str:
+        """The same user for Swift's API, with the same secret key.  Its authentication is version
+        1, at /auth/v1.0."""
+        name = "tester:swift"
+        user = ["--uid", "tester", "--subuser", name, "--access", "full"]
+        self._administer(
+            "subuser", "create", *user, "--key-type", "swift", "--secret", self.secret_key
+        )
+        return name
 
     def restart_gateway(self) -> None:
         """Kill the gateway with -9 and return when a new one answers on the same port."""

@@ -13,7 +13,17 @@ from xml.sax.saxutils import escape
 NAMESPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 
 ON_KEY = ("put", "create", "part", "complete", "abort", "list_parts", "head", "get", "delete")
-ON_BUCKET = ("head_bucket", "create_bucket", "list", "list_uploads")
+ABOUT_ACCESS = {
+    "acl": "acl",
+    "policyStatus": "policy_status",
+    "publicAccessBlock": "public_access_block",
+}
+"""Parameters of the query that ask who may use a bucket."""
+ON_BUCKET = (
+    *("head_bucket", "create_bucket", "list", "list_uploads"),
+    *ABOUT_ACCESS.values(),
+    "block_public_access",
+)
 KINDS = (*ON_KEY, *ON_BUCKET)
 
 _CODES = {
@@ -90,6 +100,9 @@ def parse(head: bytes) -> Request:
 
 def _kind(method: str, on_key: bool, parameters: Mapping[str, str]) -> str:
     if not on_key:
+        about_access = next((ABOUT_ACCESS[name] for name in parameters if name in ABOUT_ACCESS), "")
+        if about_access:
+            return about_access if method == "GET" else "block_public_access"
         if method == "GET":
             return "list_uploads" if "uploads" in parameters else "list"
         return {"HEAD": "head_bucket", "PUT": "create_bucket"}[method]

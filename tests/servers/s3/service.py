@@ -80,6 +80,15 @@ class Service:
         match request.kind:
             case "head_bucket":
                 return Answer()
+            case "block_public_access":
+                bucket.blocks_public_access = True
+                return Answer()
+            case "acl":
+                return xml_answer("AccessControlPolicy", ["<AccessControlList/>"])
+            case "policy_status":
+                raise S3Error(404, "NoSuchBucketPolicy")
+            case "public_access_block":
+                raise S3Error(404, "NoSuchPublicAccessBlockConfiguration")
             case "put":
                 return self._put(request, body, bucket, signer, rots=rots)
             case "create":

@@ -68,6 +68,7 @@ class Upload:
 class Bucket:
     objects: dict[str, Object] = field(default_factory=dict)
     uploads: dict[str, Upload] = field(default_factory=dict)
+    blocks_public_access: bool = False
 
 
 def difference(stored: Object, path: str | Path) -> str:

@@ -1,0 +1,106 @@
+"""Judges by a service's answers whether a bucket is public.  Pure.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+from ..errors import Rejected
+from .answers import fields, local_name, parsed
+
+ACL = "acl"
+POLICY = "policyStatus"
+BLOCK = "publicAccessBlock"
+QUESTIONS = (ACL, POLICY, BLOCK)
+"""The names in the query of what is asked about a bucket.
+
+https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketAcl.html
+https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketPolicyStatus.html
+https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetPublicAccessBlock.html
+"""
+
+_GROUPS = {
+    "http://acs.amazonaws.com/groups/global/AllUsers": "everybody",
+    "http://acs.amazonaws.com/groups/global/AuthenticatedUsers": "every user of the service",
+}
+"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/acl-overview.html"""
+_IGNORES_ACLS, _RESTRICTS_POLICY = "IgnorePublicAcls", "RestrictPublicBuckets"
+_BLOCKS = (_IGNORES_ACLS, "BlockPublicPolicy", _RESTRICTS_POLICY)
+_BLOCKS_OF_AWS = ("BlockPublicAcls", *_BLOCKS)
+"""Ceph (16.2 at least) refuses every PutObject to a bucket with BlockPublicAcls.  IgnorePublicAcls
+alone takes all effect from what it would keep out."""
+
+
+class Verdict(NamedTuple):
+    """What is known of a bucket."""
+
+    public: str
+    """What makes it public; empty when nothing does."""
+    unknown: str
+    """What could not be checked, and why; empty when all could."""
+
+
+def judge(answers: Mapping[str, bytes | Rejected], *, is_aws: bool) -> Verdict:
+    """The verdict by the answers to ``QUESTIONS``: bodies, or the service's refusals.
+
+    A block restricts a public policy on AWS only: older Ceph keeps that setting and lets
+    everybody in all the same.
+    """
+    block = _answered(answers[BLOCK], "PublicAccessBlockConfiguration")
+    blocked = set() if block is None else {k for k, v in fields(block).items() if _is_true(v)}
+    public, unknown = [], []
+    if _IGNORES_ACLS not in blocked:
+        acl = _answered(answers[ACL], "AccessControlPolicy")
+        if acl is None:
+            unknown.append(f"its ACL could not be checked ({_why(answers[ACL])})")
+        else:
+            public += [
+                f"by its ACL, which gives {who} {what}" for who, what in sorted(set(_grants(acl)))
+            ]
+    if not is_aws or _RESTRICTS_POLICY not in blocked:
+        policy = _answered(answers[POLICY], "PolicyStatus")
+        if policy is not None and "IsPublic" in fields(policy):
+            if _is_true(fields(policy)["IsPublic"]):
+                public.append("by its policy, as the service says")
+        elif "NoSuchBucketPolicy" not in str(answers[POLICY]):
+            unknown.append(f"its policy could not be checked ({_why(answers[POLICY])})")
+    return Verdict(", ".join(public), ", ".join(unknown))
+
+
+def blocking_all(namespace: str, *, is_aws: bool) -> bytes:
+    """The body of a PutPublicAccessBlock that leaves no public access.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutPublicAccessBlock.html
+    """
+    root = Element("PublicAccessBlockConfiguration", xmlns=namespace)
+    for name in _BLOCKS_OF_AWS if is_aws else _BLOCKS:
+        SubElement(root, name).text = "true"
+    return bytes(tostring(root))
+
+
+def _answered(answer: bytes | Rejected, root: str) -> Element | None:
+    """The answer's root element; None when its name is another: services that do not know a
+    question answer another one.  Ceph 16.2 puts ``Block`` before the block's name."""
+    page = None if isinstance(answer, Rejected) else parsed(answer)
+    return page if page is not None and local_name(page).endswith(root) else None
+
+
+def _grants(acl: Element) -> Iterator[tuple[str, str]]:
+    """Who of the public may do what."""
+    for grant in acl.iter():
+        if local_name(grant) == "Grant":
+            texts = {local_name(node): node.text or "" for node in grant.iter()}
+            if who := _GROUPS.get(texts.get("URI", "").strip()):
+                yield who, texts.get("Permission", "").strip()
+
+
+def _why(answer: bytes | Rejected) -> str:
+    return str(answer) if isinstance(answer, Rejected) else "the service answers something else"
+
+
+def _is_true(text: str) -> bool:
+    return text.strip().lower() == "true"
