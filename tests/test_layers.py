@@ -32,7 +32,9 @@ FLOORS: tuple[set[str], ...] = (
         "providers.http.idle",
         "providers.http.limit",
         "providers.http.response",
+        "providers.http.retry_after",
         "providers.http.tls",
+        "providers.http.xml",
         "providers.s3.checksums",
         "providers.s3.headers",
         "providers.s3.options",
@@ -40,7 +42,7 @@ FLOORS: tuple[set[str], ...] = (
     },
     {"providers.http.decoding", "providers.http.stream"},
     {"providers.http.route", "providers.http.sender"},
-    {"providers.http.connection", "providers.http.framing"},
+    {"providers.http.connection", "providers.http.framing", "providers.http.streamed"},
     {
         "providers.http.conn_class",
         "providers.s3.addressing",
