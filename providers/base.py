@@ -36,6 +36,8 @@ class CloudSettings(NamedTuple):
     """Seconds that a connection may go without progress."""
     options: Any = None
     """The provider's own: an instance of its ``OPTIONS``, None for the defaults."""
+    allow_public: bool = False
+    """A bucket that anybody can read is no reason to stop."""
 
 
 class PartRules(NamedTuple):

@@ -27,6 +27,7 @@ if str(REPO) not in sys.path:
 from bench.sink import Sink  # noqa: E402  (needs the line above)
 from bench.slowdisk import SlowDisk  # noqa: E402
 from tests.servers import require  # noqa: E402
+from tests.servers.azurite import Azurite  # noqa: E402
 from tests.servers.ceph import CephRGW  # noqa: E402
 from tests.servers.moto import Moto  # noqa: E402
 
@@ -47,7 +48,9 @@ def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     """Hide the developer's credentials, settings and proxies, from the servers as well."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name in list(os.environ):
-            if name.startswith(("AWS_", "UPLOADER_", "XDG_")) or name.lower().endswith("_proxy"):
+            if name.startswith(("AWS_", "AZURE_", "UPLOADER_", "XDG_")) or name.lower().endswith(
+                "_proxy"
+            ):
                 monkeypatch.delenv(name)
         # Whoever finds no credentials would ask the network's metadata service for some.
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -59,6 +62,13 @@ def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test an empty home directory."""
     set_home(monkeypatch, tmp_path_factory.mktemp("test") / "home")
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    require(Azurite)
+    with Azurite() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

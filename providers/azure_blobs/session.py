@@ -1,0 +1,291 @@
+"""The requests of uploads to Azure: blobs, blocks, lists, the container."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from urllib.parse import unquote
+from xml.etree.ElementTree import Element
+
+import gevent
+
+from ..base import Metadata, ObjectInfo, Part, Prepared, Session, UploadInfo
+from ..errors import Denied, Fatal, NoBucket, NotFound, Rejected, Transient
+from ..http.limit import within
+from ..http.response import Response
+from ..http.xml import fields, local_name, parsed
+from ..source import Source
+from .blocks import Block, begun, commit_list, is_upload_id, new_upload_id, read_list
+from .body import Body, crc_header, crc_of, md5_header
+from .headers import META, blob_headers
+from .service import Service
+from .sharedkey import Pairs
+from .transport import AzureRequest, Transport
+
+_CONTAINER = ("restype", "container")
+_NO_SUCH_BLOB = '"0"'
+"""An ETag that no blob has."""
+
+
+class AzureSession(Session):
+    """One connection and the container it uploads to."""
+
+    def __init__(self, service: Service, container: str) -> None:
+        self._service = service
+        self._container = container
+        self._transport = Transport(service)
+
+    def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> None:
+        """Stores the file with one Put Blob; the service checks its MD5 and keeps it.
+
+        https://learn.microsoft.com/en-us/rest/api/storageservices/put-blob
+        """
+        headers = blob_headers(metadata, content_type)
+        body = Body.describe(source, range(source.size), with_crc=False, with_md5=True)
+        proof = md5_header(body.md5)
+        headers += [("x-ms-blob-type", "BlockBlob"), proof]
+        answer = self._exchange("PUT", key, (), headers, body)
+        if answer.headers.get("content-md5", proof[1]) != proof[1]:
+            raise Transient("the service stored other bytes: its MD5 differs")
+
+    def stat(self, key: str) -> ObjectInfo:
+        """Asks with one HEAD.
+
+        https://learn.microsoft.com/en-us/rest/api/storageservices/get-blob-properties
+        """
+        headers = self._exchange("HEAD", key).headers
+        metadata = {k[len(META) :]: v for k, v in headers.items() if k.startswith(META)}
+        size = headers.get("content-length", "")
+        if not size.isdecimal():
+            raise Transient("the service does not tell the blob's size")
+        return ObjectInfo(int(size), metadata, headers.get("content-type", ""))
+
+    def begin(self, key: str, metadata: Metadata, content_type: str) -> str:
+        """Makes up an id; the service learns of the upload by its first block."""
+        blob_headers(metadata, content_type)  # refused now rather than after the last part
+        return new_upload_id(self._service.now)
+
+    def put_part(
+        self, key: str, upload_id: str, number: int, source: Source, offset: int, length: int
+    ) -> Part:
+        """Stores one block, whose CRC or MD5 the service checks.
+
+        https://learn.microsoft.com/en-us/rest/api/storageservices/put-block
+        """
+        if not is_upload_id(upload_id):
+            raise NotFound(f"there is no upload {upload_id!r}")
+        service, span = self._service, range(offset, offset + length)
+        with_md5 = service.echoes_crc is False
+        body = Body.describe(source, span, with_crc=True, with_md5=with_md5)
+        block = Block(upload_id, number, body.crc, length)
+        query = (("comp", "block"), ("blockid", block.name))
+        proof = md5_header(body.md5) if with_md5 else crc_header(body.crc)
+        answer = self._exchange("PUT", key, query, (proof,), body)
+        if not with_md5:
+            echo = answer.headers.get(proof[0])
+            if echo is None:
+                # Nothing proves what was stored: once more, with a Content-MD5.
+                service.prove_by_md5()
+                return self.put_part(key, upload_id, number, source, offset, length)
+            service.echoes_crc = True
+            if echo != proof[1]:
+                raise Transient("the service stored other bytes: their CRC differs")
+        return Part(number, length, block.name, body.crc)
+
+    def complete(
+        self,
+        key: str,
+        upload_id: str,
+        parts: Sequence[Part],
+        metadata: Metadata,
+        content_type: str,
+    ) -> None:
+        """Makes the blob out of its blocks; all others that are not committed are gone then.
+
+        https://learn.microsoft.com/en-us/rest/api/storageservices/put-block-list
+        """
+        headers = blob_headers(metadata, content_type)
+        self._commit(key, [part.etag for part in parts], headers)
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """Removes the blocks of an upload, where nothing else is in their way.
+
+        The service has no call for that: it drops blocks when their blob is written, or within a
+        week.  So an empty blob is written, only where there is none, and deleted again, only if
+        nobody has replaced it.  Beside a blob or the blocks of others the blocks are left to
+        expire.  Raises ``Denied`` when the credentials may not delete.
+        """
+        blocks = self._uncommitted(key)
+        if not blocks or any(block is None or block.upload_id != upload_id for block in blocks):
+            return
+        # Whoever may not delete must not write what would stay: this asks, and deletes nothing.
+        try:
+            self._exchange("DELETE", key, headers=(("if-match", _NO_SUCH_BLOB),))
+        except Denied:
+            raise
+        except Rejected:
+            pass
+        try:
+            written = self._commit(key, (), [("if-none-match", "*")])
+            condition = ("if-match", written.headers.get("etag", _NO_SUCH_BLOB))
+            self._exchange("DELETE", key, headers=(condition,))
+        except Denied:
+            raise
+        except Rejected:  # a blob is there
+            return
+
+    def uploads(self, prefix: str) -> Iterator[UploadInfo]:
+        """Lists the uploads to blobs below ``prefix`` that do not exist yet.
+
+        https://learn.microsoft.com/en-us/rest/api/storageservices/list-blobs
+        """
+        for name in self._empty_blobs(prefix):
+            found = {block.upload_id for block in self._uncommitted(name) if block}
+            for upload_id in sorted(found):
+                yield UploadInfo(name, upload_id, begun(upload_id))
+
+    def stored_parts(self, key: str, upload_id: str, source: Source, part_size: int) -> list[Part]:
+        """Lists the stored blocks, and proves each by the CRC in its name."""
+        blocks = [b for b in self._uncommitted(key) if b and b.upload_id == upload_id]
+        if not blocks:
+            raise NotFound(f"there is no upload {upload_id!r}")
+        parts = {}
+        for block in blocks:
+            span = range(source.size)[(block.number - 1) * part_size : block.number * part_size]
+            if block.number < 1 or block.size != len(span):
+                continue
+            if crc_of(source, span) == block.crc:
+                parts[block.number] = Part(block.number, block.size, block.name, block.crc)
+            gevent.sleep(0)
+        return list(parts.values())
+
+    def connect(self) -> None:
+        """Connects to the service."""
+        self._transport.connect()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._transport.close()
+
+    def check(self, limit: float) -> None:
+        """Sends a HEAD of the container; a refusal is a sign of life."""
+        try:
+            within(limit, self._head_container)
+        except (Rejected, Fatal):
+            return
+
+    def prepare_container(self, create: bool, allow_public: bool) -> Prepared:
+        """Does the work of ``Cloud.prepare``."""
+        name, was_missing, note = self._container, self._service.was_missing, ""
+        try:
+            note = self._privacy(self._head_container(), allow_public)
+        except Denied as failure:
+            note = f"whether container {name} is public could not be checked: {failure}"
+        except NoBucket:
+            if not create:
+                raise NoBucket(f"container {name} does not exist") from None
+            # Remembered: it is a new one even when the answer to its creation gets lost.
+            was_missing.add(name)
+            note = self._create()
+        except Rejected as failure:
+            raise Fatal(f"container {name} cannot be used: {failure}") from None
+        created = name in was_missing
+        was_missing.discard(name)
+        return Prepared(created, note)
+
+    def _privacy(self, answer: Response, allow_public: bool) -> str:
+        """The note on a container that is there; raises ``Fatal`` when anybody can read it.
+
+        https://learn.microsoft.com/en-us/azure/storage/blobs/anonymous-read-access-configure
+        """
+        level = answer.headers.get("x-ms-blob-public-access")
+        if not level:
+            return ""
+        if allow_public:
+            return f"container {self._container} is public: anybody can read its blobs"
+        raise Fatal(
+            f"container {self._container} is public (access level {level!r}): anybody could read "
+            "what is uploaded; make it private, or use --allow-public"
+        )
+
+    def _create(self) -> str:
+        """Creates the container; returns the note for the user.
+
+        Without x-ms-blob-public-access nobody gets in without credentials.
+        https://learn.microsoft.com/en-us/rest/api/storageservices/create-container
+        """
+        try:
+            self._exchange("PUT", query=(_CONTAINER,))
+        except Rejected as failure:
+            if "ContainerAlreadyExists" in str(failure):
+                return ""
+            raise Fatal(f"container {self._container} cannot be created: {failure}") from None
+        return f"created container {self._container}, private to its account"
+
+    def _head_container(self) -> Response:
+        """https://learn.microsoft.com/en-us/rest/api/storageservices/get-container-properties"""
+        return self._exchange("HEAD", query=(_CONTAINER,))
+
+    def _commit(self, key: str, names: Sequence[str], headers: Pairs) -> Response:
+        content = commit_list(names)
+        md5 = hashlib.md5(content, usedforsecurity=False).digest()
+        body = Body(content, len(content), 0, md5)
+        given = [*headers, ("content-type", "application/xml"), md5_header(md5)]
+        return self._exchange("PUT", key, (("comp", "blocklist"),), given, body)
+
+    def _uncommitted(self, key: str) -> list[Block | None]:
+        """The blocks of a blob that are not committed; None in place of those of others."""
+        query = (("comp", "blocklist"), ("blocklisttype", "uncommitted"))
+        try:
+            answer = self._exchange("GET", key, query)
+        except NotFound:
+            return []
+        blocks = read_list(answer.body)
+        if blocks is None:
+            raise Transient("the service answered with a list that is none")
+        return blocks
+
+    def _empty_blobs(self, prefix: str) -> Iterator[str]:
+        """The names of blobs without content: those that have no committed block are among
+        them."""
+        query = [_CONTAINER, ("comp", "list"), ("include", "uncommittedblobs"), ("prefix", prefix)]
+        marker: tuple[tuple[str, str], ...] = ()
+        while True:
+            page = parsed(self._exchange("GET", query=[*query, *marker]).body)
+            if page is None:
+                raise Transient("the service answered with a list that is no XML")
+            for node in page.iter():
+                if local_name(node) == "Blob" and _size(node) in ("", "0"):
+                    yield _name(node)
+            following = fields(page).get("NextMarker", "")
+            if not following:
+                return
+            marker = (("marker", following),)
+
+    def _exchange(
+        self,
+        method: str,
+        key: str = "",
+        query: Pairs = (),
+        headers: Pairs = (),
+        body: Body | None = None,
+    ) -> Response:
+        content, size = (body.content, body.size) if body else (b"", 0)
+        request = AzureRequest(method, self._container, key, query, headers, content, size)
+        return self._transport.exchange(request)
+
+
+def _size(blob: Element) -> str:
+    """The Content-Length among a listed blob's properties."""
+    return next((fields(n).get("Content-Length", "") for n in blob if _is(n, "Properties")), "")
+
+
+def _name(blob: Element) -> str:
+    """A listed blob's name: encoded where XML cannot hold it."""
+    node = next(node for node in blob if _is(node, "Name"))
+    text = node.text or ""
+    return unquote(text) if node.get("Encoded") == "true" else text
+
+
+def _is(node: Element, name: str) -> bool:
+    return local_name(node) == name
