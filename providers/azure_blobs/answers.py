@@ -17,6 +17,10 @@ _TIME_FRAME = re.compile(r"Signature not valid in the specified time frame[^'\"&
 """The one detail that helps: others quote what was signed."""
 
 
+class UnknownHeader(Rejected):
+    """The service refuses a header that it does not know."""
+
+
 class ServiceError(NamedTuple):
     """An answer that is no success."""
 
@@ -34,6 +38,9 @@ class ServiceError(NamedTuple):
         code = response.headers.get("x-ms-error-code") or body_fields.get("Code", "")
         # The first line: request id and time come after it.
         message = body_fields.get("Message", "").strip().partition("\n")[0]
+        # Azurite's code for it is that of a lack of permission.
+        if message.startswith("Server failed to authenticate the request"):
+            code = "AuthenticationFailed"
         if detail := _TIME_FRAME.match(body_fields.get("AuthenticationErrorDetail", "")):
             message = detail[0]
         after = retry_after(response.headers)
@@ -47,9 +54,11 @@ class ServiceError(NamedTuple):
             return NoBucket(reason)
         if code in _FATAL_CODES:
             return Fatal(reason)
+        if status == 501 or code in _HEADER_CODES:
+            return UnknownHeader(reason)
         if status in (429, 503) or code == "ServerBusy":
             return Throttled(reason, after=self.after)
-        if (status >= 500 and status != 501) or status == 408 or code in _TRANSIENT_CODES:
+        if status >= 500 or status == 408 or code in _TRANSIENT_CODES:
             return Transient(reason, after=self.after)
         if status == 404 or code == "InvalidBlockList":
             return NotFound(reason)
@@ -71,6 +80,7 @@ _FATAL_CODES = {
     "NoAuthenticationInformation",
     "PublicAccessNotPermitted",
 }
+_HEADER_CODES = {"FeatureNotSupported", "UnsupportedHeader"}
 _TRANSIENT_CODES = {
     "AccountBeingCreated",
     "ContainerBeingDeleted",

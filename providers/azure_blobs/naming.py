@@ -13,6 +13,7 @@ from .sharedkey import quote_path
 LONGEST_NAME = 1024
 """Characters of a blob's name."""
 _CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*|\$root|\$web|\$logs")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _ALTERED = re.compile(r"\\|(?:^|/)[^/]*\.(?:/|$)")
 
 
@@ -35,6 +36,8 @@ def blob_path(key: str) -> str:
     another name, or cannot have it."""
     if len(key) > LONGEST_NAME:
         raise Rejected(f"its key has {len(key):,} characters: {LONGEST_NAME:,} are the most")
+    if _CONTROL.search(key):
+        raise Rejected("its key has a control character, which no name on Azure may have")
     if _ALTERED.search(key):
         raise Rejected(
             "Azure would store it under another name: it makes a slash of a backslash, and drops "
