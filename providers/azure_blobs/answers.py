@@ -17,10 +17,6 @@ _TIME_FRAME = re.compile(r"Signature not valid in the specified time frame[^'\"&
 """The one detail that helps: others quote what was signed."""
 
 
-class UnknownHeader(Rejected):
-    """The service refuses a header that it does not know."""
-
-
 class ServiceError(NamedTuple):
     """An answer that is no success."""
 
@@ -46,6 +42,11 @@ class ServiceError(NamedTuple):
         after = retry_after(response.headers)
         return cls(response.status, code, " ".join(message.split()), after)
 
+    @property
+    def is_about_a_header(self) -> bool:
+        """The service does not know a header of the request."""
+        return self.status == 501 or self.code in _HEADER_CODES
+
     def failure(self) -> Failure:
         """What the error means for the upload."""
         status, code = self.status, self.code
@@ -54,11 +55,9 @@ class ServiceError(NamedTuple):
             return NoBucket(reason)
         if code in _FATAL_CODES:
             return Fatal(reason)
-        if status == 501 or code in _HEADER_CODES:
-            return UnknownHeader(reason)
         if status in (429, 503) or code == "ServerBusy":
             return Throttled(reason, after=self.after)
-        if status >= 500 or status == 408 or code in _TRANSIENT_CODES:
+        if (status >= 500 and status != 501) or status == 408 or code in _TRANSIENT_CODES:
             return Transient(reason, after=self.after)
         if status == 404 or code == "InvalidBlockList":
             return NotFound(reason)

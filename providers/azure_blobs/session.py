@@ -15,7 +15,6 @@ from ..http.limit import within
 from ..http.response import Response
 from ..http.xml import fields, local_name, parsed
 from ..source import Source
-from .answers import UnknownHeader
 from .blocks import Block, begun, commit_list, is_upload_id, new_upload_id, read_list
 from .body import Body, crc_header, crc_of, md5_header
 from .headers import META, blob_headers
@@ -81,14 +80,13 @@ class AzureSession(Session):
         block = Block(upload_id, number, body.crc, length)
         query = (("comp", "block"), ("blockid", block.name))
         proof = md5_header(body.md5) if with_md5 else crc_header(body.crc)
-        echo = None
-        try:
-            echo = self._exchange("PUT", key, query, (proof,), body).headers.get(proof[0])
-        except UnknownHeader:
-            if with_md5 or service.echoes_crc:
-                raise
+        request = self._request("PUT", key, query, (proof,), body)
+        part = Part(number, length, block.name, body.crc)
         if with_md5:
-            return Part(number, length, block.name, body.crc)
+            self._transport.exchange(request)
+            return part
+        answer = self._transport.exchange_if_known(request)
+        echo = answer.headers.get(proof[0]) if answer else None
         if echo is None:
             # Nothing proves what was stored: once more, with a Content-MD5.
             service.prove_by_md5()
@@ -96,7 +94,7 @@ class AzureSession(Session):
         service.echoes_crc = True
         if echo != proof[1]:
             raise Transient("the service stored other bytes: their CRC differs")
-        return Part(number, length, block.name, body.crc)
+        return part
 
     def complete(
         self,
@@ -158,7 +156,7 @@ class AzureSession(Session):
         parts = {}
         for block in blocks:
             span = range(source.size)[(block.number - 1) * part_size : block.number * part_size]
-            if block.number < 1 or block.size != len(span):
+            if not span or block.size != len(span):
                 continue
             if crc_of(source, span) == block.crc:
                 parts[block.number] = Part(block.number, block.size, block.name, block.crc)
@@ -279,9 +277,13 @@ class AzureSession(Session):
         headers: Pairs = (),
         body: Body | None = None,
     ) -> Response:
+        return self._transport.exchange(self._request(method, key, query, headers, body))
+
+    def _request(
+        self, method: str, key: str, query: Pairs, headers: Pairs, body: Body | None
+    ) -> AzureRequest:
         content, size = (body.content, body.size) if body else (b"", 0)
-        request = AzureRequest(method, self._container, key, query, headers, content, size)
-        return self._transport.exchange(request)
+        return AzureRequest(method, self._container, key, query, headers, content, size)
 
 
 def _size(blob: Element) -> str:

@@ -42,6 +42,31 @@ class Transport:
 
         Raises the ``Failure`` that any other answer, or none, stands for.
         """
+        response, signed = self._send(request)
+        if 200 <= response.status < 300:
+            return _checked(response)
+        raise self._failure(ServiceError.of(response), response, signed)
+
+    def exchange_if_known(self, request: AzureRequest) -> Response | None:
+        """Does the same; None when the service does not know a header of the request."""
+        response, signed = self._send(request)
+        if 200 <= response.status < 300:
+            return _checked(response)
+        error = ServiceError.of(response)
+        if error.is_about_a_header:
+            return None
+        raise self._failure(error, response, signed)
+
+    def connect(self) -> None:
+        """Connects; raises the ``Failure`` of a request that cannot."""
+        self._connection.connect()
+
+    def close(self) -> None:
+        """Closes the connection, if it is open."""
+        self._connection.close()
+
+    def _send(self, request: AzureRequest) -> tuple[Response, Pairs]:
+        """The answer to the request, whatever it is, and the headers that were signed."""
         service, method, size = self._service, request.method, request.size
         path = f"{service.endpoint.path}/{request.container}"
         if request.key:
@@ -56,29 +81,22 @@ class Transport:
         expects_body = method != "HEAD"
         send = self._connection.request
         try:
-            response = send(head, request.body, expects_body=expects_body)
+            return send(head, request.body, expects_body=expects_body), signed
         except StaleConnection:
-            response = send(head, request.body, expects_body=expects_body)
-        if not 200 <= response.status < 300:
-            raise self._failure(response, dict(signed)["x-ms-date"])
-        if "x-ms-request-id" not in response.headers:
-            raise Transient("the answer has no x-ms-request-id: it is none of Azure's")
-        return response
+            return send(head, request.body, expects_body=expects_body), signed
 
-    def connect(self) -> None:
-        """Connects; raises the ``Failure`` of a request that cannot."""
-        self._connection.connect()
-
-    def close(self) -> None:
-        """Closes the connection, if it is open."""
-        self._connection.close()
-
-    def _failure(self, response: Response, signed_date: str) -> Failure:
-        service, error = self._service, ServiceError.of(response)
+    def _failure(self, error: ServiceError, response: Response, signed: Pairs) -> Failure:
+        service = self._service
         if error.code == "AuthenticationFailed" and service.adopt_clock(
-            response.headers.get("date"), signed_date
+            response.headers.get("date"), dict(signed)["x-ms-date"]
         ):
             return Transient(f"{error.code}: trying again with the service's clock")
         if service.account.is_quoted_in(error.message):
             error = error._replace(message="")
         return error.failure()
+
+
+def _checked(response: Response) -> Response:
+    if "x-ms-request-id" not in response.headers:
+        raise Transient("the answer has no x-ms-request-id: it is none of Azure's")
+    return response
