@@ -48,8 +48,8 @@ def act(when, nth):
         return  # once is enough
     time.sleep(60)
 """
-"""Whoever has stored three blocks waits to be killed: the first goes twice, as Azurite checks no CRC.
-"""
+"""Whoever has stored three blocks waits to be killed; the first goes twice, as Azurite checks no
+CRC."""
 
 
 def options(source: Path, server: Azurite, container: str, *more: object) -> list[object]:
