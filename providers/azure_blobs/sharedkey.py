@@ -10,6 +10,7 @@ import hmac
 import re
 from collections.abc import Iterable, Sequence
 from email.utils import formatdate
+from functools import lru_cache
 from urllib.parse import quote
 
 Pairs = Sequence[tuple[str, str]]
@@ -67,13 +68,10 @@ def string_to_sign(account: str, method: str, path: str, query: Pairs, headers: 
     with names in lower case.  ``headers`` have names in lower case, and values without spaces at
     their ends; x-ms-date is among them, and content-length unless it is 0.
     """
-    given = dict(headers)
-    standard = "\n".join([given.get(name, "") for name in _SIGNED])
-    own = [pair for pair in headers if pair[0].startswith(PREFIX)]
-    own.sort(key=_as_the_service_sorts)
-    lines = "".join([f"{name}:{value}\n" for name, value in own])
+    names, values = zip(*headers, strict=True)
+    covered = _template(names).format(*values)
     parameters = "".join([f"\n{name}:{value}" for name, value in sorted(query)])
-    return f"{method}\n{standard}\n{lines}/{account}{path}{parameters}"
+    return f"{method}\n{covered}/{account}{path}{parameters}"
 
 
 class SharedKey:
@@ -95,8 +93,18 @@ class SharedKey:
         return f"SharedKey {self.account}:{text}"
 
 
-def _as_the_service_sorts(header: tuple[str, str]) -> str:
+@lru_cache(maxsize=256)
+def _template(names: tuple[str, ...]) -> str:
+    """The part of a string to sign that headers with these names make; their values, in this
+    order, are to be filled in.  All objects of a run share it."""
+    places = {name: f"{{{place}}}" for place, name in enumerate(names)}
+    standard = "".join([places.get(name, "") + "\n" for name in _SIGNED])
+    own = sorted((name for name in names if name.startswith(PREFIX)), key=_as_the_service_sorts)
+    return standard + "".join([f"{name}:{places[name]}\n" for name in own])
+
+
+def _as_the_service_sorts(name: str) -> str:
     """The underscore, which names of metadata may have, comes before digits and letters: the
     service sorts like a dictionary, not by code points (see ``_storage_header_sort`` in
     azure-storage-blob for Python)."""
-    return header[0].translate(_BEFORE_DIGITS)
+    return name.translate(_BEFORE_DIGITS)
