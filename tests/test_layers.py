@@ -62,9 +62,9 @@ FLOORS: tuple[set[str], ...] = (
     },
     {"providers.azure_blobs.service", "providers.libcloud", "providers.s3.service"},
     {"providers.azure_blobs.transport", "providers.s3.connection", "providers.s3.transport"},
-    {"providers.azure_blobs.session", "providers.s3.driver"},
-    {"providers.azure_blobs.cloud", "providers.s3.session"},
-    {"providers.s3.cloud"},
+    {"providers.azure_blobs.driver", "providers.s3.driver"},
+    {"providers.azure_blobs.session", "providers.s3.session"},
+    {"providers.azure_blobs.cloud", "providers.s3.cloud"},
     {CLOUD, "providers.azure_blobs", "providers.s3"},
     {"providers"},
     {

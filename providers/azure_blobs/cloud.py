@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..base import MIB, Cloud, CloudSettings, PartRules, Prepared
 from .credentials import resolve
+from .driver import AzureDriver
 from .naming import checked
 from .service import Service
 from .session import AzureSession
@@ -30,8 +31,8 @@ class AzureCloud(Cloud):
         )
 
     def open(self) -> AzureSession:
-        """A connection of its own for each session; the service's state is shared."""
-        return AzureSession(self._service, self.settings.bucket)
+        """A driver of its own for each session; the service's state is shared."""
+        return AzureSession(AzureDriver(self._service), self.settings.bucket)
 
     def destination(self) -> str:
         """The endpoint, whose host or path names the account, and the container."""

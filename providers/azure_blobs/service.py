@@ -37,8 +37,8 @@ class Service:
         self.account = account
         self.endpoint = account.endpoint
         self._key = SharedKey(account.name, account.key) if account.key else None
-        self._timeouts = Timeouts.of(timeout)
-        self._tls = tls_context(ca_bundle) if self.endpoint.secure else None
+        self.timeouts = Timeouts.of(timeout)
+        self.tls = tls_context(ca_bundle) if self.endpoint.secure else None
         self._traffic = Traffic() if traffic is None else traffic
         self._notices = [] if notices is None else notices
         self._clock_offset = 0.0
@@ -50,7 +50,7 @@ class Service:
     def connection(self) -> Connection:
         """A connection, opened by its first request."""
         proxy = environment_proxy(self.endpoint)
-        return Connection(self.endpoint, self._timeouts, self._tls, proxy, traffic=self._traffic)
+        return Connection(self.endpoint, self.timeouts, self.tls, proxy, traffic=self._traffic)
 
     def prove_by_md5(self) -> None:
         """The service ignores the CRC-64: later blocks carry a Content-MD5."""

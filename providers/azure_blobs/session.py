@@ -17,23 +17,23 @@ from ..http.xml import fields, local_name, parsed
 from ..source import Source
 from .blocks import Block, begun, commit_list, is_upload_id, new_upload_id, read_list
 from .body import Body, crc_header, crc_of, md5_header
+from .driver import AzureDriver
 from .headers import META, blob_headers
-from .service import Service
 from .sharedkey import Pairs
-from .transport import AzureRequest, Transport
+from .transport import AzureRequest
 
 _CONTAINER = ("restype", "container")
-_NO_SUCH_BLOB = '"0"'
+_NO_SUCH_BLOB = '"0x0"'
 """An ETag that no blob has."""
 
 
 class AzureSession(Session):
-    """One connection and the container it uploads to."""
+    """One driver and the container it uploads to."""
 
-    def __init__(self, service: Service, container: str) -> None:
-        self._service = service
+    def __init__(self, driver: AzureDriver, container: str) -> None:
+        self.driver = driver
+        self._service = driver.service
         self._container = container
-        self._transport = Transport(service)
 
     def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> None:
         """Stores the file with one Put Blob; the service checks its MD5 and keeps it.
@@ -83,9 +83,9 @@ class AzureSession(Session):
         request = self._request("PUT", key, query, (proof,), body)
         part = Part(number, length, block.name, body.crc)
         if with_md5:
-            self._transport.exchange(request)
+            self.driver.transport.exchange(request)
             return part
-        answer = self._transport.exchange_if_known(request)
+        answer = self.driver.transport.exchange_if_known(request)
         echo = answer.headers.get(proof[0]) if answer else None
         if echo is None:
             # Nothing proves what was stored: once more, with a Content-MD5.
@@ -165,11 +165,11 @@ class AzureSession(Session):
 
     def connect(self) -> None:
         """Connects to the service."""
-        self._transport.connect()
+        self.driver.transport.connect()
 
     def close(self) -> None:
-        """Closes the connection."""
-        self._transport.close()
+        """Closes the driver's connections."""
+        self.driver.close()
 
     def check(self, limit: float) -> None:
         """Asks for the container; a refusal is a sign of life."""
@@ -277,7 +277,7 @@ class AzureSession(Session):
         headers: Pairs = (),
         body: Body | None = None,
     ) -> Response:
-        return self._transport.exchange(self._request(method, key, query, headers, body))
+        return self.driver.transport.exchange(self._request(method, key, query, headers, body))
 
     def _request(
         self, method: str, key: str, query: Pairs, headers: Pairs, body: Body | None

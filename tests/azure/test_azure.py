@@ -14,10 +14,12 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 from awscrt.checksums import crc64nvme
+from libcloud.storage.base import Object
 
 from providers.azure_blobs.blocks import Block
 from providers.azure_blobs.cloud import AzureCloud
 from providers.azure_blobs.credentials import Account
+from providers.azure_blobs.driver import AzureDriver
 from providers.azure_blobs.service import Service
 from providers.azure_blobs.session import AzureSession
 from providers.azure_blobs.sharedkey import SharedKey
@@ -132,7 +134,7 @@ def talk(tmp_path: Path) -> Callable[..., Any]:
             account = Account(NAME, endpoint, None if sas else KEY, sas)
             notices: list[str] = []
             service = Service(account, timeout=5, notices=notices)
-            with closing(AzureSession(service, CONTAINER)) as session:
+            with closing(AzureSession(AzureDriver(service), CONTAINER)) as session:
                 conversation = Conversation(server, session, tmp_path)
                 conversation.notices = notices
                 yield conversation
@@ -220,6 +222,25 @@ def test_one_connection_serves_all_requests_of_a_session(talk: Any) -> None:
         conversation.put()
         conversation.session.stat("key")
         assert len(conversation.server.peers) == 1
+
+
+@pytest.mark.parametrize("sas", ["", SAS], ids=["key", "sas"])
+def test_libclouds_own_requests_have_the_right_too(talk: Any, sas: str) -> None:
+    listing = azure(body=b"<EnumerationResults><Blobs/><NextMarker/></EnumerationResults>")
+    found = azure(etag='"0x1"', last_modified="Fri, 26 Jun 2015 23:39:12 GMT")
+    with talk(found, listing, azure(202), sas=sas) as conversation:
+        driver = conversation.session.driver
+        container = driver.get_container(CONTAINER)
+        assert list(driver.iterate_container_objects(container, prefix="a b+c%~&#?é")) == []
+        assert driver.delete_object(Object("a//b c", 1, "", {}, {}, container, driver))
+    for request in conversation.requests:
+        if sas:
+            query = dict(parse_qsl(urlsplit(request.target).query))
+            assert dict(parse_qsl(sas)).items() <= query.items()
+            assert "authorization" not in request.headers
+        else:
+            assert is_signed_right(request)
+    assert conversation.requests[-1].target.startswith(f"/{NAME}/{CONTAINER}/a//b%20c")
 
 
 # Proof.
@@ -368,7 +389,7 @@ def test_an_abort_writes_an_empty_blob_where_none_is_and_deletes_it(talk: Any) -
     with talk(block_list(block_of(b"1")), CONDITION, CREATED, azure(202)) as conversation:
         conversation.session.abort("key", UPLOAD)
     _, probe, write, delete = conversation.requests
-    assert (probe.method, probe.headers["if-match"]) == ("DELETE", '"0"')
+    assert (probe.method, probe.headers["if-match"]) == ("DELETE", '"0x0"')
     assert (write.method, write.headers["if-none-match"]) == ("PUT", "*")
     assert b"<BlockList></BlockList>" in write.body
     assert (delete.method, delete.headers["if-match"]) == ("DELETE", '"0x1"')

@@ -160,6 +160,8 @@ def test_an_account_sas_is_enough(here: Here, monkeypatch: pytest.MonkeyPatch) -
         upload_id = session.begin("key", METADATA, TEXT)
         here.put_part(session, "key", upload_id)
         assert [info.upload_id for info in session.uploads("")] == [upload_id]
+        container = session.driver.get_container(here.container.container_name)
+        assert [found.name for found in container.iterate_objects()] == ["a +%/ü"]
         session.abort("key", upload_id)
     assert list(here.container.list_blob_names()) == ["a +%/ü"]
 
