@@ -54,9 +54,9 @@ class Block(NamedTuple):
         return cls(upload_id.decode(), int(number), int(crc, 16), int(size))
 
 
-def new_upload_id(now: float) -> str:
-    """A name for an upload that begins at ``now``, in seconds since the epoch."""
-    return f"{int(now):08x}{secrets.token_hex(8)}"
+def new_upload_id() -> str:
+    """A name that no other upload has."""
+    return secrets.token_hex(12)
 
 
 def is_upload_id(text: str) -> bool:
@@ -64,14 +64,8 @@ def is_upload_id(text: str) -> bool:
     return bool(_UPLOAD.fullmatch(text))
 
 
-def begun(upload_id: str) -> float:
-    """When an upload began, in seconds since the epoch."""
-    return float(int(upload_id[:8], 16))
-
-
-def read_list(body: bytes) -> list[Block | None] | None:
-    """The blocks in a list of uncommitted ones, None in place of those of other programs; None in
-    all when it is no such list.
+def read_list(body: bytes) -> list[Block] | None:
+    """The blocks of this program in a list of uncommitted ones; None when it is no such list.
 
     https://learn.microsoft.com/en-us/rest/api/storageservices/get-block-list
     """
@@ -79,7 +73,8 @@ def read_list(body: bytes) -> list[Block | None] | None:
     if page is None or local_name(page) != "BlockList":
         return None
     found = [row for part in page for row in rows(part, "Block")]
-    return [Block.parse(row.get("Name", ""), row.get("Size", "")) for row in found]
+    blocks = [Block.parse(row.get("Name", ""), row.get("Size", "")) for row in found]
+    return [block for block in blocks if block]
 
 
 def commit_list(names: Sequence[str]) -> bytes:

@@ -14,8 +14,7 @@ from .credentials import Account
 from .sharedkey import Pairs, SharedKey, encoded_query, ms_date
 
 VERSION = "2023-11-03"
-"""Of the service's interface.  Blocks of 4,000 MiB came with 2019-12-12, names that XML cannot hold
-with 2021-02-12.
+"""Of the service's interface.  CRC-64 came with 2019-02-02, blocks of 4,000 MiB with 2019-12-12.
 https://learn.microsoft.com/en-us/rest/api/storageservices/versioning-for-the-azure-storage-services
 """
 
@@ -60,11 +59,6 @@ class Service:
             )
         self.echoes_crc = False
 
-    @property
-    def now(self) -> float:
-        """The service's time, in seconds since the epoch."""
-        return time.time() + self._clock_offset
-
     def authorized(
         self, method: str, path: str, query: Pairs, headers: Pairs
     ) -> tuple[str, list[tuple[str, str]]]:
@@ -72,7 +66,11 @@ class Service:
 
         With a SAS the target holds a secret.
         """
-        signed = [*headers, ("x-ms-date", ms_date(self.now)), ("x-ms-version", VERSION)]
+        signed = [
+            *headers,
+            ("x-ms-date", ms_date(time.time() + self._clock_offset)),
+            ("x-ms-version", VERSION),
+        ]
         text = encoded_query(query)
         if self._key:
             signed.append(("authorization", self._key.authorization(method, path, query, signed)))

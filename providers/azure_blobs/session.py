@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from urllib.parse import unquote
-from xml.etree.ElementTree import Element
 
 import gevent
 
@@ -13,9 +11,8 @@ from ..base import Metadata, ObjectInfo, Part, Prepared, Session, UploadInfo
 from ..errors import Denied, Fatal, NoBucket, NotFound, Rejected, Transient
 from ..http.limit import within
 from ..http.response import Response
-from ..http.xml import fields, local_name, parsed
 from ..source import Source
-from .blocks import Block, begun, commit_list, is_upload_id, new_upload_id, read_list
+from .blocks import Block, commit_list, is_upload_id, new_upload_id, read_list
 from .body import Body, crc_header, crc_of, md5_header
 from .driver import AzureDriver
 from .headers import META, blob_headers
@@ -23,8 +20,6 @@ from .sharedkey import Pairs
 from .transport import AzureRequest
 
 _CONTAINER = ("restype", "container")
-_NO_SUCH_BLOB = '"0x0"'
-"""An ETag that no blob has."""
 
 
 class AzureSession(Session):
@@ -63,7 +58,7 @@ class AzureSession(Session):
     def begin(self, key: str, metadata: Metadata, content_type: str) -> str:
         """Makes up an id; the service learns of the upload by its first block."""
         blob_headers(metadata, content_type)  # refused now rather than after the last part
-        return new_upload_id(self._service.now)
+        return new_upload_id()
 
     def put_part(
         self, key: str, upload_id: str, number: int, source: Source, offset: int, length: int
@@ -108,49 +103,33 @@ class AzureSession(Session):
 
         https://learn.microsoft.com/en-us/rest/api/storageservices/put-block-list
         """
+        content = commit_list([part.etag for part in parts])
+        md5 = hashlib.md5(content, usedforsecurity=False).digest()
         headers = blob_headers(metadata, content_type)
-        self._commit(key, [part.etag for part in parts], headers)
+        headers += [("content-type", "application/xml"), md5_header(md5)]
+        body = Body(content, len(content), 0, md5)
+        self._exchange("PUT", key, (("comp", "blocklist"),), headers, body)
 
     def abort(self, key: str, upload_id: str) -> None:
-        """Removes the blocks of an upload, where nothing else is in their way.
-
-        The service has no call for that: it drops blocks when their blob is written, or within a
-        week.  So an empty blob is written, only where there is none, and deleted again, only if
-        nobody has replaced it.  Beside a blob or the blocks of others the blocks are left to
-        expire.  Raises ``Denied`` when the credentials may not delete.
+        """Does nothing: blocks that are not committed expire within a week, or when their blob is
+        written.  The service has no call to remove them sooner; the ways around that write or
+        delete a blob under this name, be it for a moment.
         """
-        blocks = self._uncommitted(key)
-        if not blocks or any(block is None or block.upload_id != upload_id for block in blocks):
-            return
-        # Whoever may not delete must not write what would stay: this asks, and deletes nothing.
-        try:
-            self._exchange("DELETE", key, headers=(("if-match", _NO_SUCH_BLOB),))
-        except Denied:
-            raise
-        except Rejected:
-            pass
-        try:
-            written = self._commit(key, (), [("if-none-match", "*")])
-            condition = ("if-match", written.headers.get("etag", _NO_SUCH_BLOB))
-            self._exchange("DELETE", key, headers=(condition,))
-        except Denied:
-            raise
-        except Rejected:  # a blob is there
-            return
 
     def uploads(self, prefix: str) -> Iterator[UploadInfo]:
-        """Lists the uploads to blobs below ``prefix`` that do not exist yet.
-
-        https://learn.microsoft.com/en-us/rest/api/storageservices/list-blobs
-        """
-        for name in self._empty_blobs(prefix):
-            found = {block.upload_id for block in self._uncommitted(name) if block}
-            for upload_id in sorted(found):
-                yield UploadInfo(name, upload_id, begun(upload_id))
+        """None: nothing has to be aborted."""
+        return iter(())
 
     def stored_parts(self, key: str, upload_id: str, source: Source, part_size: int) -> list[Part]:
-        """Lists the stored blocks, and proves each by the CRC in its name."""
-        blocks = [b for b in self._uncommitted(key) if b and b.upload_id == upload_id]
+        """Lists the stored blocks, and proves each by the CRC in its name.
+
+        https://learn.microsoft.com/en-us/rest/api/storageservices/get-block-list
+        """
+        query = (("comp", "blocklist"), ("blocklisttype", "uncommitted"))
+        listed = read_list(self._exchange("GET", key, query).body)
+        if listed is None:
+            raise Transient("the service answered with a list that is none")
+        blocks = [block for block in listed if block.upload_id == upload_id]
         if not blocks:
             raise NotFound(f"there is no upload {upload_id!r}")
         parts = {}
@@ -233,42 +212,6 @@ class AzureSession(Session):
         """
         return self._exchange("GET", query=(_CONTAINER,))
 
-    def _commit(self, key: str, names: Sequence[str], headers: Pairs) -> Response:
-        content = commit_list(names)
-        md5 = hashlib.md5(content, usedforsecurity=False).digest()
-        body = Body(content, len(content), 0, md5)
-        given = [*headers, ("content-type", "application/xml"), md5_header(md5)]
-        return self._exchange("PUT", key, (("comp", "blocklist"),), given, body)
-
-    def _uncommitted(self, key: str) -> list[Block | None]:
-        """The blocks of a blob that are not committed; None in place of those of others."""
-        query = (("comp", "blocklist"), ("blocklisttype", "uncommitted"))
-        try:
-            answer = self._exchange("GET", key, query)
-        except NotFound:
-            return []
-        blocks = read_list(answer.body)
-        if blocks is None:
-            raise Transient("the service answered with a list that is none")
-        return blocks
-
-    def _empty_blobs(self, prefix: str) -> Iterator[str]:
-        """The names of blobs without content: those that have no committed block are among
-        them."""
-        query = [_CONTAINER, ("comp", "list"), ("include", "uncommittedblobs"), ("prefix", prefix)]
-        marker: tuple[tuple[str, str], ...] = ()
-        while True:
-            page = parsed(self._exchange("GET", query=[*query, *marker]).body)
-            if page is None:
-                raise Transient("the service answered with a list that is no XML")
-            for node in page.iter():
-                if local_name(node) == "Blob" and _size(node) in ("", "0"):
-                    yield _name(node)
-            following = fields(page).get("NextMarker", "")
-            if not following:
-                return
-            marker = (("marker", following),)
-
     def _exchange(
         self,
         method: str,
@@ -284,19 +227,3 @@ class AzureSession(Session):
     ) -> AzureRequest:
         content, size = (body.content, body.size) if body else (b"", 0)
         return AzureRequest(method, self._container, key, query, headers, content, size)
-
-
-def _size(blob: Element) -> str:
-    """The Content-Length among a listed blob's properties."""
-    return next((fields(n).get("Content-Length", "") for n in blob if _is(n, "Properties")), "")
-
-
-def _name(blob: Element) -> str:
-    """A listed blob's name: encoded where XML cannot hold it."""
-    node = next(node for node in blob if _is(node, "Name"))
-    text = node.text or ""
-    return unquote(text) if node.get("Encoded") == "true" else text
-
-
-def _is(node: Element, name: str) -> bool:
-    return local_name(node) == name

@@ -165,25 +165,22 @@ def test_a_put_is_signed_right(talk: Any, key: str) -> None:
 
 
 def test_every_kind_of_request_is_signed_right(talk: Any) -> None:
-    empty = azure(body=b"<EnumerationResults/>")
-    answers = [azure(), echoed, CREATED, block_list(), empty, azure()]
+    answers = [azure(), echoed, CREATED, block_list(block_of(CONTENT)), azure()]
     with talk(*answers) as conversation:
-        session = conversation.session
-        session.stat("key")
+        conversation.session.stat("key")
         conversation.complete(conversation.put_part())
-        session.abort("key", UPLOAD)
-        assert list(session.uploads("prefix/")) == []
-        session.check(5)
+        assert conversation.stored_parts(CONTENT, len(CONTENT))
+        conversation.session.check(5)
     assert [request.method for request in conversation.requests] == [
-        *("HEAD", "PUT", "PUT", "GET", "GET", "GET")
+        *("HEAD", "PUT", "PUT", "GET", "GET")
     ]
     assert all(is_signed_right(request) for request in conversation.requests)
 
 
 def test_a_sas_goes_behind_the_query_and_nothing_is_signed(talk: Any) -> None:
-    with talk(CREATED, block_list(), sas=SAS) as conversation:
+    with talk(CREATED, block_list(block_of(CONTENT)), sas=SAS) as conversation:
         conversation.put()
-        conversation.session.abort("key", UPLOAD)
+        conversation.stored_parts(CONTENT, len(CONTENT))
     first, second = conversation.requests
     assert first.target == f"/{NAME}/{CONTAINER}/key?{SAS}"
     assert second.target.endswith(f"?comp=blocklist&blocklisttype=uncommitted&{SAS}")
@@ -357,70 +354,17 @@ def test_an_upload_without_a_block_is_gone(talk: Any, answer: bytes) -> None:
         conversation.stored_parts(b"aabbc", 2)
 
 
-def test_uploads_are_found_by_the_blocks_of_empty_blobs(talk: Any) -> None:
-    page = azure(
-        body=b"<EnumerationResults><Blobs>"
-        b"<Blob><Name>whole</Name><Properties><Content-Length>7</Content-Length></Properties></Blob>"
-        b"<Blob><Name>begun</Name><Properties><Content-Length>0</Content-Length></Properties></Blob>"
-        b"</Blobs><NextMarker>next &amp; on</NextMarker></EnumerationResults>"
-    )
-    last = azure(
-        body=b"<EnumerationResults><Blobs>"
-        b'<Blob><Name Encoded="true">odd%EF%BF%BE</Name><Properties/></Blob>'
-        b"</Blobs><NextMarker/></EnumerationResults>"
-    )
-    blocks = block_list(block_of(b"1"), block_of(b"2", 2), block_of(b"1", 1, OTHER))
-    with talk(page, blocks, last, block_list(others=["QUFB"])) as conversation:
-        found = list(conversation.session.uploads("p/"))
-    assert [(info.key, info.upload_id) for info in found] == [("begun", OTHER), ("begun", UPLOAD)]
-    assert {info.begun for info in found} == {0x65F0C0DE}
-    targets = [target for _, target in conversation.asked]
-    assert targets[0].endswith("comp=list&include=uncommittedblobs&prefix=p%2F")
-    assert targets[2].endswith("&marker=next%20%26%20on")
-    assert unquote(targets[3]).startswith(f"/{NAME}/{CONTAINER}/odd\ufffe?")
+@pytest.mark.parametrize("body", [b"", b"<html/>"])
+def test_a_list_that_is_none_is_asked_for_again(talk: Any, body: bytes) -> None:
+    with talk(azure(body=body)) as conversation, pytest.raises(Transient):
+        conversation.stored_parts(b"aabbc", 2)
 
 
-# Giving up.
-
-CONDITION = error(412, "ConditionNotMet")
-
-
-def test_an_abort_writes_an_empty_blob_where_none_is_and_deletes_it(talk: Any) -> None:
-    with talk(block_list(block_of(b"1")), CONDITION, CREATED, azure(202)) as conversation:
+def test_an_abort_asks_for_nothing(talk: Any) -> None:
+    """Each way to remove blocks writes or deletes a blob."""
+    with talk() as conversation:
         conversation.session.abort("key", UPLOAD)
-    _, probe, write, delete = conversation.requests
-    assert (probe.method, probe.headers["if-match"]) == ("DELETE", '"0x0"')
-    assert (write.method, write.headers["if-none-match"]) == ("PUT", "*")
-    assert b"<BlockList></BlockList>" in write.body
-    assert (delete.method, delete.headers["if-match"]) == ("DELETE", '"0x1"')
-    assert all(is_signed_right(request) for request in conversation.requests)
-
-
-def test_an_abort_beside_a_blob_changes_nothing(talk: Any) -> None:
-    exists = error(409, "BlobAlreadyExists")
-    with talk(block_list(block_of(b"1")), CONDITION, exists) as conversation:
-        conversation.session.abort("key", UPLOAD)
-
-
-@pytest.mark.parametrize(
-    "blocks",
-    [
-        error(404, "BlobNotFound"),
-        block_list(),
-        block_list(block_of(b"1"), block_of(b"1", 1, OTHER)),
-        block_list(block_of(b"1"), others=["QUFB"]),
-    ],
-    ids=["no blob", "no blocks", "blocks of another run", "blocks of another program"],
-)
-def test_an_abort_leaves_the_blocks_of_others(talk: Any, blocks: bytes) -> None:
-    with talk(blocks) as conversation:
-        conversation.session.abort("key", UPLOAD)
-
-
-def test_an_abort_that_may_not_delete_writes_nothing(talk: Any) -> None:
-    denied = error(403, "AuthorizationPermissionMismatch")
-    with talk(block_list(block_of(b"1")), denied) as conversation, pytest.raises(Denied):
-        conversation.session.abort("key", UPLOAD)
+        assert list(conversation.session.uploads("")) == []
 
 
 # What an answer means.

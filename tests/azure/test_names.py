@@ -10,7 +10,6 @@ from awscrt.checksums import crc64nvme
 
 from providers.azure_blobs.blocks import (
     Block,
-    begun,
     commit_list,
     is_upload_id,
     new_upload_id,
@@ -119,11 +118,15 @@ def test_a_content_type_that_cannot_be_sent_is_refused() -> None:
 # Uploads and blocks.
 
 
-def test_an_upload_says_when_it_began() -> None:
-    name = new_upload_id(1_700_000_000.9)
+def test_no_two_uploads_have_the_same_name() -> None:
+    name = new_upload_id()
     assert is_upload_id(name)
-    assert begun(name) == 1_700_000_000
-    assert new_upload_id(1_700_000_000.9) != name
+    assert new_upload_id() != name
+
+
+@pytest.mark.parametrize("text", ["", "no-such-upload", UPLOAD[1:], UPLOAD.upper(), f"{UPLOAD}\n"])
+def test_other_texts_are_no_names_of_uploads(text: str) -> None:
+    assert not is_upload_id(text)
 
 
 def test_a_blocks_name_says_what_it_is() -> None:
@@ -155,7 +158,7 @@ def test_a_list_of_blocks_is_read() -> None:
     rows = f"<Block><Name>{BLOCK.name}</Name><Size>9</Size></Block>"
     rows += "<Block><Name>QUFB</Name><Size>1</Size></Block>"
     page = f"<BlockList><UncommittedBlocks>{rows}</UncommittedBlocks></BlockList>".encode()
-    assert read_list(page) == [BLOCK, None]
+    assert read_list(page) == [BLOCK]
     assert read_list(b"<BlockList><UncommittedBlocks/></BlockList>") == []
 
 

@@ -126,22 +126,6 @@ def test_command_goes_on_with_the_blocks_that_are_there(
     assert_all_there(azurite.client(), container, data)
 
 
-def test_command_aborts_what_earlier_runs_left(azurite: Azurite, data: Path) -> None:
-    container = new_bucket()
-    client = azurite.client().create_container(container)
-    left = "65f0c0de0123456789abcdef.000001.0123456789abcdef"
-    client.get_blob_client("p/large").stage_block(left, b"x")
-    client.get_blob_client("other").stage_block(left, b"x")
-    write(data, "file")
-    more = ("--prefix", "p/", "--abort-stale", "--json")
-    finished = run(*options(data, azurite, container, *more), env=environment(**azurite.variables))
-    assert finished.code == 0
-    found = client.list_blobs(include=["uncommittedblobs"])
-    assert sorted(blob.name for blob in found) == ["other", "p/file"]
-    notes = [event["text"] for event in finished.events if event["event"] == "note"]
-    assert "aborted an unfinished upload of p/large" in notes
-
-
 def test_command_keeps_out_of_a_public_container(azurite: Azurite, data: Path) -> None:
     container = new_bucket()
     client = azurite.client().create_container(container, public_access="container")
