@@ -68,7 +68,7 @@ PHASES: Mapping[str, Mapping[str, str]] = {
     "providers/s3/sigv4.py": {"": "sign"},
     "providers/s3/credentials.py": {"": "sign"},
     "providers/s3/checksums.py": {"": "checksum"},
-    "providers/s3/body.py": {"": "checksum", "send_to": "send", "_send": "send"},
+    "providers/s3/body.py": {"": "checksum"},
     "providers/s3/": {"": "request"},
 }
 """Phase by file or folder, the first that fits, and by function; the empty name stands for all

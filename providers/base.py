@@ -137,7 +137,10 @@ class Session(ABC):
         """Connects before the first request, which then need not wait for it."""
 
     def begin(self, key: str, metadata: Metadata, content_type: str) -> str:
-        """Starts a multipart upload and returns its id (clouds with ``parts`` only)."""
+        """Starts a multipart upload and returns its id (clouds with ``parts`` only).
+
+        A service may know nothing of it before its first part.
+        """
         raise NotImplementedError
 
     def put_part(
@@ -146,9 +149,20 @@ class Session(ABC):
         """Stores ``length`` bytes from ``offset`` as part ``number``, their content proven."""
         raise NotImplementedError
 
-    def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
+    def complete(
+        self,
+        key: str,
+        upload_id: str,
+        parts: Sequence[Part],
+        metadata: Metadata,
+        content_type: str,
+    ) -> None:
         """Makes the object out of its parts, given in order; it exists as a whole or not at all.
-        What is there is replaced, or not, as by ``put``."""
+        What is there is replaced, or not, as by ``put``.
+
+        ``metadata`` and ``content_type`` are those that ``begin`` was given: some services take
+        them with the first request, others with the last.
+        """
         raise NotImplementedError
 
     def abort(self, key: str, upload_id: str) -> None:

@@ -27,6 +27,7 @@ if str(REPO) not in sys.path:
 from bench.sink import Sink  # noqa: E402  (needs the line above)
 from bench.slowdisk import SlowDisk  # noqa: E402
 from tests.servers import require  # noqa: E402
+from tests.servers.azurite import Azurite  # noqa: E402
 from tests.servers.ceph import CephRGW  # noqa: E402
 from tests.servers.moto import Moto  # noqa: E402
 
@@ -35,7 +36,7 @@ settings.register_profile("suite", deadline=None, max_examples=int(os.environ.ge
 settings.load_profile("suite")
 
 
-OTHERS = ("AWS_", "GOOGLE_", "GS_", "OS_", "ST_", "UPLOADER_", "XDG_")
+OTHERS = ("AWS_", "AZURE_", "GOOGLE_", "GS_", "OS_", "ST_", "UPLOADER_", "XDG_")
 """What the names of variables begin with that speak of the developer's accounts."""
 
 
@@ -63,6 +64,13 @@ def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test an empty home directory."""
     set_home(monkeypatch, tmp_path_factory.mktemp("test") / "home")
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    require(Azurite)
+    with Azurite() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -23,9 +23,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from azure.core.exceptions import ResourceNotFoundError
 
 import providers
 from providers.base import Cloud, CloudSettings
+from tests.servers.azurite import Azurite
 from tests.servers.ceph import CephRGW
 from tests.servers.s3_server import S3Server
 
@@ -196,6 +198,54 @@ class S3Store(Store):
         return False
 
 
+class AzureStore(Store):
+    """Containers of an Azure account, seen by Microsoft's own library."""
+
+    def __init__(self, server: Azurite) -> None:
+        super().__init__("azure_blobs", server.endpoint, server.variables)
+        self._client = server.client()
+
+    @cached_property
+    def bucket(self) -> str:
+        name = self.unused_name()
+        self._client.create_container(name)
+        return name
+
+    def remove(self, bucket: str) -> None:
+        with contextlib.suppress(ResourceNotFoundError):
+            self._client.delete_container(bucket)
+
+    def empty(self, bucket: str) -> None:
+        """Blobs that have no committed block cannot be deleted one by one."""
+        self.remove(bucket)
+        self._client.create_container(bucket)
+
+    def read(self, bucket: str, key: str) -> bytes | None:
+        try:
+            content: bytes = self._client.get_blob_client(bucket, key).download_blob().readall()
+        except ResourceNotFoundError:
+            return None
+        return content
+
+    def keys(self, bucket: str) -> set[str]:
+        return set(self._client.get_container_client(bucket).list_blob_names())
+
+    def uploads(self, bucket: str) -> int:
+        container = self._client.get_container_client(bucket)
+        found = [blob.name for blob in container.list_blobs(include=["uncommittedblobs"])]
+        lists = [container.get_blob_client(name).get_block_list("uncommitted") for name in found]
+        return sum(bool(uncommitted) for _, uncommitted in lists)
+
+    def is_private(self, bucket: str, key: str) -> bool:
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            direct.open(f"{self._endpoint}/{bucket}/{key}", timeout=TIMEOUT).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code in (401, 403, 404)
+        return False
+
+
 class LiveStore(S3Store):
     """One bucket that is there already, and stays: only keys below the prefix are touched."""
 
@@ -281,6 +331,10 @@ def _ceph_by_swift(request: pytest.FixtureRequest) -> Store:
     return S3Store("openstack_swift", None, server.boto3(), variables)
 
 
+def _azurite(request: pytest.FixtureRequest) -> Store:
+    return AzureStore(request.getfixturevalue("azurite"))
+
+
 def _directory(request: pytest.FixtureRequest) -> Store:
     return DirectoryStore(request.getfixturevalue("tmp_path_factory").mktemp("buckets"))
 
@@ -297,6 +351,11 @@ _LIVE = {
 _NO_EMPTY_STEPS = "a path has no empty, . or .. steps"
 _UTF8 = "S3's keys are UTF-8"
 _ONE_BUCKET = "there is one bucket, given to the tests"
+_BLOCKS_EXPIRE = (
+    "Azure has no call that removes blocks: they expire, or go when the blob is written"
+)
+_NO_CONTROL = "Azure's names have no control characters"
+_NO_UPLOADS = "Azure knows blocks only, no uploads: tests/azure has what takes its place"
 _NO_CREDENTIALS = "a directory knows no credentials"
 _NO_SIGNATURES = "moto verifies no signature"
 _DRIVER_READS = "libcloud's driver reads the file itself: a change is seen once it is stored"
@@ -341,6 +400,29 @@ TARGETS = [
         {"AWS_SECRET_ACCESS_KEY": "hunter2hunter2"},
         parts=True,
         refused_keys={"not UTF-8": _UTF8},
+    ),
+    Target(
+        "azure-azurite",
+        "azure_blobs",
+        _azurite,
+        {"AZURE_STORAGE_KEY": "aHVudGVyMmh1bnRlcjI="},
+        parts=True,
+        refused_keys={
+            "punctuation": "Azure makes a slash of a backslash",
+            "dots": "Azure resolves them",
+            "newline": _NO_CONTROL,
+            "control characters": _NO_CONTROL,
+            "not UTF-8": "Azure's names are UTF-8",
+        },
+        without={
+            "test_a_part_of_what_was_aborted_is_no_success": _NO_UPLOADS,
+            "test_an_upload_under_way_is_listed": _NO_UPLOADS,
+            "test_an_upload_says_when_it_was_begun": _NO_UPLOADS,
+            "test_an_upload_of_an_odd_key_is_found_again": _NO_CONTROL,
+            "test_abort_leaves_nothing": _BLOCKS_EXPIRE,
+            "test_completing_what_was_aborted_is_no_success": _BLOCKS_EXPIRE,
+            "test_completing_what_was_aborted_beside_another_object": _BLOCKS_EXPIRE,
+        },
     ),
     Target(
         "s3-ceph-tls",

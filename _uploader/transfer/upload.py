@@ -252,7 +252,9 @@ class _LargeUpload:
 
     def _complete(self, session: Session) -> Exception | None:
         """Makes the object; returns the error if that fails."""
-        complete = partial(session.complete, self._key, self._id, self._parts.in_order())
+        parts = self._parts.in_order()
+        described = (self._metadata, self._content_type)
+        complete = partial(session.complete, self._key, self._id, parts, *described)
         try:
             self._source.run(self._source.check_unchanged)
             self._context.attempts.run(complete)

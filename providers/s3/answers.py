@@ -1,17 +1,17 @@
-"""Reads an S3 service's answers: XML, and what errors mean."""
+"""Reads an S3 service's answers: keys in listings, and what errors mean."""
 
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Iterator, Mapping
-from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 from urllib.parse import unquote, unquote_plus
 from xml.etree import ElementTree
 
 from ..errors import Denied, Exists, Failure, Fatal, NotFound, Rejected, Throttled, Transient
 from ..http.response import Response
+from ..http.retry_after import retry_after
+from ..http.xml import fields, parsed
 
 EXISTS = "an object of this name exists"
 """Why a file is skipped that is to be created only."""
@@ -19,63 +19,12 @@ REDIRECTIONS = (301, 307, 400, 403)
 """How a service may answer when the bucket is in another region.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/Redirects.html
 """
-_UNREADABLE = (ElementTree.ParseError, LookupError, ValueError)
-"""LookupError and ValueError: encodings that Python does not know or expat refuses."""
-_FIRST_BYTES = 1024
-"""Any answer's root element begins within these."""
-_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|&#(?:0*(\d{1,2})|x0*([0-9A-Fa-f]{1,2}));")
-"""Characters that XML 1.0 cannot hold, raw or by number, and other small numbers."""
 _ENCODED = re.compile(r"(?:[A-Za-z0-9_.~/-]|%[0-9A-F]{2})*")
 _REGION = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """What may go into a signature: no line breaks, whatever the service says."""
 _AWS_HOST = re.compile(
     r"(?:.*\.)?s3[.-](?:dualstack\.)?([a-z]+-[a-z-]+-\d+)\.amazonaws\.com[.a-z]*"
 )
-
-
-def parsed(body: bytes) -> ElementTree.Element | None:
-    """The root of an XML answer, None when it is no XML.
-
-    Services put keys into answers raw: characters that XML forbids become U+FFFD here.
-    """
-    try:
-        return ElementTree.fromstring(body)
-    except _UNREADABLE:
-        pass
-    try:
-        return ElementTree.fromstring(_CONTROL.sub(_replaced, body))
-    except _UNREADABLE:
-        return None
-
-
-def root_of(body: bytes) -> str | None:
-    """The name of an XML answer's root element, None without one.  Reads no further than that."""
-    parser: Any = ElementTree.XMLPullParser(["start"])
-    try:
-        for start in range(0, len(body), _FIRST_BYTES):
-            parser.feed(body[start : start + _FIRST_BYTES])
-            for _, node in parser.read_events():
-                return local_name(node)
-    except _UNREADABLE:
-        pass
-    return None
-
-
-def fields(node: ElementTree.Element) -> dict[str, str]:
-    """The texts of an element's children, by name."""
-    return {local_name(child): child.text or "" for child in node}
-
-
-def rows(page: ElementTree.Element, name: str) -> Iterator[dict[str, str]]:
-    """The fields of each child that is called ``name``."""
-    return (fields(node) for node in page if local_name(node) == name)
-
-
-def found(body: bytes, name: str) -> str | None:
-    """The text of the first element called ``name``; None without one."""
-    page = parsed(body)
-    nodes = [] if page is None else page.iter()
-    return next((node.text for node in nodes if local_name(node) == name), None)
 
 
 def decoded(page: ElementTree.Element, key: str) -> str:
@@ -98,17 +47,6 @@ def key_of(page: ElementTree.Element, row: Mapping[str, str], prefix: str) -> st
         if plain.startswith(prefix):
             return plain
     return decoded(page, key)
-
-
-def local_name(node: ElementTree.Element) -> str:
-    """An element's name without the namespace, which some services leave out."""
-    return node.tag.rpartition("}")[2]
-
-
-def _replaced(match: re.Match[bytes]) -> bytes:
-    decimal, hexadecimal = match.groups()
-    number = int(decimal) if decimal else int(hexadecimal, 16) if hexadecimal else 0
-    return match[0] if number >= 32 or number in (9, 10, 13) else "\ufffd".encode()
 
 
 class ServiceError(NamedTuple):
@@ -145,7 +83,7 @@ class ServiceError(NamedTuple):
             body_fields.get("Code", ""),
             " ".join(body_fields.get("Message", "").split()),
             region if region and _REGION.fullmatch(region) else _region_of(endpoint),
-            _pause(headers.get("retry-after", ""), headers.get("date")),
+            retry_after(headers),
             endpoint or None,
         )
 
@@ -185,28 +123,6 @@ def _region_of(endpoint: str) -> str | None:
     """The region in one of AWS's host names."""
     found = _AWS_HOST.fullmatch(endpoint)
     return found and found[1]
-
-
-def _pause(after: str, date: str | None) -> float | None:
-    """The seconds that a Retry-After asks for.  Its date, if it has one, is measured from the
-    answer's own Date where there is one.
-
-    https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
-    """
-    if after.isdecimal():
-        return float(after)
-    end = _epoch(after)
-    if end is None:
-        return None
-    now = _epoch(date or "")
-    return max(0.0, end - (time.time() if now is None else now))
-
-
-def _epoch(http_date: str) -> float | None:
-    try:
-        return parsedate_to_datetime(http_date).timestamp()
-    except (TypeError, ValueError, OverflowError):
-        return None
 
 
 _FATAL_CODES = {

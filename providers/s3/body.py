@@ -8,8 +8,8 @@ from functools import partial
 from typing import NamedTuple
 
 from ..base import Part
-from ..errors import Rejected
 from ..http.sender import Sender
+from ..http.streamed import Streamed
 from ..source import BLOCK_SIZE, Source
 from .checksums import Crc
 from .sigv4 import UNSIGNED_PAYLOAD
@@ -52,7 +52,7 @@ class Body(NamedTuple):
             content = source.read(span.start, size)
             blocks = (content,)
         else:
-            content = _Streamed(source, span).send_to
+            content = Streamed(source, span).send_to
             blocks = source.blocks(span.start, size)
         for block in blocks:
             if crc:
@@ -64,33 +64,6 @@ class Body(NamedTuple):
         source.check_unchanged()
         payload_hash = sha256.hexdigest() if sha256 else UNSIGNED_PAYLOAD
         return cls(content, size, checksum, payload_hash, md5.digest() if md5 else None)
-
-
-class _Streamed(NamedTuple):
-    """A body that is read while it is sent.
-
-    The last block goes out after one more look at the file, so that even a service that checks
-    nothing does not store a mixture of two versions.
-    """
-
-    source: Source
-    span: range
-
-    def send_to(self, sender: Sender) -> None:
-        """Sends the body; raises ``SourceChanged`` when the file has changed."""
-        self._send(sender, self.span[:-BLOCK_SIZE])
-        self.source.run(self.source.check_unchanged)
-        self._send(sender, self.span[-BLOCK_SIZE:])
-
-    def _send(self, sender: Sender, span: range) -> None:
-        if sender.zero_copy:
-            try:
-                sender.sendfile(self.source.fd, span.start, len(span))
-            except OSError as error:
-                raise Rejected(f"cannot be read: {error.strerror}") from None
-            return
-        for block in self.source.blocks(span.start, len(span)):
-            sender.write(block)
 
 
 def md5_of(source: Source, span: range) -> bytes:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from ..errors import Rejected
-from .answers import fields, local_name, parsed
+from ..http.xml import fields, local_name, parsed
 
 ACL = "acl"
 POLICY = "policyStatus"

@@ -13,8 +13,9 @@ from ..base import Metadata, ObjectInfo, Part, Prepared, Session, UploadInfo
 from ..errors import Corrupted, Denied, Exists, Fatal, NoBucket, NotFound, Rejected, Transient
 from ..http.limit import within
 from ..http.response import Response
+from ..http.xml import fields, found, parsed, rows
 from ..source import Source
-from .answers import EXISTS, decoded, fields, found, key_of, parsed, rows
+from .answers import EXISTS, decoded, key_of
 from .body import proven_part
 from .checksums import Crc, base64
 from .driver import S3Driver
@@ -95,8 +96,15 @@ class S3Session(Session):
         )
         return Part(number, length, etag, checksum)
 
-    def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
-        """Makes the object out of its parts.
+    def complete(
+        self,
+        key: str,
+        upload_id: str,
+        parts: Sequence[Part],
+        metadata: Metadata = (),
+        content_type: str = "",
+    ) -> None:
+        """Makes the object out of its parts; what describes it, ``begin`` has sent.
 
         An upload that is gone, or is not to replace an object, while its object is there counts as
         success: an earlier attempt succeeded, and its answer was lost.

@@ -9,7 +9,8 @@ from ..errors import Failure, Rejected, StaleConnection, Transient
 from ..http.connection import Connection
 from ..http.response import Response
 from ..http.sender import Sender
-from .answers import REDIRECTIONS, ServiceError, root_of
+from ..http.xml import root_of
+from .answers import REDIRECTIONS, ServiceError
 from .headers import Pairs
 from .service import Service
 from .sigv4 import EMPTY_SHA256, canonical_query, quote_path

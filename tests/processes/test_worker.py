@@ -107,7 +107,7 @@ class FakeSession(Session):
     ) -> Part:
         return Part(number, length, "etag", 0)
 
-    def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
+    def complete(self, key: str, upload_id: str, parts: Sequence[Part], *described: Any) -> None:
         self._cloud.objects[key] = b""
 
     def abort(self, key: str, upload_id: str) -> None:

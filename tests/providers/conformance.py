@@ -429,6 +429,8 @@ class ProviderSuite:
 class Upload:
     """A multipart upload of one file, in the making."""
 
+    DESCRIBED = ([("mtime", "1.000000000")], "text/x-test")
+
     def __init__(self, place: Place, size: int, name: str = "key") -> None:
         rules = place.cloud.parts
         assert rules
@@ -439,7 +441,7 @@ class Upload:
         self.session = place.session
         step = rules.size_for(size)
         self.spans = [range(start, min(start + step, size)) for start in range(0, size, step)]
-        self.id = self.session.begin(self.key, [("mtime", "1.000000000")], "text/x-test")
+        self.id = self.session.begin(self.key, *self.DESCRIBED)
 
     def put(self, number: int, session: Session | None = None) -> Part:
         """Stores the part ``number``."""
@@ -453,7 +455,7 @@ class Upload:
 
     def complete(self, parts: Sequence[Part]) -> None:
         """Makes the object."""
-        self.session.complete(self.key, self.id, parts)
+        self.session.complete(self.key, self.id, parts, *self.DESCRIBED)
 
     def stored_parts(self) -> list[Part]:
         """What the service has of it."""

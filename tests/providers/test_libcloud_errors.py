@@ -239,7 +239,7 @@ class TestSettings:
         bundle = tmp_path / "bundle"
         if content:
             bundle.write_text(content)
-        settings = CloudSettings("azure_blobs", "b", ca_bundle=str(bundle))
+        settings = CloudSettings("cloudfiles", "b", ca_bundle=str(bundle))
         with pytest.raises(Fatal, match=f"^cannot read the CA certificates in {bundle}: "):
             providers.load(settings)
 

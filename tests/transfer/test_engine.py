@@ -178,7 +178,7 @@ class FakeSession(Session):
         self._service.upload(upload_id).parts[number] = part
         return part
 
-    def complete(self, key: str, upload_id: str, parts: Sequence[Part]) -> None:
+    def complete(self, key: str, upload_id: str, parts: Sequence[Part], *described: Any) -> None:
         self._call("complete", key)
         upload = self._service.upload(upload_id)
         assert list(parts) == [upload.parts[part.number] for part in parts]

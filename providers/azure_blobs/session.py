@@ -1,0 +1,229 @@
+"""The requests of uploads to Azure: blobs, blocks, lists, the container."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import gevent
+
+from ..base import Metadata, ObjectInfo, Part, Prepared, Session, UploadInfo
+from ..errors import Denied, Fatal, NoBucket, NotFound, Rejected, Transient
+from ..http.limit import within
+from ..http.response import Response
+from ..source import Source
+from .blocks import Block, commit_list, is_upload_id, new_upload_id, read_list
+from .body import Body, crc_header, crc_of, md5_header
+from .driver import AzureDriver
+from .headers import META, blob_headers
+from .sharedkey import Pairs
+from .transport import AzureRequest
+
+_CONTAINER = ("restype", "container")
+
+
+class AzureSession(Session):
+    """One driver and the container it uploads to."""
+
+    def __init__(self, driver: AzureDriver, container: str) -> None:
+        self.driver = driver
+        self._service = driver.service
+        self._container = container
+
+    def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> None:
+        """Stores the file with one Put Blob; the service checks its MD5 and keeps it.
+
+        https://learn.microsoft.com/en-us/rest/api/storageservices/put-blob
+        """
+        headers = blob_headers(metadata, content_type)
+        body = Body.describe(source, range(source.size), with_crc=False, with_md5=True)
+        proof = md5_header(body.md5)
+        headers += [("x-ms-blob-type", "BlockBlob"), proof]
+        answer = self._exchange("PUT", key, (), headers, body)
+        if answer.headers.get("content-md5", proof[1]) != proof[1]:
+            raise Transient("the service stored other bytes: its MD5 differs")
+
+    def stat(self, key: str) -> ObjectInfo:
+        """Asks with one HEAD.
+
+        https://learn.microsoft.com/en-us/rest/api/storageservices/get-blob-properties
+        """
+        headers = self._exchange("HEAD", key).headers
+        metadata = {k[len(META) :]: v for k, v in headers.items() if k.startswith(META)}
+        size = headers.get("content-length", "")
+        if not size.isdecimal():
+            raise Transient("the service does not tell the blob's size")
+        return ObjectInfo(int(size), metadata, headers.get("content-type", ""))
+
+    def begin(self, key: str, metadata: Metadata, content_type: str) -> str:
+        """Makes up an id; the service learns of the upload by its first block."""
+        blob_headers(metadata, content_type)  # refused now rather than after the last part
+        return new_upload_id()
+
+    def put_part(
+        self, key: str, upload_id: str, number: int, source: Source, offset: int, length: int
+    ) -> Part:
+        """Stores one block, whose CRC or MD5 the service checks.
+
+        https://learn.microsoft.com/en-us/rest/api/storageservices/put-block
+        """
+        if not is_upload_id(upload_id):
+            raise NotFound(f"there is no upload {upload_id!r}")
+        service, span = self._service, range(offset, offset + length)
+        with_md5 = service.echoes_crc is False
+        body = Body.describe(source, span, with_crc=True, with_md5=with_md5)
+        block = Block(upload_id, number, body.crc, length)
+        query = (("comp", "block"), ("blockid", block.name))
+        proof = md5_header(body.md5) if with_md5 else crc_header(body.crc)
+        request = self._request("PUT", key, query, (proof,), body)
+        part = Part(number, length, block.name, body.crc)
+        if with_md5:
+            self.driver.transport.exchange(request)
+            return part
+        answer = self.driver.transport.exchange_if_known(request)
+        echo = answer.headers.get(proof[0]) if answer else None
+        if echo is None:
+            # Nothing proves what was stored: once more, with a Content-MD5.
+            service.prove_by_md5()
+            return self.put_part(key, upload_id, number, source, offset, length)
+        service.echoes_crc = True
+        if echo != proof[1]:
+            raise Transient("the service stored other bytes: their CRC differs")
+        return part
+
+    def complete(
+        self,
+        key: str,
+        upload_id: str,
+        parts: Sequence[Part],
+        metadata: Metadata,
+        content_type: str,
+    ) -> None:
+        """Makes the blob out of its blocks; all others that are not committed are gone then.
+
+        https://learn.microsoft.com/en-us/rest/api/storageservices/put-block-list
+        """
+        content = commit_list([part.etag for part in parts])
+        md5 = hashlib.md5(content, usedforsecurity=False).digest()
+        headers = blob_headers(metadata, content_type)
+        headers += [("content-type", "application/xml"), md5_header(md5)]
+        body = Body(content, len(content), 0, md5)
+        self._exchange("PUT", key, (("comp", "blocklist"),), headers, body)
+
+    def abort(self, key: str, upload_id: str) -> None:
+        """Does nothing: blocks that are not committed expire within a week, or when their blob is
+        written.  The service has no call to remove them sooner; the ways around that write or
+        delete a blob under this name, be it for a moment.
+        """
+
+    def uploads(self, prefix: str) -> Iterator[UploadInfo]:
+        """None: nothing has to be aborted."""
+        return iter(())
+
+    def stored_parts(self, key: str, upload_id: str, source: Source, part_size: int) -> list[Part]:
+        """Lists the stored blocks, and proves each by the CRC in its name.
+
+        https://learn.microsoft.com/en-us/rest/api/storageservices/get-block-list
+        """
+        query = (("comp", "blocklist"), ("blocklisttype", "uncommitted"))
+        listed = read_list(self._exchange("GET", key, query).body)
+        if listed is None:
+            raise Transient("the service answered with a list that is none")
+        blocks = [block for block in listed if block.upload_id == upload_id]
+        if not blocks:
+            raise NotFound(f"there is no upload {upload_id!r}")
+        parts = {}
+        for block in blocks:
+            span = range(source.size)[(block.number - 1) * part_size : block.number * part_size]
+            if not span or block.size != len(span):
+                continue
+            if crc_of(source, span) == block.crc:
+                parts[block.number] = Part(block.number, block.size, block.name, block.crc)
+            gevent.sleep(0)
+        return list(parts.values())
+
+    def connect(self) -> None:
+        """Connects to the service."""
+        self.driver.transport.connect()
+
+    def close(self) -> None:
+        """Closes the driver's connections."""
+        self.driver.close()
+
+    def check(self, limit: float) -> None:
+        """Asks for the container; a refusal is a sign of life."""
+        try:
+            within(limit, self._ask_container)
+        except (Rejected, Fatal):
+            return
+
+    def prepare_container(self, create: bool, allow_public: bool) -> Prepared:
+        """Does the work of ``Cloud.prepare``."""
+        name, was_missing, note = self._container, self._service.was_missing, ""
+        try:
+            note = self._privacy(self._ask_container(), allow_public)
+        except Denied as failure:
+            note = f"whether container {name} is public could not be checked: {failure}"
+        except NoBucket:
+            if not create:
+                raise NoBucket(f"container {name} does not exist") from None
+            # Remembered: it is a new one even when the answer to its creation gets lost.
+            was_missing.add(name)
+            note = self._create()
+        except Rejected as failure:
+            raise Fatal(f"container {name} cannot be used: {failure}") from None
+        created = name in was_missing
+        was_missing.discard(name)
+        return Prepared(created, note)
+
+    def _privacy(self, answer: Response, allow_public: bool) -> str:
+        """The note on a container that is there; raises ``Fatal`` when anybody can read it.
+
+        https://learn.microsoft.com/en-us/azure/storage/blobs/anonymous-read-access-configure
+        """
+        level = answer.headers.get("x-ms-blob-public-access")
+        if not level:
+            return ""
+        if allow_public:
+            return f"container {self._container} is public: anybody can read its blobs"
+        raise Fatal(
+            f"container {self._container} is public (access level {level!r}): anybody could read "
+            "what is uploaded; make it private, or use --allow-public"
+        )
+
+    def _create(self) -> str:
+        """Creates the container; returns the note for the user.
+
+        Without x-ms-blob-public-access nobody gets in without credentials.
+        https://learn.microsoft.com/en-us/rest/api/storageservices/create-container
+        """
+        try:
+            self._exchange("PUT", query=(_CONTAINER,))
+        except Rejected as failure:
+            if "ContainerAlreadyExists" in str(failure):
+                return ""
+            raise Fatal(f"container {self._container} cannot be created: {failure}") from None
+        return f"created container {self._container}, private to its account"
+
+    def _ask_container(self) -> Response:
+        """Asks with a GET: the answer to a HEAD does not say why it is a refusal.
+
+        https://learn.microsoft.com/en-us/rest/api/storageservices/get-container-properties
+        """
+        return self._exchange("GET", query=(_CONTAINER,))
+
+    def _exchange(
+        self,
+        method: str,
+        key: str = "",
+        query: Pairs = (),
+        headers: Pairs = (),
+        body: Body | None = None,
+    ) -> Response:
+        return self.driver.transport.exchange(self._request(method, key, query, headers, body))
+
+    def _request(
+        self, method: str, key: str, query: Pairs, headers: Pairs, body: Body | None
+    ) -> AzureRequest:
+        content, size = (body.content, body.size) if body else (b"", 0)
+        return AzureRequest(method, self._container, key, query, headers, content, size)
