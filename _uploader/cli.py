@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+import providers
 from providers.attributes import FORMS, check_metadata
 
 from . import __version__
@@ -180,7 +181,7 @@ def _execute(settings: Settings, fork_server: ForkServer) -> int:
 def _check_provider(settings: Settings, given: Mapping[str, Any]) -> None:
     """Refuses what the provider would ignore, and options of its own that do not go together.
     ``given``: the options of the command line; the others come from variables."""
-    own = {row.name for row in TABLES.get(settings.provider, ())}
+    own = {row.name for row in TABLES.get(providers.home(settings.provider), ())}
     for provider, table in TABLES.items():
         for row in table:
             if row.name in settings.provider_options and row.name not in own:

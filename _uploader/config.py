@@ -324,7 +324,7 @@ class Settings:
     def description(self) -> str:
         """What objects carry, where these settings differ from the defaults; one line."""
         values = {**vars(self), **self.provider_options}
-        rows = (*TABLES[""], *TABLES.get(self.provider, ()))
+        rows = (*TABLES[""], *TABLES.get(providers.home(self.provider), ()))
         given = [row for row in rows if values.get(row.name, row.default) != row.default]
         described = [row for row in given if row.metadata["describes"]]
         return " ".join(f"{row.metadata['flag']} {values[row.name]!r}" for row in described)

@@ -304,18 +304,18 @@ class TestSettings:
         provider = PROVIDERS[row.name]
         given = [row.metadata["flag"], *([] if row.default is False else [sample(row)[0]])]
         if provider:
-            refusal = f"^{row.metadata['flag']} is for provider {provider}, not for minio$"
+            refusal = f"^{row.metadata['flag']} is for provider {provider}, not for local$"
             with pytest.raises(UsageError, match=refusal):
-                cli.settings_from([*REQUIRED, "--provider", "minio", *given])
+                cli.settings_from([*REQUIRED, "--provider", "local", *given])
 
     def test_a_variable_for_another_provider_is_refused(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("UPLOADER_CHECKSUM", "md5")
         with pytest.raises(
-            UsageError, match="^UPLOADER_CHECKSUM is for provider s3, not for minio"
+            UsageError, match="^UPLOADER_CHECKSUM is for provider s3, not for local"
         ):
-            cli.settings_from([*REQUIRED, "--provider", "minio"])
+            cli.settings_from([*REQUIRED, "--provider", "local"])
 
 
 class TestDescription:
