@@ -144,7 +144,7 @@ DEFAULTS = {
     "--if-none-match": None,
     "--allow-public": None,
     "--max-memory": "25%",
-    "--nice": "19",
+    "--nice": "10",
     "--metadata": "none",
     "--posix-metadata": "rclone",
     "--follow-symlinks": None,
