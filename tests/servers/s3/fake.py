@@ -136,9 +136,11 @@ class FakeS3(S3Server):
         self.requests[request.kind, request.key] += 1
         self.in_flight += 1
         try:
-            return await self._play(request, seen, peer)
+            goes_on = await self._play(request, seen, peer)
         finally:
             self.in_flight -= 1
+        # A proxy that keeps no connections relies on it.
+        return goes_on and request.headers.get("connection", "").lower() != "close"
 
     async def _play(self, request: Request, seen: Seen, peer: Peer) -> bool:
         """The steps of a request's word, in the order in which they happen."""
