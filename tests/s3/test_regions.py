@@ -86,7 +86,7 @@ def test_a_put_that_is_sent_elsewhere_goes_there(tmp_path: Path, answer: bytes) 
 
 def test_a_second_redirection_is_fatal(tmp_path: Path) -> None:
     again = reply(301, x_amz_bucket_region="ap-south-1")
-    told = "^the bucket is in region ap-south-1, not eu-west-3: use --region$"
+    told = "^the service sends from region us-east-1 to eu-west-3, and on to ap-south-1: use "
     with conversation(tmp_path, ELSEWHERE, again) as (_, talk), pytest.raises(Fatal, match=told):
         talk.put()
 
