@@ -23,6 +23,7 @@ from tests.conftest import REPO
 from tests.servers import require
 from tests.servers.ceph import CephRGW
 from tests.servers.moto import Moto
+from tests.servers.tinyproxy import TinyProxy
 
 
 def get_status(url: str) -> int:
@@ -33,7 +34,7 @@ def get_status(url: str) -> int:
         return connection.getresponse().status
 
 
-@pytest.mark.parametrize("server", [CephRGW, Moto, Network, Sink, SlowDisk])
+@pytest.mark.parametrize("server", [CephRGW, Moto, Network, Sink, SlowDisk, TinyProxy])
 def test_a_server_that_misses_a_program_says_how_to_get_it(
     server: type[Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
