@@ -16,7 +16,6 @@ from providers.s3.driver import S3Driver
 from providers.s3.endpoints import Variant
 from providers.s3.service import Service
 from providers.s3.session import S3Session
-from providers.s3.transport import signed_region
 from tests.servers.scripted import Answer, Request, ScriptedServer, reply
 
 from .test_s3 import BUCKET, CONTENT, KEYS, Conversation, error, stored
@@ -28,7 +27,7 @@ NOTICE = "the bucket is in region eu-west-3, not us-east-1: going on there"
 
 def regions(requests: list[Request]) -> list[str]:
     """What each request was signed for."""
-    return [signed_region([("authorization", it.headers["authorization"])]) for it in requests]
+    return [request.headers["authorization"].split("/")[2] for request in requests]
 
 
 @contextmanager
@@ -106,6 +105,13 @@ def test_a_refusal_that_names_the_right_region_is_a_refusal(tmp_path: Path) -> N
     assert service.notices == []
 
 
+def test_a_refusal_is_a_refusal_whatever_the_region_is_called(tmp_path: Path) -> None:
+    with ScriptedServer(error(403, "AccessDenied")) as server:
+        service = Service(server.endpoint, "a/b", lambda: KEYS, timeout=5)
+        with closing(S3Session(S3Driver(service), BUCKET)) as session, pytest.raises(Rejected):
+            Conversation(server, session, tmp_path).put()
+
+
 @pytest.mark.parametrize("region", ["eu\r\nx-injected: 1", "", "a b", "é"])
 def test_what_is_no_region_is_not_followed(region: str) -> None:
     body = f"<Error><Region>{region}</Region></Error>".encode()
@@ -160,10 +166,9 @@ class TestOnAws:
     def test_a_moved_session_connects_to_the_new_host(self) -> None:
         service = Service(None, "us-east-1", lambda: KEYS)
         transport = S3Session(S3Driver(service), BUCKET).driver.transport
-        before = transport._connection_to(BUCKET)
-        signed = service.sign("PUT", before.host, "/", "", (), "")
+        assert transport._connection_to(BUCKET).host == "bucket.s3.us-east-1.amazonaws.com"
         answer = ServiceError.parse(301, {"x-amz-bucket-region": "eu-west-3"}, b"")
-        assert transport._finds_bucket(answer, signed)
+        assert transport._finds_bucket(answer)
         assert transport._connection_to(BUCKET).host == "bucket.s3.eu-west-3.amazonaws.com"
 
     @pytest.mark.parametrize(
