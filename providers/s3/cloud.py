@@ -60,7 +60,7 @@ class S3Cloud(Cloud):
             notices=self.notices,
         )
         self._service.address(settings.bucket)
-        self._owner = hashlib.sha256(account.owner.encode()).hexdigest()[:16]
+        self._destination = self._describe(account.owner)
 
     def open(self) -> S3Session:
         """A driver of its own for each session; the service's state is shared."""
@@ -69,13 +69,17 @@ class S3Cloud(Cloud):
     def destination(self) -> str:
         """AWS, where a bucket's name says all; else the endpoint, the owner of the credentials by
         a hash, since each may have a bucket of this name, and the region that was asked for."""
+        return self._destination
+
+    def _describe(self, owner: str) -> str:
         bucket, service = self.settings.bucket, self._service
         if service.partition:
             return f"s3 {service.partition} {bucket}"
         endpoint = service.endpoint
         scheme = "https" if endpoint.secure else "http"
         address = f"{scheme}://{endpoint.address}{endpoint.path}"
-        return f"s3 {address} {self._owner} {service.region} {bucket}"
+        account = hashlib.sha256(owner.encode()).hexdigest()[:16]
+        return f"s3 {address} {account} {service.region} {bucket}"
 
     def prepare(self, create: bool) -> Prepared:
         """See ``S3Session.prepare_bucket``.

@@ -7,6 +7,7 @@ from calendar import timegm
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
+from ..errors import Fatal
 from ..http.connection import Connection
 from ..http.endpoint import Endpoint, chosen_endpoint, environment_proxy
 from ..http.limit import Timeouts
@@ -69,7 +70,7 @@ class Service:
             "virtual" if self.endpoint.host.startswith("s3-accelerate.") else addressing
         )
         self._signer = Signer(self.region)
-        self._was_moved = False
+        self._moved_from: str | None = None
         self._clock_offset = 0.0
         self.crc = CRCS.get(checksum)
         """The checksum that proves the content; None: MD5."""
@@ -112,13 +113,18 @@ class Service:
     def follow(self, error: ServiceError) -> bool:
         """Goes to the region that a refusal names; true when a request may now succeed.
 
-        Once: a service that sends from one region to the next is no place for anything.  On AWS the
-        endpoint is that of the region; one that was given stays.
+        On AWS the endpoint becomes that of the region; one that was given stays.  Raises ``Fatal``
+        at the second time: somebody who sends on and on does not know where the bucket is.
         """
         region = error.region
-        if self._was_moved or not region or not error.is_elsewhere(self.region):
+        if not region or not error.is_elsewhere(self.region):
             return False
-        self._was_moved = True
+        if self._moved_from:
+            raise Fatal(
+                f"the service sends from region {self._moved_from} to {self.region}, and on to "
+                f"{region}: use --region, or the --endpoint-url of the bucket's region"
+            )
+        self._moved_from = self.region
         self.notices.append(f"the bucket is in region {region}, not {self.region}: going on there")
         if self.partition:
             self.endpoint, self.region = self._place(None, region)

@@ -46,6 +46,8 @@ class _BucketConnection(NamedTuple):
     host: str
     path: str
     """What comes before the key."""
+    region: str
+    """Where the bucket was thought to be."""
     connection: Connection
 
 
@@ -65,7 +67,7 @@ class Transport:
         if _is_success(response):
             return response
         error = ServiceError.of(response)
-        if self._finds_bucket(error, signed):
+        if self._finds_bucket(error):
             return self.exchange(request)
         raise self._failure(error, response, signed)
 
@@ -81,7 +83,7 @@ class Transport:
         if _is_success(response):
             return response
         error = ServiceError.of(response)
-        if self._finds_bucket(error, signed):
+        if self._finds_bucket(error):
             return self.offer(request, checksum)
         if self._service.knows_checksum or not error.may_be_about_a_header:
             raise self._failure(error, response, signed)
@@ -127,22 +129,23 @@ class Transport:
         current = self._current
         if current is None or current.bucket != bucket:
             self.close()
-            endpoint, path = self._service.address(bucket)
-            connection = self._service.connection(endpoint)
-            current = _BucketConnection(bucket, endpoint.authority, path, connection)
+            service = self._service
+            endpoint, path = service.address(bucket)
+            connection = service.connection(endpoint)
+            current = _BucketConnection(
+                bucket, endpoint.authority, path, service.region, connection
+            )
             self._current = current
         return current
 
-    def _finds_bucket(self, error: ServiceError, signed: Pairs) -> bool:
-        """Whether the bucket is somewhere else than it was asked for, and the service knows where
-        by now: from this answer, or since another greenlet got the same one."""
+    def _finds_bucket(self, error: ServiceError) -> bool:
+        """Whether the bucket is in another region than this connection was made for, which the
+        service has learnt from this answer, or from another greenlet's."""
         current, service = self._current, self._service
         assert current
         if error.status not in REDIRECTIONS:
             return False
-        place = service.address(current.bucket)[0].authority
-        is_late = current.host != place or signed_region(signed) != service.region
-        if not is_late and not service.follow(error):
+        if current.region == service.region and not service.follow(error):
             return False
         self.close()
         return True
@@ -159,12 +162,6 @@ class Transport:
             if self._service.credentials().token != used:
                 return Transient(f"{error.code}: trying again with renewed credentials")
         return error.failure(self._service.region)
-
-
-def signed_region(signed: Pairs) -> str:
-    """The region in the scope of a signature."""
-    scope = dict(signed)["authorization"].partition("/s3/aws4_request")[0]
-    return scope.rpartition("/")[2]
 
 
 def _is_success(response: Response) -> bool:

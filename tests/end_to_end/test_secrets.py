@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import pytest
 
 from tests.command import (
@@ -21,8 +25,18 @@ from tests.command import (
     stopped,
     write,
 )
+from tests.end_to_end.credential_sources import SOURCE_SECRET, SOURCES, Prepare
+from tests.hooks import on_import
 from tests.servers.ceph import CephRGW
+from tests.servers.issuer import (
+    CONTAINER_TOKEN,
+    IDENTITY_TOKEN,
+    INSTANCE_TOKEN,
+    SSO_TOKEN,
+    Issuer,
+)
 from tests.servers.recorder import Recorder
+from tests.servers.s3 import FakeS3, Seen
 
 
 class Spied(NamedTuple):
@@ -66,6 +80,83 @@ def test_command_keeps_a_refused_secret_to_itself(ceph: CephRGW, data: Path) -> 
     finished = run(*options, env=env)
     assert finished.code == 3
     assert not re.search("no-such-secret|no-token", finished.stdout + finished.stderr)
+
+
+class Traces(NamedTuple):
+    """What a run with secrets from elsewhere leaves and shows."""
+
+    secrets: set[str]
+    places: dict[str, str]
+    """The text of each place."""
+
+
+def processes_of(running: Running) -> Iterator[Path]:
+    """Where /proc tells of each process of a run."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        first = psutil.Process(running.pid)
+        for process in (first, *first.children(recursive=True)):
+            yield Path(f"/proc/{process.pid}")
+
+
+def traces(source: Prepare, data: Path, tmp_path: Path, *options: str) -> Traces:
+    """Of a run in which files fail, and a worker meets an error that nobody expected."""
+    small_files(data, 60)
+    write(data, b"bad \xff")
+    code = """
+        def change(module):
+            def put(self, *arguments):
+                service = self.driver.service
+                raise RuntimeError(f"{vars(service)} {service.credentials()}")
+            module.S3Session.put = put
+    """
+    hook = on_import(tmp_path / "hooks", "providers.s3.session", code) if not options else {}
+    commands = environments = ""
+    with Issuer() as issuer, FakeS3(buckets=["bucket"]) as server:
+
+        def look(when: str, seen: Seen) -> None:
+            server.service.users = issuer.secrets
+
+        server.hook = look
+        server.script("put", "*", "delay:0.2...")
+        server.script("put", "folder0/00000.txt", "403...")
+        given = source(issuer)
+        told = arguments(data, server.endpoint, "bucket", "--debug", "--verbose", *options)
+        with Running(*told, env=environment(**given, **hook)) as running:
+            while running.process.poll() is None:
+                for process in processes_of(running):
+                    with contextlib.suppress(OSError):
+                        commands += (process / "cmdline").read_text()
+                        environments += (process / "environ").read_text()
+                time.sleep(0.02)
+            finished = running.finish()
+        assert issuer.issued
+        secrets = {*SECRETS, *issuer.secrets.values(), *(it.token for it in issuer.issued)}
+    for value in given.values():  # what the user has set is where the user has set it
+        environments = environments.replace(value, "")
+    assert "uploader.py" in commands
+    assert "_uploader" in commands, "a worker"
+    home = Path(os.environ["HOME"])
+    files = [it for it in home.rglob("*") if it.is_file() and home / ".aws" not in it.parents]
+    left = b"".join(path.read_bytes() for path in files).decode("latin-1")
+    output = finished.stdout + finished.stderr
+    places = {"arguments": commands, "environment": environments, "output": output, "files": left}
+    return Traces(secrets, places)
+
+
+SECRETS = {SOURCE_SECRET, CONTAINER_TOKEN, IDENTITY_TOKEN, INSTANCE_TOKEN, SSO_TOKEN}
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.__name__)
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["traceback", "json"])
+def test_secrets_from_elsewhere_leave_no_trace(
+    data: Path, tmp_path: Path, source: Prepare, options: tuple[str, ...]
+) -> None:
+    found = traces(source, data, tmp_path, *options)
+    if not options:
+        assert "Traceback" in found.places["output"]
+    for place, text in found.places.items():
+        seen = [secret for secret in found.secrets if secret in text]
+        assert not seen, f"{place} shows {seen}"
 
 
 def write_profile(server: CephRGW, name: str, *, config: str = "") -> None:

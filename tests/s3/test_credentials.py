@@ -17,6 +17,7 @@ from providers.errors import Fatal, Unreachable
 from providers.s3 import credentials as _aws
 from providers.s3.endpoints import DEFAULT_REGION, Variant
 from providers.s3.sigv4 import Credentials
+from tests.servers.issuer import ACCOUNT, ROLE_ARN, SOURCE_KEY, Issuer
 
 SECRET = "wJalrXUtnFEMI"
 PLAIN = CloudSettings("s3", "b")
@@ -367,6 +368,25 @@ class TestVariants:
     def test_the_profile_may_ask_for_a_variant(self, line: str, variant: Variant) -> None:
         both(more=line)
         assert _aws.resolve(PLAIN).variant == variant
+
+
+class TestRole:
+    @pytest.mark.parametrize(
+        ("given", "asked"), [("eu-west-3", "eu-west-3"), (None, "us-east-1")], ids=["given", "none"]
+    )
+    def test_a_role_is_asked_for_in_the_runs_region(
+        self, monkeypatch: pytest.MonkeyPatch, given: str | None, asked: str
+    ) -> None:
+        """Elsewhere than in AWS's first part there is no other place to ask."""
+        keys = f"aws_access_key_id = {SOURCE_KEY}\naws_secret_access_key = {SECRET}\n"
+        write("credentials", f"[source]\n{keys}")
+        write("config", f"[default]\nrole_arn = {ROLE_ARN}\nsource_profile = source\n")
+        with Issuer() as issuer:
+            monkeypatch.setenv("AWS_ENDPOINT_URL_STS", issuer.endpoint)
+            account = _aws.resolve(PLAIN._replace(region=given))
+            assert account.credentials().access_key == issuer.issued[0].access_key
+        assert issuer.regions == [asked]
+        assert account.owner == ACCOUNT
 
 
 class TestOwner:

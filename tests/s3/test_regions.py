@@ -16,7 +16,6 @@ from providers.s3.driver import S3Driver
 from providers.s3.endpoints import Variant
 from providers.s3.service import Service
 from providers.s3.session import S3Session
-from providers.s3.transport import signed_region
 from tests.servers.scripted import Answer, Request, ScriptedServer, reply
 
 from .test_s3 import BUCKET, CONTENT, KEYS, Conversation, error, stored
@@ -28,7 +27,7 @@ NOTICE = "the bucket is in region eu-west-3, not us-east-1: going on there"
 
 def regions(requests: list[Request]) -> list[str]:
     """What each request was signed for."""
-    return [signed_region([("authorization", it.headers["authorization"])]) for it in requests]
+    return [request.headers["authorization"].split("/")[2] for request in requests]
 
 
 @contextmanager
@@ -86,7 +85,7 @@ def test_a_put_that_is_sent_elsewhere_goes_there(tmp_path: Path, answer: bytes) 
 
 def test_a_second_redirection_is_fatal(tmp_path: Path) -> None:
     again = reply(301, x_amz_bucket_region="ap-south-1")
-    told = "^the bucket is in region ap-south-1, not eu-west-3: use --region$"
+    told = "^the service sends from region us-east-1 to eu-west-3, and on to ap-south-1: use "
     with conversation(tmp_path, ELSEWHERE, again) as (_, talk), pytest.raises(Fatal, match=told):
         talk.put()
 
@@ -104,6 +103,13 @@ def test_a_refusal_that_names_the_right_region_is_a_refusal(tmp_path: Path) -> N
     with conversation(tmp_path, answer) as (service, talk), pytest.raises(Rejected):
         talk.put()
     assert service.notices == []
+
+
+def test_a_refusal_is_a_refusal_whatever_the_region_is_called(tmp_path: Path) -> None:
+    with ScriptedServer(error(403, "AccessDenied")) as server:
+        service = Service(server.endpoint, "a/b", lambda: KEYS, timeout=5)
+        with closing(S3Session(S3Driver(service), BUCKET)) as session, pytest.raises(Rejected):
+            Conversation(server, session, tmp_path).put()
 
 
 @pytest.mark.parametrize("region", ["eu\r\nx-injected: 1", "", "a b", "é"])
@@ -160,10 +166,9 @@ class TestOnAws:
     def test_a_moved_session_connects_to_the_new_host(self) -> None:
         service = Service(None, "us-east-1", lambda: KEYS)
         transport = S3Session(S3Driver(service), BUCKET).driver.transport
-        before = transport._connection_to(BUCKET)
-        signed = service.sign("PUT", before.host, "/", "", (), "")
+        assert transport._connection_to(BUCKET).host == "bucket.s3.us-east-1.amazonaws.com"
         answer = ServiceError.parse(301, {"x-amz-bucket-region": "eu-west-3"}, b"")
-        assert transport._finds_bucket(answer, signed)
+        assert transport._finds_bucket(answer)
         assert transport._connection_to(BUCKET).host == "bucket.s3.eu-west-3.amazonaws.com"
 
     @pytest.mark.parametrize(

@@ -49,6 +49,8 @@ class Issuer:
         self.issued: list[Issued] = []
         self.asked: list[str] = []
         """By which way, of each time that credentials were given."""
+        self.regions: list[str] = []
+        """What the requests for a role were signed for."""
 
     def __enter__(self) -> Issuer:
         issuer = self
@@ -113,7 +115,9 @@ class Issuer:
         if form.get("RoleArn") == [ROLE_ARN]:
             action = form["Action"][0]
             by_token = form.get("WebIdentityToken") == [IDENTITY_TOKEN]
-            by_key = f"Credential={SOURCE_KEY}/" in headers.get("authorization", "")
+            signature = headers.get("authorization", "")
+            by_key = f"Credential={SOURCE_KEY}/" in signature
+            self.regions += signature.split("/")[2:3]
             if by_token if action == "AssumeRoleWithWebIdentity" else by_key:
                 return 200, "text/xml", self._by_sts(action)
         return 403, "text/plain", b""

@@ -18,7 +18,7 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 class Listener:
     """Accepts connections at ``endpoint`` until it is stopped; ``talk`` serves one of them."""
 
-    def __init__(self, talk: Talk, host: str = "127.0.0.1") -> None:
+    def __init__(self, talk: Talk, host: str = "127.0.0.1", port: int = 0) -> None:
         self._talk = talk
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
@@ -26,7 +26,7 @@ class Listener:
         self.errors: list[BaseException] = []
         """What went wrong in the server itself."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, 0), family=family, backlog=1024)
+        listener = socket.create_server((host, port), family=family, backlog=1024)
         authority = f"[{host}]" if ":" in host else host
         self.endpoint = f"http://{authority}:{listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._run, args=(listener,), daemon=True)

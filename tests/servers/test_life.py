@@ -24,6 +24,7 @@ from tests.servers import require
 from tests.servers.azurite import Azurite
 from tests.servers.ceph import CephRGW
 from tests.servers.moto import Moto
+from tests.servers.tinyproxy import TinyProxy
 
 
 def get_status(url: str) -> int:
@@ -34,7 +35,7 @@ def get_status(url: str) -> int:
         return connection.getresponse().status
 
 
-@pytest.mark.parametrize("server", [Azurite, CephRGW, Moto, Network, Sink, SlowDisk])
+@pytest.mark.parametrize("server", [Azurite, CephRGW, Moto, Network, Sink, SlowDisk, TinyProxy])
 def test_a_server_that_misses_a_program_says_how_to_get_it(
     server: type[Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:

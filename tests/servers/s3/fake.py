@@ -58,9 +58,10 @@ class FakeS3(S3Server):
         buckets: Sequence[str] = (),
         least_part: int = LEAST_PART,
         host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         super().__init__()
-        self._host = host
+        self._address = (host, port)
         self.service = Service(mode, buckets, least_part)
         self.service.users[self.access_key] = self.secret_key
         self.hook: Callable[[str, Seen], None] | None = None
@@ -110,7 +111,7 @@ class FakeS3(S3Server):
         return found
 
     def _start(self, directory: Path, cleanup: contextlib.ExitStack) -> None:
-        self._listener = Listener(self._talk, self._host)
+        self._listener = Listener(self._talk, *self._address)
         cleanup.callback(self._listener.stop)
         self.endpoint = self._listener.endpoint
 
@@ -136,9 +137,11 @@ class FakeS3(S3Server):
         self.requests[request.kind, request.key] += 1
         self.in_flight += 1
         try:
-            return await self._play(request, seen, peer)
+            goes_on = await self._play(request, seen, peer)
         finally:
             self.in_flight -= 1
+        # A proxy that keeps no connections relies on it.
+        return goes_on and request.headers.get("connection", "").lower() != "close"
 
     async def _play(self, request: Request, seen: Seen, peer: Peer) -> bool:
         """The steps of a request's word, in the order in which they happen."""
