@@ -105,6 +105,7 @@ def test_the_same_credentials_twice_are_no_contradiction() -> None:
             {**by_string(), "AZURE_STORAGE_ACCOUNT": "another"},
             "AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_CONNECTION_STRING name different accounts",
         ),
+        ({**BY_KEY, "UPLOADER_KEY": "another"}, "UPLOADER_SECRET go together"),
         ({"AZURE_STORAGE_KEY": KEY_TEXT}, "no account"),
         ({"AZURE_STORAGE_SAS_TOKEN": SAS}, "needs AZURE_STORAGE_ACCOUNT"),
         ({**ACCOUNT, "AZURE_STORAGE_KEY": "hunter2!"}, "AZURE_STORAGE_KEY is no base64"),
