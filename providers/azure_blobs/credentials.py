@@ -71,6 +71,12 @@ def resolve(endpoint_url: str | None, environment: Mapping[str, str] = os.enviro
     found = _chosen(environment)
     values = found.values
     name, sas = values.get("accountname", ""), values.get("sharedaccesssignature", "").lstrip("?")
+    if name and not _ACCOUNT.fullmatch(name):
+        # Not quoted: somebody may have taken the key for the name.
+        raise Fatal(
+            f"the account's name beside {found.variables} is none: 3 to 24 lower-case letters and "
+            "digits make one"
+        )
     key = _decoded_key(found) if values.get("accountkey") else None
     if key and not name:
         raise Fatal(f"{found.variables} has a key and no account: AccountName is missing")
@@ -161,11 +167,6 @@ def _endpoint(endpoint_url: str | None, found: _Found, account: str) -> Endpoint
     if not url:
         if not account:
             raise Fatal(f"{found.variables} needs AZURE_STORAGE_ACCOUNT, or --endpoint-url")
-        if not _ACCOUNT.fullmatch(account):
-            raise Fatal(
-                f"{account!r} is no storage account's name: 3 to 24 lower-case letters and digits "
-                "make one"
-            )
         scheme = found.values.get("defaultendpointsprotocol") or "https"
         suffix = found.values.get("endpointsuffix") or _SUFFIX
         url = f"{scheme}://{account}.blob.{suffix}"
