@@ -70,6 +70,9 @@ PHASES: Mapping[str, Mapping[str, str]] = {
     "providers/s3/checksums.py": {"": "checksum"},
     "providers/s3/body.py": {"": "checksum"},
     "providers/s3/": {"": "request"},
+    "providers/azure_blobs/sharedkey.py": {"": "sign"},
+    "providers/azure_blobs/body.py": {"": "checksum"},
+    "providers/azure_blobs/": {"": "request"},
 }
 """Phase by file or folder, the first that fits, and by function; the empty name stands for all
 other functions."""

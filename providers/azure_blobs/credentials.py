@@ -5,7 +5,7 @@ https://learn.microsoft.com/en-us/azure/storage/common/storage-configure-connect
 
 from __future__ import annotations
 
-import binascii
+import base64
 import os
 import re
 from collections.abc import Mapping
@@ -71,6 +71,12 @@ def resolve(endpoint_url: str | None, environment: Mapping[str, str] = os.enviro
     found = _chosen(environment)
     values = found.values
     name, sas = values.get("accountname", ""), values.get("sharedaccesssignature", "").lstrip("?")
+    if name and not _ACCOUNT.fullmatch(name):
+        # Not quoted: somebody may have taken the key for the name.
+        raise Fatal(
+            f"the account's name beside {found.variables} is none: 3 to 24 lower-case letters and "
+            "digits make one"
+        )
     key = _decoded_key(found) if values.get("accountkey") else None
     if key and not name:
         raise Fatal(f"{found.variables} has a key and no account: AccountName is missing")
@@ -83,10 +89,12 @@ def resolve(endpoint_url: str | None, environment: Mapping[str, str] = os.enviro
 
 def _chosen(environment: Mapping[str, str]) -> _Found:
     given = {name: value for name, value in environment.items() if value}
-    own = (given.get("UPLOADER_KEY"), given.get("UPLOADER_SECRET"))
-    if own[0] and own[1]:
-        values = {"accountname": own[0], "accountkey": own[1]}
+    name, key = given.get("UPLOADER_KEY"), given.get("UPLOADER_SECRET")
+    if name and key:
+        values = {"accountname": name, "accountkey": key}
         return _Found("UPLOADER_KEY and UPLOADER_SECRET", values)
+    if name or key:
+        raise Fatal("UPLOADER_KEY and UPLOADER_SECRET go together: one of them is missing")
     account = given.get("AZURE_STORAGE_ACCOUNT", "")
     choices = []
     if text := given.get("AZURE_STORAGE_CONNECTION_STRING"):
@@ -138,7 +146,7 @@ def _connection_string(text: str) -> dict[str, str]:
 
 def _decoded_key(found: _Found) -> bytes:
     try:
-        return binascii.a2b_base64(found.values["accountkey"], strict_mode=True)
+        return base64.b64decode(found.values["accountkey"], validate=True)
     except ValueError:
         raise Fatal(f"the account key in {found.variables} is no base64: copy it anew") from None
 
@@ -159,11 +167,6 @@ def _endpoint(endpoint_url: str | None, found: _Found, account: str) -> Endpoint
     if not url:
         if not account:
             raise Fatal(f"{found.variables} needs AZURE_STORAGE_ACCOUNT, or --endpoint-url")
-        if not _ACCOUNT.fullmatch(account):
-            raise Fatal(
-                f"{account!r} is no storage account's name: 3 to 24 lower-case letters and digits "
-                "make one"
-            )
         scheme = found.values.get("defaultendpointsprotocol") or "https"
         suffix = found.values.get("endpointsuffix") or _SUFFIX
         url = f"{scheme}://{account}.blob.{suffix}"

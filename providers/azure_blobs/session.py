@@ -169,7 +169,7 @@ class AzureSession(Session):
                 raise NoBucket(f"container {name} does not exist") from None
             # Remembered: it is a new one even when the answer to its creation gets lost.
             was_missing.add(name)
-            note = self._create()
+            note = self._create(allow_public)
         except Rejected as failure:
             raise Fatal(f"container {name} cannot be used: {failure}") from None
         created = name in was_missing
@@ -191,7 +191,7 @@ class AzureSession(Session):
             "what is uploaded; make it private, or use --allow-public"
         )
 
-    def _create(self) -> str:
+    def _create(self, allow_public: bool) -> str:
         """Creates the container; returns the note for the user.
 
         Without x-ms-blob-public-access nobody gets in without credentials.
@@ -200,8 +200,8 @@ class AzureSession(Session):
         try:
             self._exchange("PUT", query=(_CONTAINER,))
         except Rejected as failure:
-            if "ContainerAlreadyExists" in str(failure):
-                return ""
+            if "ContainerAlreadyExists" in str(failure):  # somebody was faster
+                return self._privacy(self._ask_container(), allow_public)
             raise Fatal(f"container {self._container} cannot be created: {failure}") from None
         return f"created container {self._container}, private to its account"
 

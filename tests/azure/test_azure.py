@@ -14,8 +14,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 from awscrt.checksums import crc64nvme
+from hypothesis import given
+from hypothesis import strategies as st
 from libcloud.storage.base import Object
 
+from providers.azure_blobs.answers import ServiceError
 from providers.azure_blobs.blocks import Block
 from providers.azure_blobs.cloud import AzureCloud
 from providers.azure_blobs.credentials import Account
@@ -35,6 +38,7 @@ from providers.errors import (
     Transient,
 )
 from providers.http.endpoint import Endpoint
+from providers.http.response import Response
 from providers.source import BLOCK_SIZE, Source
 from tests.servers.scripted import CLOSE, RESET, Answer, Request, ScriptedServer, reply
 
@@ -415,6 +419,18 @@ def test_the_failure_that_an_answer_stands_for(
     assert "\n" not in str(caught.value)
 
 
+@given(
+    status=st.integers(300, 599),
+    code=st.text(st.characters(min_codepoint=32, max_codepoint=126)),
+    body=st.binary() | st.text().map(lambda text: f"<Error><Message>{text}</Message>".encode()),
+)
+def test_every_answer_is_some_failure_of_one_line(status: int, code: str, body: bytes) -> None:
+    answer = Response(status, {"x-ms-error-code": code}, body)
+    failure = ServiceError.of(answer).failure()
+    assert str(failure)
+    assert len(str(failure).splitlines()) == 1
+
+
 def test_the_reason_is_code_and_first_line(talk: Any) -> None:
     answer = error(403, "X", "No room.\nRequestId:1\nTime:2")
     with talk(answer) as conversation, pytest.raises(Denied) as caught:
@@ -539,8 +555,15 @@ def test_a_creation_whose_answer_was_lost_counts(talk: Any) -> None:
 
 
 def test_a_container_that_somebody_made_meanwhile_is_used(talk: Any) -> None:
-    with talk(MISSING, error(409, "ContainerAlreadyExists")) as conversation:
+    with talk(MISSING, error(409, "ContainerAlreadyExists"), azure()) as conversation:
         assert prepare(conversation).note == ""
+
+
+def test_a_public_container_that_somebody_made_meanwhile_is_not(talk: Any) -> None:
+    public = azure(x_ms_blob_public_access="blob")
+    answers = [MISSING, error(409, "ContainerAlreadyExists"), public]
+    with talk(*answers) as conversation, pytest.raises(Fatal, match="is public"):
+        prepare(conversation)
 
 
 @pytest.mark.parametrize("level", ["blob", "container"])
