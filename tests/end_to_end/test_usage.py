@@ -125,6 +125,7 @@ DEFAULTS = {
     "--max-memory": "25%",
     "--follow-symlinks": None,
     "--no-create": None,
+    "--allow-public": None,
     "--journal": "one for each source and destination",
     "--no-journal": None,
     "--restart": None,

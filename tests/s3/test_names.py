@@ -195,7 +195,7 @@ def test_a_service_that_misreads_checksums_gets_a_content_md5(
 
 
 def test_a_service_without_regions_is_told_no_location() -> None:
-    with ScriptedServer(reply(404), reply(), reply()) as server:
+    with ScriptedServer(reply(404), reply(), reply(501)) as server:
         service = Service(server.endpoint, "auto", lambda: Credentials("k", "s"))
         session = S3Session(S3Driver(service), "bucket")
         session.prepare_bucket(create=True)
