@@ -102,6 +102,19 @@ class Prepared(NamedTuple):
     """One line for the user when something was done or is worth knowing, else empty."""
 
 
+class Facts(NamedTuple):
+    """What README's table of providers says, where the class's abilities do not."""
+
+    credentials: str
+    """Where they are found: variables of the environment, in their order."""
+    proof: str
+    """What proves that the content arrived."""
+    privacy: str
+    """What ``prepare`` asks to find out whether a bucket is public."""
+    tested: str
+    """The servers, real or imitated, that the tests speak to."""
+
+
 class Session(ABC):
     """One connection to the service, used by one greenlet at a time.
 
@@ -200,6 +213,11 @@ class Cloud(ABC):
         """What the connections of all sessions move."""
         self.notices: list[str] = []
         """What the user should know of the service, a line each; whoever tells it takes it out."""
+
+    @classmethod
+    def facts(cls, provider: str) -> Facts:
+        """What README says of this provider, which the class serves."""
+        raise NotImplementedError
 
     @abstractmethod
     def open(self) -> Session:

@@ -9,6 +9,7 @@ import json
 import os
 from typing import Any
 
+from .base import Facts
 from .errors import Fatal, one_line
 from .libcloud import LibcloudCloud
 
@@ -24,6 +25,12 @@ class GoogleCloud(LibcloudCloud):
     Keys of other kinds are refused: with those libcloud waits for ever for somebody to log in by a
     browser.
     """
+
+    @classmethod
+    def facts(cls, provider: str) -> Facts:
+        """Those of libcloud's drivers, with Google's variable."""
+        credentials = "`GOOGLE_APPLICATION_CREDENTIALS`: a service account's JSON key"
+        return super().facts(provider)._replace(credentials=credentials)
 
     def arguments(self) -> dict[str, Any]:
         """What libcloud's driver is made with; raises ``Fatal`` that says what is missing."""

@@ -26,7 +26,7 @@ from libcloud.storage.types import (
     ObjectHashMismatchError,
 )
 
-from .base import Cloud, CloudSettings, Metadata, ObjectInfo, Prepared, Session
+from .base import Cloud, CloudSettings, Facts, Metadata, ObjectInfo, Prepared, Session
 from .errors import (
     Denied,
     Failure,
@@ -227,6 +227,16 @@ class LibcloudCloud(Cloud):
         # A driver may open further connections by itself, such as those that log in.
         libcloud.security.CA_CERTS_PATH = settings.ca_bundle or libcloud.security.CA_CERTS_PATH
         libcloud.security.VERIFY_SSL_CERT = settings.verify_tls
+
+    @classmethod
+    def facts(cls, provider: str) -> Facts:
+        """The same for all: libcloud's drivers hide what they differ in."""
+        return Facts(
+            "`UPLOADER_KEY`, `UPLOADER_SECRET`",
+            "a hash, where libcloud compares it",
+            "none",
+            "nothing yet",
+        )
 
     def arguments(self) -> dict[str, Any]:
         """What the driver is made with, ``key`` and ``secret`` among it; raises ``Fatal`` that says

@@ -24,7 +24,7 @@ from libcloud.storage.base import Container, Object
 from libcloud.storage.drivers.local import LocalStorageDriver
 
 from .attributes import rclone
-from .base import MIB, Cloud, CloudSettings, Metadata, ObjectInfo, Prepared
+from .base import MIB, Cloud, CloudSettings, Facts, Metadata, ObjectInfo, Prepared
 from .disk import Disk
 from .errors import Busy, Failure, Fatal, NoBucket, NotFound, Rejected, Transient
 from .libcloud import DriverSession, mapped
@@ -245,6 +245,11 @@ class LocalCloud(Cloud):
         if "/" in settings.bucket or settings.bucket in ("", ".", ".."):
             raise Fatal(f"{settings.bucket!r} is no name for a bucket")
         self._writer = Writer(Disk(), self._moved)
+
+    @classmethod
+    def facts(cls, provider: str) -> Facts:
+        """A file system's."""
+        return Facts("none", "written whole and synced", "none", "the file system")
 
     def open(self) -> LocalSession:
         """A session with a driver of its own."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from libcloud.common.types import LibcloudError
 
+from .base import Facts
 from .errors import Fatal, Rejected
 from .libcloud import DriverSession, LibcloudCloud, mapped
 
@@ -39,6 +40,17 @@ class SwiftCloud(LibcloudCloud):
     """Address, account and region come from the identity service, the keys from OS_* or ST_*."""
 
     session = SwiftSession
+
+    @classmethod
+    def facts(cls, provider: str) -> Facts:
+        """Three ways to be known to the identity service."""
+        return Facts(
+            "`OS_*` of an openrc file: password or application credential; or `ST_AUTH`, "
+            "`ST_USER`, `ST_KEY`",
+            "MD5",
+            "read ACL",
+            "Ceph RGW 16.2 by `ST_*`; a scripted Keystone",
+        )
 
     def arguments(self) -> dict[str, Any]:
         """What libcloud's driver is made with; raises ``Fatal`` that names what is missing."""

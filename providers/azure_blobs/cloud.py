@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..base import MIB, Cloud, CloudSettings, PartRules, Prepared
+from ..base import MIB, Cloud, CloudSettings, Facts, PartRules, Prepared
 from .credentials import resolve
 from .driver import AzureDriver
 from .naming import checked
@@ -15,6 +15,7 @@ class AzureCloud(Cloud):
     https://learn.microsoft.com/en-us/rest/api/storageservices/understanding-block-blobs--append-blobs--and-page-blobs
     """
 
+    connects_ahead = True
     parts = PartRules(
         threshold=16 * MIB, part_size=8 * MIB, max_part_size=4000 * MIB, max_parts=50_000
     )
@@ -25,9 +26,22 @@ class AzureCloud(Cloud):
         self._service = Service(
             resolve(settings.endpoint_url),
             ca_bundle=settings.ca_bundle,
+            client_cert=settings.client_cert,
+            verify_tls=settings.verify_tls,
             timeout=settings.timeout,
             traffic=self.traffic,
             notices=self.notices,
+        )
+
+    @classmethod
+    def facts(cls, provider: str) -> Facts:
+        """Those of Azure Blob Storage."""
+        return Facts(
+            "`AZURE_STORAGE_ACCOUNT` with `AZURE_STORAGE_KEY` or `AZURE_STORAGE_SAS_TOKEN`; "
+            "`AZURE_STORAGE_CONNECTION_STRING`",
+            "MD5, CRC-64",
+            "public access level",
+            "Azurite 3.35, HTTP and TLS",
         )
 
     def open(self) -> AzureSession:

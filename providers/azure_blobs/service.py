@@ -27,17 +27,22 @@ class Service:
         account: Account,
         *,
         ca_bundle: str | None = None,
+        client_cert: str | None = None,
+        verify_tls: bool = True,
         timeout: float = 60.0,
         traffic: Traffic | None = None,
         notices: list[str] | None = None,
     ) -> None:
-        """``timeout`` in seconds without progress.  ``notices`` gets lines for the user.  Raises
-        ``Fatal`` when the CA file cannot be read."""
+        """``ca_bundle``, ``client_cert``, ``verify_tls``: see ``tls_context``.  ``timeout`` in
+        seconds without progress.  ``notices`` gets lines for the user.  Raises ``Fatal`` when a
+        file of certificates cannot be read."""
         self.account = account
         self.endpoint = account.endpoint
         self._key = SharedKey(account.name, account.key) if account.key else None
         self.timeouts = Timeouts.of(timeout)
-        self.tls = tls_context(ca_bundle) if self.endpoint.secure else None
+        self.tls = None
+        if self.endpoint.secure:
+            self.tls = tls_context(ca_bundle, client_cert=client_cert, verify=verify_tls)
         self._traffic = Traffic() if traffic is None else traffic
         self._notices = [] if notices is None else notices
         self._clock_offset = 0.0

@@ -8,13 +8,13 @@ from contextlib import closing
 
 import gevent
 
-from ..base import MIB, Cloud, CloudSettings, PartRules, Prepared
+from ..base import MIB, Cloud, CloudSettings, Facts, PartRules, Prepared
 from ..errors import Failure, Fatal, Rejected
 from .account import account_of
 from .addressing import checked
 from .credentials import resolve
 from .driver import S3Driver
-from .names import NAMES, Named
+from .names import NAMES, OWN_KEYS, Named
 from .object_headers import ObjectHeaders
 from .options import S3Options
 from .privacy import QUESTIONS, judge
@@ -61,6 +61,24 @@ class S3Cloud(Cloud):
         )
         self._service.address(settings.bucket)
         self._destination = self._describe(account.owner)
+
+    @classmethod
+    def facts(cls, provider: str) -> Facts:
+        """Those of ``s3`` and of each of ``NAMES``."""
+        named = NAMES.get(provider)
+        if named is None or named.is_aws:
+            credentials = "AWS's own: environment, profiles, roles, SSO, metadata services"
+        else:
+            pairs = named.keys or (OWN_KEYS,)
+            credentials = " or ".join(f"`{key}`, `{secret}`" for key, secret in pairs)
+            credentials += "".join(f"; `{name}`" for name in named.account_variables[:1])
+        by_crc = (named or Named()).checksum != "md5"
+        return Facts(
+            credentials,
+            "CRC-64/NVME or MD5" if by_crc else "MD5",
+            "ACL, policy",
+            named.tested if named else "moto; Ceph RGW 16.2, HTTP and TLS; a scripted S3",
+        )
 
     def open(self) -> S3Session:
         """A driver of its own for each session; the service's state is shared."""

@@ -67,7 +67,6 @@ NAMES: Mapping[str, Named] = {
             ("OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET"),
             ("ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET"),
         ),
-        region_variables=("OSS_REGION",),
         virtual_hosts=True,
         checksum="md5",
     ),

@@ -50,8 +50,7 @@ def judge(answers: Mapping[str, bytes | Rejected], *, is_aws: bool) -> Verdict:
     A block restricts a public policy on AWS only: older Ceph keeps that setting and lets
     everybody in all the same.
     """
-    block = _answered(answers[BLOCK], "PublicAccessBlockConfiguration")
-    blocked = set() if block is None else {k for k, v in fields(block).items() if _is_true(v)}
+    blocked = _settings(answers[BLOCK])
     public, unknown = [], []
     if _IGNORES_ACLS not in blocked:
         acl = _answered(answers[ACL], "AccessControlPolicy")
@@ -80,6 +79,17 @@ def blocking_all(namespace: str, *, is_aws: bool) -> bytes:
     for name in _BLOCKS_OF_AWS if is_aws else _BLOCKS:
         SubElement(root, name).text = "true"
     return bytes(tostring(root))
+
+
+def is_blocked(answer: bytes) -> bool:
+    """Whether the answer to ``BLOCK`` says that nobody gets in by an ACL or a policy."""
+    return {*_BLOCKS} <= _settings(answer)
+
+
+def _settings(answer: bytes | Rejected) -> set[str]:
+    """What a public access block has turned on."""
+    block = _answered(answer, "PublicAccessBlockConfiguration")
+    return set() if block is None else {k for k, v in fields(block).items() if _is_true(v)}
 
 
 def _answered(answer: bytes | Rejected, root: str) -> Element | None:

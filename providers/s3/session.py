@@ -20,7 +20,7 @@ from .body import proven_part
 from .checksums import Crc, base64
 from .driver import S3Driver
 from .headers import META, Pairs
-from .privacy import BLOCK, blocking_all
+from .privacy import BLOCK, blocking_all, is_blocked
 from .sigv4 import EMPTY_SHA256
 from .transport import S3Request
 
@@ -261,15 +261,19 @@ class S3Session(Session):
         return self._exchange("GET", query=[(question, "")]).body
 
     def _block_public_access(self) -> bool:
-        """Blocks all public access to the bucket; False when the service refuses: without a grant
-        to anybody the bucket is private all the same."""
+        """Blocks all public access to the bucket.
+
+        False when the service refuses, or does not say afterwards that it did: without a grant to
+        anybody the bucket is private all the same.
+        """
         body = blocking_all(NAMESPACE, is_aws=self.driver.service.partition is not None)
         digest = base64(hashlib.md5(body, usedforsecurity=False).digest())
         try:
             self._exchange("PUT", "", [(BLOCK, "")], [("content-md5", digest)], body)
+            # A service that overlooks the query has taken this for the creation of a bucket.
+            return is_blocked(self.ask(BLOCK))
         except Rejected:
             return False
-        return True
 
     def _ask_why(self) -> None:
         """Raises ``Fatal`` with the reason of a refused HEAD, which has no body; a listing has one.

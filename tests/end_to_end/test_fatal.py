@@ -98,7 +98,11 @@ def test_command_with_an_unknown_provider_stops(full: Path) -> None:
 
 def test_command_with_a_server_that_is_none_stops(full: Path) -> None:
     with Recorder() as recorder:
-        assert "403" in stopped(*arguments(full, recorder.endpoint, "b"), env=environment(**KEYS))
+        finished = run(*arguments(full, recorder.endpoint, "b"), env=environment(**KEYS))
+    assert finished.code == 3
+    note, line = finished.complaints
+    assert "whether the bucket is public is not known" in note
+    assert "403" in line
 
 
 def test_command_that_cannot_go_on_still_accounts_for_each_file(ceph: CephRGW, full: Path) -> None:

@@ -15,8 +15,9 @@ from providers.s3.cloud import S3Cloud
 from providers.s3.driver import S3Driver
 from providers.s3.names import NAMES, OWN_KEYS, Named, serves
 from providers.s3.service import Service
+from providers.s3.session import S3Session
 from providers.s3.sigv4 import Credentials
-from tests.command import arguments, environment, run, write
+from tests.command import MIB, arguments, environment, random_bytes, run, write
 from tests.servers.ceph import CephRGW
 from tests.servers.scripted import ScriptedServer, reply
 
@@ -193,11 +194,9 @@ def test_a_service_that_misreads_checksums_gets_a_content_md5(
     assert not S3Cloud(settings("minio", "http://h:1")).open().driver.service.wants_content_md5
 
 
-def test_a_service_without_regions_is_told_no_location(tmp_path: Path) -> None:
-    with ScriptedServer(reply(404), reply(), reply()) as server:
+def test_a_service_without_regions_is_told_no_location() -> None:
+    with ScriptedServer(reply(404), reply(), reply(501)) as server:
         service = Service(server.endpoint, "auto", lambda: Credentials("k", "s"))
-        from providers.s3.session import S3Session
-
         session = S3Session(S3Driver(service), "bucket")
         session.prepare_bucket(create=True)
         session.close()
@@ -209,14 +208,23 @@ def test_an_entry_says_what_it_was_tested_against() -> None:
     assert Named().tested == "nothing yet"
 
 
+@pytest.mark.parametrize(
+    ("provider", "pair"),
+    [
+        ("minio", ("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD")),
+        ("s3_rgw", ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
+    ],
+)
 def test_command_uploads_to_a_named_service_with_its_own_variables(
-    ceph: CephRGW, data: Path
+    ceph: CephRGW, data: Path, provider: str, pair: tuple[str, str]
 ) -> None:
-    write(data, "file")
-    keys = {"MINIO_ROOT_USER": ceph.access_key, "MINIO_ROOT_PASSWORD": ceph.secret_key}
-    options = arguments(data, ceph.endpoint, "named", "--provider", "minio", "--checksum", "md5")
-    assert run(*options, env=environment(**keys)).code == 0
-    stored = ceph.boto3().head_object(Bucket="named", Key="file")
+    write(data, "small"), write(data, "large", random_bytes(20 * MIB, seed=1))
+    env = environment(**dict(zip(pair, (ceph.access_key, ceph.secret_key), strict=True)))
+    bucket = provider.replace("_", "-")
+    options = arguments(data, ceph.endpoint, bucket, "--provider", provider, "--checksum", "md5")
+    assert run(*options, env=env).code == 0
+    stored = ceph.boto3().head_object(Bucket=bucket, Key="large")
+    assert stored["ETag"].endswith('-3"'), "it went in parts"
     assert stored["Metadata"]["mode"].startswith("0100")
 
 

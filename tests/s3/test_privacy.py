@@ -56,6 +56,7 @@ DENIED = Denied("AccessDenied")
 UNKNOWN = Rejected("NotImplemented")
 BY_ACL = "by its ACL, which gives everybody READ"
 BY_POLICY = "by its policy, as the service says"
+BLOCKED = block(IgnorePublicAcls="true", BlockPublicPolicy="true", RestrictPublicBuckets="true")
 LISTING = b"<ListBucketResult><Name>bucket</Name></ListBucketResult>"
 
 Answer = bytes | Rejected
@@ -239,18 +240,20 @@ def test_a_missing_bucket_is_missing_whatever_the_questions_meet(prepare: Prepar
         S3Cloud(CloudSettings("s3", BUCKET, server.endpoint, timeout=5)).prepare(create=False)
 
 
-def created(monkeypatch: pytest.MonkeyPatch, **answers: bytes) -> tuple[Prepared, list[Request]]:
+def created(
+    monkeypatch: pytest.MonkeyPatch, *, requests: int = 4, **answers: bytes
+) -> tuple[Prepared, list[Request]]:
     """Creates the bucket on a scripted server; nothing is asked about it."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    script = [answering(head=reply(404), **answers)] * 3
+    script = [answering(head=reply(404), **answers)] * requests
     with ScriptedServer(*script) as server:
         settings = CloudSettings("s3", BUCKET, server.endpoint, timeout=5, allow_public=True)
         return S3Cloud(settings).prepare(create=True), server.requests
 
 
 def test_all_public_access_to_a_created_bucket_is_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
-    prepared, (_, _, blocking) = created(monkeypatch)
+    prepared, (_, _, blocking, _) = created(monkeypatch, **{BLOCK: reply(body=BLOCKED)})
     assert prepared == Prepared(
         True, "created bucket bucket, private to its owner, public access blocked"
     )
@@ -269,7 +272,16 @@ def test_aws_blocks_public_acls_as_well() -> None:
 def test_a_service_that_cannot_block_public_access_still_makes_a_private_bucket(
     monkeypatch: pytest.MonkeyPatch, answer: bytes
 ) -> None:
-    prepared, _ = created(monkeypatch, block=answer)
+    prepared, _ = created(monkeypatch, requests=3, block=answer)
+    assert prepared == Prepared(True, "created bucket bucket, private to its owner")
+
+
+@pytest.mark.parametrize("answer", [error(404, "NoSuchKey"), reply(body=LISTING), reply()])
+def test_a_block_that_the_service_does_not_confirm_is_not_claimed(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    """Some take the request for another creation of the bucket."""
+    prepared, _ = created(monkeypatch, **{BLOCK: answer})
     assert prepared == Prepared(True, "created bucket bucket, private to its owner")
 
 

@@ -687,6 +687,9 @@ def test_an_expired_token_that_cannot_be_renewed_is_an_outage(talk: Any) -> None
 
 # The bucket.
 
+NO_BLOCK = error(501, "NotImplemented")
+"""A service that cannot block public access."""
+
 
 def prepare(conversation: Conversation, create: bool = False) -> Prepared:
     return conversation.session.prepare_bucket(create)
@@ -705,7 +708,7 @@ def test_a_refused_look_at_the_bucket_is_explained(talk: Any, code: str) -> None
 
 
 def test_a_bucket_outside_the_default_region_is_created_there(talk: Any) -> None:
-    with talk(reply(404), reply(), reply(), region="eu-west-3") as conversation:
+    with talk(reply(404), reply(), NO_BLOCK, region="eu-west-3") as conversation:
         made = prepare(conversation, create=True)
         assert made.created
         assert "created" in made.note
@@ -716,20 +719,20 @@ def test_a_bucket_outside_the_default_region_is_created_there(talk: Any) -> None
 
 
 def test_a_bucket_in_the_default_region_is_created_without_a_body(talk: Any) -> None:
-    with talk(reply(404), reply(), reply()) as conversation:
+    with talk(reply(404), reply(), NO_BLOCK) as conversation:
         prepare(conversation, create=True)
     assert conversation.requests[1].body == b""
     assert conversation.requests[1].headers["x-amz-content-sha256"] == EMPTY_SHA256
 
 
 def test_a_bucket_that_another_run_of_ours_has_just_created_will_do(talk: Any) -> None:
-    with talk(reply(404), error(409, "BucketAlreadyOwnedByYou"), reply()) as conversation:
+    with talk(reply(404), error(409, "BucketAlreadyOwnedByYou"), NO_BLOCK) as conversation:
         assert prepare(conversation, create=True) == Prepared(True, "")
 
 
 def test_a_bucket_whose_creation_was_not_answered_is_new(talk: Any) -> None:
     """What earlier runs have recorded of one with this name is void."""
-    with talk(reply(404), reply(500), reply(), reply(), reply()) as conversation:
+    with talk(reply(404), reply(500), reply(), NO_BLOCK, reply()) as conversation:
         with pytest.raises(Transient):
             prepare(conversation, create=True)
         assert prepare(conversation, create=True) == Prepared(True, "")

@@ -87,6 +87,10 @@ class Service:
                 return xml_answer("AccessControlPolicy", ["<AccessControlList/>"])
             case "policy_status":
                 raise S3Error(404, "NoSuchBucketPolicy")
+            case "public_access_block" if bucket.blocks_public_access:
+                names = ("IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+                rows = [tag(name, "true") for name in names]
+                return xml_answer("PublicAccessBlockConfiguration", rows)
             case "public_access_block":
                 raise S3Error(404, "NoSuchPublicAccessBlockConfiguration")
             case "put":
