@@ -132,7 +132,7 @@ def object_stat(meta_data: Mapping[str, str]) -> ObjectStat:
     applies them with ``os.chmod``, ``os.chown`` and ``os.utime``.  Raises ``ValueError`` in one
     line when one is missing or makes no sense.
     """
-    found = {name.lower(): value for name, value in meta_data.items()}
+    found = {name.lower(): str(value) for name, value in meta_data.items()}
     return ObjectStat(
         _number(found, "mode", base=8),
         _number(found, "uid") if "uid" in found else -1,

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, unquote_plus
 from xml.etree import ElementTree
 
-from ..errors import Denied, Exists, Failure, Fatal, NotFound, Rejected, Throttled, Transient
+from ..errors import Denied, Failure, Fatal, NotFound, Rejected, Throttled, Transient
 from ..http.response import Response
 
-EXISTS = "an object of this name exists"
 _UNREADABLE = (ElementTree.ParseError, LookupError, ValueError)
 """LookupError and ValueError: encodings that Python does not know or expat refuses."""
 _FIRST_BYTES = 1024
@@ -157,7 +156,7 @@ class ServiceError(NamedTuple):
             return NotFound(reason)
         if status in (401, 403):
             return Denied(reason)
-        return Exists(EXISTS) if status == 412 else Rejected(reason)
+        return Rejected(reason)
 
 
 def _pause(after: str, date: str | None) -> float | None:

@@ -14,11 +14,12 @@ from ..errors import Corrupted, Denied, Exists, Fatal, NoBucket, NotFound, Rejec
 from ..http.limit import within
 from ..http.response import Response
 from ..source import Source
-from .answers import EXISTS, decoded, fields, found, key_of, parsed, rows
+from .answers import decoded, fields, found, key_of, parsed, rows
 from .body import proven_part
 from .checksums import Crc
 from .driver import S3Driver
 from .headers import META, Pairs
+from .object_headers import EXISTS
 from .sigv4 import EMPTY_SHA256
 from .transport import S3Request
 
