@@ -121,8 +121,9 @@ class ObjectStat(NamedTuple):
 
     @property
     def st_mtime(self) -> float:
-        """Modification time, seconds since the epoch."""
-        return self.st_mtime_ns / 1e9
+        """Modification time, seconds since the epoch, rounded as ``os.stat`` does."""
+        seconds, nanoseconds = divmod(self.st_mtime_ns, 1_000_000_000)
+        return seconds + 1e-9 * nanoseconds
 
 
 def object_stat(meta_data: Mapping[str, str]) -> ObjectStat:
