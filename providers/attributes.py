@@ -90,13 +90,14 @@ def check_metadata(metadata: Pairs, form: Form) -> None:
     """Raises ``ValueError`` in one line unless every object can carry ``metadata`` beside its
     file's attributes in this form: names that HTTP allows, each once, within ``MOST_METADATA``."""
     own = form(_Longest)
-    taken = {name for name, _ in own}
-    for name, _ in metadata:
+    names = [name for name, _ in metadata]
+    for name in names:
         if not _TOKEN.fullmatch(name):
             raise ValueError(f"{name!r} is no name for metadata")
-        if name in taken:
-            raise ValueError(f"{name!r} is given twice, or says what the file's own metadata says")
-        taken.add(name)
+        if name in dict(own):
+            raise ValueError(f"{name!r} is the name of a file's own metadata")
+        if names.count(name) > 1:
+            raise ValueError(f"{name!r} is given twice")
     size, room = _size(metadata), MOST_METADATA - _size(own)
     if size > room:
         raise ValueError(f"{size:,} bytes are too many: an object has room for {room:,}")

@@ -199,7 +199,7 @@ class TestCheckMetadata:
 
     @pytest.mark.parametrize(("form", "name"), [("rclone", "mtime"), ("datasync", "file-owner")])
     def test_the_files_own_names_are_taken(self, form: str, name: str) -> None:
-        with pytest.raises(ValueError, match=f"'{name}' is given twice, or says what the file's"):
+        with pytest.raises(ValueError, match=f"'{name}' is the name of a file's own"):
             check_metadata([(name, "1")], FORMS[form])
 
     def test_a_name_that_the_form_leaves_out_is_free(self) -> None:
