@@ -131,8 +131,8 @@ def object_stat(meta_data: Mapping[str, str]) -> ObjectStat:
     """The attributes of a file, out of its object's user metadata in any form of ours.
 
     ``meta_data`` as libcloud's ``Object.meta_data`` or boto3's ``Metadata`` have it.  A reader
-    applies them with ``os.chmod``, ``os.chown`` and ``os.utime``.  Raises ``ValueError`` in one
-    line when one is missing or makes no sense.
+    applies them with ``os.chown``, then ``os.chmod``, then ``os.utime``.  Raises ``ValueError`` in
+    one line when one is missing or makes no sense.
     """
     found = {name.lower(): str(value) for name, value in meta_data.items()}
     return ObjectStat(
