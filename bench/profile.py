@@ -55,11 +55,8 @@ PHASES: Mapping[str, Mapping[str, str]] = {
     "_uploader/transfer/upload.py": {"": "upload", "stored": "result", "describe": "request"},
     "_uploader/transfer/": {"": "upload"},
     "providers/disk.py": {"": "open+read"},
-    "providers/source.py": {
-        "": "open+read",
-        "metadata": "request",
-        "guess_content_type": "request",
-    },
+    "providers/source.py": {"": "open+read", "guess_content_type": "request"},
+    "providers/attributes.py": {"": "request"},
     "providers/http/dial.py": {"": "connect"},
     "providers/http/connection.py": {"": "send", "_receive": "receive"},
     "providers/http/response.py": {"": "receive"},

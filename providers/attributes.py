@@ -90,13 +90,14 @@ def check_metadata(metadata: Pairs, form: Form) -> None:
     """Raises ``ValueError`` in one line unless every object can carry ``metadata`` beside its
     file's attributes in this form: names that HTTP allows, each once, within ``MOST_METADATA``."""
     own = form(_Longest)
-    taken = {name for name, _ in own}
-    for name, _ in metadata:
+    names = [name for name, _ in metadata]
+    for name in names:
         if not _TOKEN.fullmatch(name):
             raise ValueError(f"{name!r} is no name for metadata")
-        if name in taken:
-            raise ValueError(f"{name!r} is given twice, or says what the file's own metadata says")
-        taken.add(name)
+        if name in dict(own):
+            raise ValueError(f"{name!r} is the name of a file's own metadata")
+        if names.count(name) > 1:
+            raise ValueError(f"{name!r} is given twice")
     size, room = _size(metadata), MOST_METADATA - _size(own)
     if size > room:
         raise ValueError(f"{size:,} bytes are too many: an object has room for {room:,}")
@@ -121,18 +122,19 @@ class ObjectStat(NamedTuple):
 
     @property
     def st_mtime(self) -> float:
-        """Modification time, seconds since the epoch."""
-        return self.st_mtime_ns / 1e9
+        """Modification time, seconds since the epoch, rounded as ``os.stat`` does."""
+        seconds, nanoseconds = divmod(self.st_mtime_ns, 1_000_000_000)
+        return seconds + 1e-9 * nanoseconds
 
 
 def object_stat(meta_data: Mapping[str, str]) -> ObjectStat:
     """The attributes of a file, out of its object's user metadata in any form of ours.
 
     ``meta_data`` as libcloud's ``Object.meta_data`` or boto3's ``Metadata`` have it.  A reader
-    applies them with ``os.chmod``, ``os.chown`` and ``os.utime``.  Raises ``ValueError`` in one
-    line when one is missing or makes no sense.
+    applies them with ``os.chown``, then ``os.chmod``, then ``os.utime``.  Raises ``ValueError`` in
+    one line when one is missing or makes no sense.
     """
-    found = {name.lower(): value for name, value in meta_data.items()}
+    found = {name.lower(): str(value) for name, value in meta_data.items()}
     return ObjectStat(
         _number(found, "mode", base=8),
         _number(found, "uid") if "uid" in found else -1,

@@ -120,15 +120,17 @@ def option(
     value, and the option's own is a tuple of them.  One that ``describes`` says what objects carry:
     with another value, what an earlier run stored has to be stored again.
     """
-    row: dict[str, Any] = {
+    if default is False:
+        opposite = opposite or f"--no-{flag[2:]}"
+    row = {
         "flag": flag,
         "env": env,
         "parse": parse,
         "metavar": metavar,
         "help": help,
+        "shown": shown or str(default),
+        "opposite": opposite,
+        "repeated": repeated,
+        "describes": describes,
     }
-    row |= {"repeated": repeated, "describes": describes}
-    if default is False:
-        opposite = opposite or f"--no-{flag[2:]}"
-    row["opposite"] = opposite
-    return field(default=default, metadata={**row, "shown": shown or str(default)})
+    return field(default=default, metadata=row)

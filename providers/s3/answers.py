@@ -8,13 +8,11 @@ from typing import NamedTuple
 from urllib.parse import unquote, unquote_plus
 from xml.etree import ElementTree
 
-from ..errors import Denied, Exists, Failure, Fatal, NotFound, Rejected, Throttled, Transient
+from ..errors import Denied, Failure, Fatal, NotFound, Rejected, Throttled, Transient
 from ..http.response import Response
 from ..http.retry_after import retry_after
 from ..http.xml import fields, parsed
 
-EXISTS = "an object of this name exists"
-"""Why a file is skipped that is to be created only."""
 REDIRECTIONS = (301, 307, 400, 403)
 """How a service may answer when the bucket is in another region.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/Redirects.html
@@ -116,7 +114,7 @@ class ServiceError(NamedTuple):
             return NotFound(reason)
         if status in (401, 403):
             return Denied(reason)
-        return Exists(EXISTS) if status == 412 else Rejected(reason)
+        return Rejected(reason)
 
 
 def _region_of(endpoint: str) -> str | None:

@@ -9,6 +9,13 @@ from ..base import Metadata
 from .headers import Pairs, header, metadata_headers
 from .options import AUTO, S3Options
 
+CREATE_ONLY = ("if-none-match", "*")
+"""The header of a request that is to replace nothing.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+"""
+EXISTS = "an object of this name exists"
+"""Why such a request is refused."""
+_PAYS = ("x-amz-request-payer", "requester")
 _TYPES = 256
 """Content types to remember."""
 
@@ -25,13 +32,11 @@ class ObjectHeaders:
         """An object that is there stays."""
         self.encryption = options.sse
         """The encryption that is asked for; None leaves it to the bucket."""
-        self.of_any: Pairs = (
-            (("x-amz-request-payer", "requester"),) if options.request_payer else ()
-        )
+        self.of_any: Pairs = (_PAYS,) if options.request_payer else ()
         """Of every request about an object, an upload or a part.
         https://docs.aws.amazon.com/AmazonS3/latest/userguide/ObjectsinRequesterPaysBuckets.html
         """
-        condition = (("if-none-match", "*"),) if self.create_only else ()
+        condition = (CREATE_ONLY,) if self.create_only else ()
         self.of_completion: Pairs = (*self.of_any, *condition)
         """Of the request that makes an object out of parts."""
         given = {

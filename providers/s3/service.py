@@ -136,7 +136,7 @@ class Service:
     def prove_by_md5(self) -> None:
         """The service refuses the checksum: later requests have a Content-MD5 instead.  Buckets
         with Object Lock want one of the two.
-        https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock-managing.html
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html, under Content-MD5
         """
         if self.crc:
             self.notices.append(

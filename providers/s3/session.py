@@ -15,11 +15,12 @@ from ..http.limit import within
 from ..http.response import Response
 from ..http.xml import fields, found, parsed, rows
 from ..source import Source
-from .answers import EXISTS, decoded, key_of
+from .answers import decoded, key_of
 from .body import proven_part
 from .checksums import Crc, base64
 from .driver import S3Driver
 from .headers import META, Pairs
+from .object_headers import EXISTS
 from .privacy import BLOCK, blocking_all, is_blocked
 from .sigv4 import EMPTY_SHA256
 from .transport import S3Request

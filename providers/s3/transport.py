@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..errors import Failure, Rejected, StaleConnection, Transient
+from ..errors import Exists, Failure, Rejected, StaleConnection, Transient
 from ..http.connection import Connection
 from ..http.response import Response
 from ..http.sender import Sender
 from ..http.xml import root_of
 from .answers import REDIRECTIONS, ServiceError
 from .headers import Pairs
+from .object_headers import CREATE_ONLY, EXISTS
 from .service import Service
 from .sigv4 import EMPTY_SHA256, canonical_query, quote_path
 
@@ -161,6 +162,8 @@ class Transport:
                 self._service.refused(used)
             if self._service.credentials().token != used:
                 return Transient(f"{error.code}: trying again with renewed credentials")
+        if error.status == 412 and CREATE_ONLY in signed:
+            return Exists(EXISTS)
         return error.failure(self._service.region)
 
 

@@ -123,12 +123,13 @@ class TestObjectStat:
         assert (found.st_uid, found.st_gid) == (-1, -1)
         assert (found.st_size, found.st_mode) == (10, 0o100644)
 
-    def test_the_names_are_those_of_os_stat(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("mtime_ns", [0, 1_700_000_000_123_456_789, 5, -1_500_000_000])
+    def test_the_names_and_values_are_those_of_os_stat(self, tmp_path: Path, mtime_ns: int) -> None:
         path = tmp_path / "file"
         path.write_bytes(b"0123456789")
+        os.utime(path, ns=(0, mtime_ns))
         status = path.stat()
         wanted = {name: getattr(status, name) for name in (*ObjectStat._fields, "st_mtime")}
-        mtime_ns = status.st_mtime_ns
         file = File(10, status.st_mode, status.st_uid, status.st_gid, mtime_ns)
         found = object_stat(dict(rclone(file)))
         assert {name: getattr(found, name) for name in wanted} == wanted
@@ -198,7 +199,7 @@ class TestCheckMetadata:
 
     @pytest.mark.parametrize(("form", "name"), [("rclone", "mtime"), ("datasync", "file-owner")])
     def test_the_files_own_names_are_taken(self, form: str, name: str) -> None:
-        with pytest.raises(ValueError, match=f"'{name}' is given twice, or says what the file's"):
+        with pytest.raises(ValueError, match=f"'{name}' is the name of a file's own"):
             check_metadata([(name, "1")], FORMS[form])
 
     def test_a_name_that_the_form_leaves_out_is_free(self) -> None:

@@ -314,7 +314,7 @@ class TestProof:
     @pytest.mark.parametrize("checksum", ["crc64nvme", "md5"])
     def test_each_object_and_part_has_a_checksum_or_an_md5(self, talk: Talk, checksum: str) -> None:
         """Object Lock wants one, also of a service that refuses the checksum.
-        https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock-managing.html
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
         """
         answers: list[Answer] = [stored_by_md5] * 4
         if checksum != "md5":
