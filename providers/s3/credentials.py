@@ -139,7 +139,7 @@ class _Temporary:
             frozen = getattr(source, "_frozen_credentials", None)
         if frozen is not None:
             self._latest = Credentials(frozen.access_key, frozen.secret_key, frozen.token)
-            self.account_id = getattr(frozen, "account_id", None)  # from botocore 1.36 on
+            self.account_id = frozen.account_id
         # botocore tells of no failure while the old ones have more than 10 minutes left.
         if self._is_old:
             self._next_try = self._clock() + RENEWAL_PAUSE
@@ -197,7 +197,7 @@ def _from_botocore(settings: CloudSettings, profile: str | None) -> Account:
         account_id, refused = temporary.account_id, temporary.refused
     else:
         credentials = Credentials(found.access_key, found.secret_key, found.token)
-        account_id, refused = getattr(found, "account_id", None), None
+        account_id, refused = found.account_id, None
 
         def current() -> Credentials:
             return credentials
