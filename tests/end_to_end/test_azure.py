@@ -135,6 +135,41 @@ def test_command_keeps_out_of_a_public_container(azurite: Azurite, data: Path) -
     assert list(client.list_blob_names()) == []
 
 
+def test_command_goes_to_a_public_container_when_it_is_told_so(
+    azurite: Azurite, data: Path
+) -> None:
+    container = new_bucket()
+    client = azurite.client().create_container(container, public_access="blob")
+    write(data, "file")
+    given = options(data, azurite, container, "--allow-public", "--json")
+    finished = run(*given, env=environment(**azurite.variables))
+    assert (finished.code, list(client.list_blob_names())) == (0, ["file"])
+    notes = [event["text"] for event in finished.events if event["event"] == "note"]
+    assert f"container {container} is public: anybody can read its blobs" in notes
+
+
+def test_command_carries_further_metadata(azurite: Azurite, data: Path) -> None:
+    container = new_bucket()
+    write(data, "file")
+    given = options(data, azurite, container, "--metadata", "Origin_1=Tape 7")
+    assert run(*given, env=environment(**azurite.variables)).code == 0
+    blob = azurite.client().get_blob_client(container, "file")
+    assert blob.get_blob_properties().metadata["origin_1"] == "Tape 7"
+
+
+@pytest.mark.parametrize("more", [("--metadata", "a-b=c"), ("--posix-metadata", "datasync")])
+def test_command_stops_for_metadata_that_azure_cannot_have(
+    azurite: Azurite, data: Path, more: tuple[str, str]
+) -> None:
+    container = new_bucket()
+    client = azurite.client().create_container(container)
+    small_files(data, 20)
+    env = environment(**azurite.variables)
+    line = stopped(*options(data, azurite, container, *more), env=env)
+    assert "is no name for metadata on Azure" in line
+    assert list(client.list_blob_names()) == []
+
+
 def test_command_stops_for_a_wrong_key(azurite: Azurite, data: Path) -> None:
     small_files(data, 20)
     env = environment(AZURE_STORAGE_ACCOUNT=azurite.account, AZURE_STORAGE_KEY="aHVudGVyMg==")
@@ -220,6 +255,12 @@ def test_command_keeps_the_sas_out_of(spied: Spied, place: str) -> None:
     assert len(spied.signature) > 20
     assert spied.signature not in text
     assert "sig=" not in text
+
+
+def test_command_trusts_anybody_when_it_is_told_so(secure: Azurite, data: Path) -> None:
+    write(data, "file")
+    given = options(data, secure, new_bucket(), "--no-verify-ssl")
+    assert run(*given, env=environment(**secure.variables)).code == 0
 
 
 def test_command_does_not_trust_another_authority(secure: Azurite, data: Path) -> None:
