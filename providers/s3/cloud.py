@@ -109,7 +109,8 @@ class S3Cloud(Cloud):
         asked = {question: gevent.spawn(self._ask, question) for question in questions}
         try:
             with closing(self.open()) as session:
-                prepared = session.prepare_bucket(create)
+                allowed = self.settings.allow_public
+                prepared = session.prepare_bucket(create, block_public=not allowed)
             if prepared.created or not asked:
                 return prepared
             return prepared._replace(note=self._privacy({k: v.get() for k, v in asked.items()}))

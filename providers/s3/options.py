@@ -114,7 +114,8 @@ class S3Options:
     )
     acl: str | None = option(
         None,
-        "canned ACL of the objects: " + ", ".join(_CANNED_ACLS),
+        "canned ACL of the objects: " + ", ".join(_CANNED_ACLS) + " (a bucket that the run creates "
+        "takes public ones with --allow-public only)",
         flag="--acl",
         env=("UPLOADER_ACL",),
         parse=one_of(*_CANNED_ACLS),

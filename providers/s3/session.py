@@ -218,8 +218,9 @@ class S3Session(Session):
         except (Rejected, Fatal):
             return
 
-    def prepare_bucket(self, create: bool) -> Prepared:
-        """Does the work of ``Cloud.prepare``.
+    def prepare_bucket(self, create: bool, *, block_public: bool = True) -> Prepared:
+        """Does the work of ``Cloud.prepare``; ``block_public``: a created bucket cannot be made
+        public.
 
         It asks with a HEAD: listing all buckets needs a permission that careful keys lack.
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html
@@ -234,7 +235,7 @@ class S3Session(Session):
             was_missing.add(self._bucket)
             note = self._create_bucket()
         created = self._bucket in was_missing
-        if created and self._block_public_access():
+        if created and block_public and self._block_public_access():
             note = f"{note}, public access blocked" if note else ""
         was_missing.discard(self._bucket)
         return Prepared(created, note)

@@ -103,7 +103,13 @@ def test_objects_have_the_tags_and_headers_asked_for(server: S3Server, files: Pa
 
 
 @pytest.mark.parametrize(
-    ("options", "status"), [([], 403), (["--acl", "private"], 403), (["--acl", "public-read"], 200)]
+    ("options", "status"),
+    [
+        ([], 403),
+        (["--acl", "private"], 403),
+        (["--allow-public"], 403),
+        (["--acl", "public-read", "--allow-public"], 200),
+    ],
 )
 def test_objects_are_private_unless_an_acl_says_otherwise(
     ceph: CephRGW, files: Path, options: list[str], status: int
