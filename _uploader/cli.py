@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import providers
-from providers.attributes import FORMS, check_metadata
+from providers.attributes import FORMS, check_metadata, longest
 
 from . import __version__
 from .config import OPTIONS, TABLES, Row, Settings, from_environment, parsed
@@ -127,8 +127,13 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
     _check_local(settings)
     try:
         check_metadata(settings.metadata, FORMS[settings.posix_metadata])
+        providers.check_metadata(settings.provider, settings.metadata)
     except ValueError as error:
         raise UsageError(f"--metadata: {error}") from None
+    try:
+        providers.check_metadata(settings.provider, longest(FORMS[settings.posix_metadata]))
+    except ValueError as error:
+        raise UsageError(f"--posix-metadata {settings.posix_metadata}: {error}") from None
     return settings
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import pkgutil
+from collections.abc import Iterable
 from functools import cache
 from itertools import chain
 from types import ModuleType
@@ -57,6 +58,14 @@ def option_tables() -> dict[str, Any]:
     They are in ``<cloud>/options.py``, which imports nothing that takes time.
     """
     return {name: module.OPTIONS for name, module in _tables("options").items()}
+
+
+def check_metadata(provider: str, metadata: Iterable[tuple[str, str]]) -> None:
+    """Raises ``ValueError`` in one line when no object of a provider can have user metadata of
+    these names, as far as ``<cloud>/metadata.py`` says, which imports nothing that takes time."""
+    rules = _tables("metadata").get(home(provider))
+    if rules:
+        rules.check_names([name for name, _ in metadata])
 
 
 @cache

@@ -86,10 +86,15 @@ class _Longest:
     mtime_ns = atime_ns = -(2**63) * 10**9
 
 
+def longest(form: Form) -> list[tuple[str, str]]:
+    """What a form makes of a file whose attributes are as long to write as any."""
+    return form(_Longest)
+
+
 def check_metadata(metadata: Pairs, form: Form) -> None:
     """Raises ``ValueError`` in one line unless every object can carry ``metadata`` beside its
     file's attributes in this form: names that HTTP allows, each once, within ``MOST_METADATA``."""
-    own = form(_Longest)
+    own = longest(form)
     names = [name for name, _ in metadata]
     for name in names:
         if not _TOKEN.fullmatch(name):

@@ -35,6 +35,7 @@ FLOORS: tuple[set[str], ...] = (
         "providers.http.retry_after",
         "providers.http.tls",
         "providers.http.xml",
+        "providers.azure_blobs.metadata",
         "providers.azure_blobs.sharedkey",
         "providers.s3.checksums",
         "providers.s3.endpoints",

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 
 from ..base import Metadata
 from ..errors import Fatal, Rejected
+from .metadata import check_names
 
 META = "x-ms-meta-"
 MOST_METADATA = 8 * 1024
 """Bytes of all user metadata of a blob, names and values.
 https://learn.microsoft.com/en-us/rest/api/storageservices/setting-and-retrieving-properties-and-metadata-for-blob-resources
 """
-_IDENTIFIER = re.compile("[A-Za-z_][A-Za-z0-9_]*")
-"""A C# identifier in ASCII, the alphabet of header names."""
 
 
 def blob_headers(metadata: Metadata, content_type: str) -> list[tuple[str, str]]:
@@ -38,7 +36,8 @@ def _metadata_headers(metadata: Metadata) -> list[tuple[str, str]]:
         return list(zip(names, values, strict=True))
     trimmed = [value.strip(" ") for value in values]
     for name, value in zip(names, trimmed, strict=True):
-        if not _is_plain(value):
+        # Two spaces in a row are signed in different ways by different versions of the service.
+        if not (value.isascii() and value.isprintable()) or "  " in value:
             raise Rejected(
                 f"the metadata {name.removeprefix(META)!r} cannot be sent to Azure: its value is "
                 "not plain ASCII, or has two spaces in a row"
@@ -49,15 +48,10 @@ def _metadata_headers(metadata: Metadata) -> list[tuple[str, str]]:
     return list(zip(names, trimmed, strict=True))
 
 
-def _is_plain(text: str) -> bool:
-    """Two spaces in a row are signed in different ways by different versions."""
-    return text.isascii() and text.isprintable() and "  " not in text
-
-
 @lru_cache(maxsize=256)
 def _content_type(value: str) -> tuple[str, str]:
     value = value.strip(" ")
-    if not _is_plain(value):
+    if not (value.isascii() and value.isprintable()):
         raise Rejected("the Content-Type has a character that cannot be sent")
     return "x-ms-blob-content-type", value
 
@@ -66,12 +60,10 @@ def _content_type(value: str) -> tuple[str, str]:
 def _meta_names(names: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
     """The headers' names and the bytes that they leave for the values.  All files of a run share
     them, so that a wrong one is the run's failure."""
-    for name in names:
-        if not _IDENTIFIER.fullmatch(name):
-            raise Fatal(
-                f"{name!r} is no name for metadata on Azure: letters, digits and underscores "
-                "make one, and no digit begins it"
-            )
+    try:
+        check_names(names)
+    except ValueError as error:
+        raise Fatal(str(error)) from None
     headers = tuple([META + name.lower() for name in names])
     if len(set(headers)) < len(headers):
         twice = next(name for name in headers if headers.count(name) > 1)
