@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -248,8 +249,9 @@ def created(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     script = [answering(head=reply(404), **answers)] * requests
     with ScriptedServer(*script) as server:
-        settings = CloudSettings("s3", BUCKET, server.endpoint, timeout=5, allow_public=True)
-        return S3Cloud(settings).prepare(create=True), server.requests
+        cloud = S3Cloud(CloudSettings("s3", BUCKET, server.endpoint, timeout=5))
+        with closing(cloud.open()) as session:
+            return session.prepare_bucket(create=True), server.requests
 
 
 def test_all_public_access_to_a_created_bucket_is_blocked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,6 +268,19 @@ def test_aws_blocks_public_acls_as_well() -> None:
     """Elsewhere that may block every upload: https://github.com/ceph/ceph/pull/30033"""
     assert b"<BlockPublicAcls>true" in blocking_all("n", is_aws=True)
     assert b"BlockPublicAcls" not in blocking_all("n", is_aws=False)
+
+
+def test_a_created_bucket_that_may_be_public_is_not_blocked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would refuse the public ACLs that the run is told to send."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with ScriptedServer(*[answering(head=reply(404))] * 2) as server:
+        settings = CloudSettings("s3", BUCKET, server.endpoint, timeout=5, allow_public=True)
+        prepared = S3Cloud(settings).prepare(create=True)
+    assert prepared == Prepared(True, "created bucket bucket, private to its owner")
+    assert [request.method for request in server.requests] == ["HEAD", "PUT"]
 
 
 @pytest.mark.parametrize("answer", [error(501, "NotImplemented"), error(403, "AccessDenied")])
