@@ -241,6 +241,21 @@ def test_a_missing_bucket_is_missing_whatever_the_questions_meet(prepare: Prepar
         S3Cloud(CloudSettings("s3", BUCKET, server.endpoint, timeout=5)).prepare(create=False)
 
 
+def test_the_questions_follow_a_bucket_to_its_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All at once, each with a request of its own that went to the wrong one."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    there = answering(policyStatus=reply(body=policy("true")))
+
+    def answer(request: Request) -> bytes:
+        if "/eu-west-3/" in request.headers["authorization"]:
+            return there(request)
+        return reply(301, x_amz_bucket_region="eu-west-3")
+
+    with pytest.raises(Fatal, match=BY_POLICY), ScriptedServer(*[answer] * 8) as server:
+        S3Cloud(CloudSettings("s3", BUCKET, server.endpoint, timeout=5)).prepare(create=False)
+
+
 def created(
     monkeypatch: pytest.MonkeyPatch, *, requests: int = 4, **answers: bytes
 ) -> tuple[Prepared, list[Request]]:
