@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ import providers
 from providers.base import CloudSettings
 from providers.errors import Fatal
 from providers.openstack_swift import SwiftCloud
+from tests.command import Running, environment, run, small_files
 from tests.servers.ceph import CephRGW
 from tests.servers.scripted import Answer, Request, ScriptedServer, reply
 
@@ -171,3 +174,21 @@ def test_ceph_tells_of_a_public_container(ceph: CephRGW, cloud: Any) -> None:
     with pytest.raises(Fatal, match="is public"):
         made.prepare(False)
     ceph.boto3().delete_bucket(Bucket=BUCKET)
+
+
+def test_command_goes_on_by_swift_after_a_kill(ceph: CephRGW, data: Path) -> None:
+    names = small_files(data, 1000)
+    env = environment(
+        ST_AUTH=f"{ceph.endpoint}/auth/v1.0", ST_USER=ceph.swift_user, ST_KEY=ceph.secret_key
+    )
+    options = ["--src", data, "--bucket", "swift-run", "--provider", "openstack_swift", "--json"]
+    with Running(*options, "--verbose", env=env) as running:
+        running.wait_for("uploaded")
+        running.signal(signal.SIGKILL)
+    finished = run(*options, env=env)
+    assert finished.code == 0
+    counts = finished.summary["uploaded"], finished.summary["skipped"]
+    assert sum(counts) == len(names)
+    assert 0 < counts[1] < len(names)
+    stored = ceph.boto3().head_object(Bucket="swift-run", Key=min(names))["Metadata"]
+    assert {"size", "mtime", "mode"} <= stored.keys()
