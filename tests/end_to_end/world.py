@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping
@@ -88,7 +89,11 @@ class World:
 
     def settle(self) -> None:
         """Waits for the requests of a run that is gone: they arrive all the same."""
-        wait_for(lambda: not self.server.in_flight)
+        host, port = self.server.endpoint.removeprefix("http://").rsplit(":", 1)
+        with socket.create_connection((host, int(port))) as last:
+            # Those that the run opened wait before this one.
+            wait_for(lambda: last.getsockname() in self.server.peers())
+        wait_for(lambda: not self.server.peers())
 
     def assert_all_there(self, names: list[str]) -> None:
         """The bucket is the directory, and nothing is half there."""

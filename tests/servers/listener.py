@@ -32,6 +32,10 @@ class Listener:
         self._thread = threading.Thread(target=self._run, args=(listener,), daemon=True)
         self._thread.start()
 
+    def peers(self) -> set[object]:
+        """The addresses of those who are connected."""
+        return {writer.get_extra_info("peername") for writer in list(self._peers.values())}
+
     def stop(self) -> None:
         """Aborts all connections and ends the thread."""
         self._loop.call_soon_threadsafe(self._stopping.set)

@@ -110,6 +110,10 @@ class FakeS3(S3Server):
                 found[key] = problem
         return found
 
+    def peers(self) -> set[object]:
+        """The addresses of those who are connected."""
+        return self._listener.peers()
+
     def _start(self, directory: Path, cleanup: contextlib.ExitStack) -> None:
         self._listener = Listener(self._talk, *self._address)
         cleanup.callback(self._listener.stop)
