@@ -76,9 +76,10 @@ class SwiftCloud(LibcloudCloud):
         return session
 
     def account(self) -> tuple[str, ...]:
-        """The identity service, the project and the user."""
-        names = ("ex_force_auth_url", "ex_tenant_name", "key")
-        return tuple(str(self.made_with.get(name)) for name in names)
+        """The identity service and all that it is told but the secret: user, project, domains,
+        region."""
+        told = sorted(self.made_with.items())
+        return tuple(f"{name}={value}" for name, value in told if name != "secret")
 
     def privacy(self, session: DriverSession) -> str:
         """Asks for the container's own grants."""

@@ -23,8 +23,8 @@ class Account(NamedTuple):
     credentials: Callable[[], Credentials]
     """The credentials to sign with now; temporary ones are renewed before they expire."""
     owner: str
-    """Whose credentials they are: the account, else the role that was assumed, else the access key.
-    Keys of a role differ from run to run; what they stand for does not."""
+    """Whose credentials they are: of temporary ones the account, else the role that was assumed;
+    else the access key.  Keys of a role differ from run to run; what they stand for does not."""
     region: str
     endpoint_url: str | None
     """None: AWS."""
@@ -51,7 +51,7 @@ def resolve(settings: CloudSettings, profile: str | None = None) -> Account:
         if credentials is not None:
             return Account(
                 lambda: credentials,
-                os.environ.get("AWS_ACCOUNT_ID") or credentials.access_key,
+                _owner(credentials, os.environ.get("AWS_ACCOUNT_ID")),
                 settings.region or DEFAULT_REGION,
                 settings.endpoint_url or environment_endpoint(),
                 Variant.of_environment(),
@@ -202,9 +202,17 @@ def _from_botocore(settings: CloudSettings, profile: str | None) -> Account:
         def current() -> Credentials:
             return credentials
 
-    owner = account_id or _role(session, found.method) or current().access_key
+    owner = _owner(current(), account_id or _role(session, found.method))
     style = addressing if addressing in ("auto", "path", "virtual") else None
     return Account(current, owner, region, endpoint, variant, style, ca_bundle, refused)
+
+
+def _owner(credentials: Credentials, stable: str | None) -> str:
+    """Whose credentials they are; ``stable`` names the account or role of temporary ones.
+
+    Permanent keys are an account by themselves: an account id of AWS in the environment says
+    nothing of the keys for a compatible server."""
+    return stable if stable and credentials.token else credentials.access_key
 
 
 def _role(session: Any, method: str) -> str | None:

@@ -78,7 +78,8 @@ def test_the_destination_tells_projects_apart_and_no_secret(cloud: Any) -> None:
     first = cloud(KEYSTONE).destination()
     assert "hunter2" not in first
     assert cloud({**KEYSTONE, "OS_PASSWORD": "another"}).destination() == first
-    assert cloud({**KEYSTONE, "OS_PROJECT_NAME": "another"}).destination() != first
+    for name in ("PROJECT_NAME", "PROJECT_DOMAIN_ID", "USER_DOMAIN_NAME", "REGION_NAME"):
+        assert cloud({**KEYSTONE, f"OS_{name}": "another"}).destination() != first
     assert cloud({**KEYSTONE, "OS_AUTH_URL": "https://another"}).destination() != first
 
 

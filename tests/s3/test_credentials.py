@@ -394,20 +394,34 @@ class TestOwner:
 
     @pytest.mark.usefixtures("keys")
     @pytest.mark.parametrize("config", [False, True], ids=["without", "with"])
-    def test_keys_of_the_environment_may_go_with_their_account(
+    def test_temporary_keys_of_the_environment_may_go_with_their_account(
         self, monkeypatch: pytest.MonkeyPatch, config: bool
     ) -> None:
         if config:
             write("config", "[default]\n")
+        monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
         assert _aws.resolve(PLAIN).owner == "AKIDENV"
         monkeypatch.setenv("AWS_ACCOUNT_ID", "123456789012")
         assert _aws.resolve(PLAIN).owner == "123456789012"
 
-    def test_a_profile_may_tell_the_account(self) -> None:
+    @pytest.mark.usefixtures("keys")
+    @pytest.mark.parametrize("config", [False, True], ids=["without", "with"])
+    def test_permanent_keys_are_an_account_by_themselves(
+        self, monkeypatch: pytest.MonkeyPatch, config: bool
+    ) -> None:
+        if config:
+            write("config", "[default]\n")
+        monkeypatch.setenv("AWS_ACCOUNT_ID", "123456789012")
+        assert _aws.resolve(PLAIN).owner == "AKIDENV"
+
+    def test_a_profile_may_tell_the_account_of_temporary_keys(self) -> None:
         both()
         assert _aws.resolve(PLAIN).owner == "AKIDFILE"
         path = Path("~/.aws/credentials").expanduser()
-        path.write_text(f"{path.read_text()}aws_account_id = 123456789012\n")
+        own = f"{path.read_text()}aws_account_id = 123456789012\n"
+        path.write_text(own)
+        assert _aws.resolve(PLAIN).owner == "AKIDFILE"
+        path.write_text(f"{own}aws_session_token = token\n")
         assert _aws.resolve(PLAIN).owner == "123456789012"
 
     def test_a_program_may_tell_the_account(self) -> None:
