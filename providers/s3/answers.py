@@ -62,6 +62,8 @@ class ServiceError(NamedTuple):
     """Seconds that the service asks to wait."""
     endpoint: str | None = None
     """The host that serves the bucket, when the answer says so."""
+    is_foreign: bool = False
+    """The body is no error of S3's: a proxy on the way has answered, not knowing where to."""
 
     @classmethod
     def of(cls, response: Response) -> ServiceError:
@@ -83,6 +85,7 @@ class ServiceError(NamedTuple):
             region if region and _REGION.fullmatch(region) else _region_of(endpoint),
             retry_after(headers),
             endpoint or None,
+            is_foreign=bool(body) and "Code" not in body_fields,
         )
 
     @property
@@ -110,6 +113,8 @@ class ServiceError(NamedTuple):
             return Throttled(reason, after=self.after)
         if (status >= 500 and status != 501) or status in (307, 408) or code in _TRANSIENT_CODES:
             return Transient(reason, after=self.after)
+        if status == 404 and self.is_foreign:
+            return Transient(f"{reason}, and not in the words of S3")
         if status == 404 or code == "InvalidPart":
             return NotFound(reason)
         if status in (401, 403):

@@ -554,6 +554,8 @@ def test_a_refusal_for_another_reason_is_not_repeated(talk: Any, answer: bytes) 
         (reply(401), Denied),
         (error(404, "NoSuchKey"), NotFound),
         (reply(404), NotFound),
+        (reply(404, body=b"404 page not found"), Transient),
+        (reply(404, body=b"<html><h1>404 Not Found</h1></html>"), Transient),
         (error(404, "NoSuchBucket"), Fatal),
         (error(403, "SignatureDoesNotMatch"), Fatal),
         (error(403, "InvalidAccessKeyId"), Fatal),
