@@ -259,6 +259,7 @@ class LocalCloud(Cloud):
     def _moved(self, size: int) -> None:
         self.traffic.sent += size
         self.traffic.moved_at = monotonic()
+        self.traffic.progress += size == STEP
 
     def destination(self) -> str:
         """The bucket's directory, free of links."""

@@ -27,8 +27,8 @@ class Traffic:
         """When a byte last moved, in either direction (``time.monotonic``).  Bytes that only leave
         the kernel's queue show within a second."""
         self.progress = 0
-        """Grows while requests that last for seconds move.  Bytes alone are no progress: requests
-        that fail at once move some, too."""
+        """Grows while requests that last for seconds move, and while stored parts are proven.
+        Bytes alone are no progress: requests that fail at once move some, too."""
         self.lost_before = 0.0
         """Requests that have not moved since this moment (``time.monotonic``) are given up: the
         service was away since then and has forgotten them."""

@@ -43,7 +43,7 @@ class Service:
         self.tls = None
         if self.endpoint.secure:
             self.tls = tls_context(ca_bundle, client_cert=client_cert, verify=verify_tls)
-        self._traffic = Traffic() if traffic is None else traffic
+        self.traffic = Traffic() if traffic is None else traffic
         self._notices = [] if notices is None else notices
         self._clock_offset = 0.0
         self.echoes_crc: bool | None = None
@@ -54,7 +54,7 @@ class Service:
     def connection(self) -> Connection:
         """A connection, opened by its first request."""
         proxy = environment_proxy(self.endpoint)
-        return Connection(self.endpoint, self.timeouts, self.tls, proxy, traffic=self._traffic)
+        return Connection(self.endpoint, self.timeouts, self.tls, proxy, traffic=self.traffic)
 
     def prove_by_md5(self) -> None:
         """The service ignores the CRC-64: later blocks carry a Content-MD5."""

@@ -139,6 +139,7 @@ class AzureSession(Session):
                 continue
             if crc_of(source, span) == block.crc:
                 parts[block.number] = Part(block.number, block.size, block.name, block.crc)
+            self.driver.service.traffic.progress += 1
             gevent.sleep(0)
         return list(parts.values())
 

@@ -178,6 +178,7 @@ class S3Session(Session):
                 part = proven_part(row, source, part_size, self.driver.service.crc)
                 if part:
                     parts[part.number] = part
+                self.driver.service.traffic.progress += 1
                 gevent.sleep(0)
         return list(parts.values())
 

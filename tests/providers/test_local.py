@@ -349,3 +349,11 @@ class TestFailures:
         shutil.rmtree(bucket)
         with pytest.raises(Fatal, match="^bucket bucket does not exist$"):
             put(session, file)
+
+
+def test_a_long_copy_shows_progress(cloud: Cloud, session: Session, file: Path) -> None:
+    """Otherwise a run with one long file and one that failed would count as stalled."""
+    os.truncate(file, 3 * STEP)
+    with Source(str(file)) as source:
+        session.put("long", source, [], "")
+    assert cloud.traffic.progress == 3
