@@ -23,8 +23,10 @@ class Timeouts(NamedTuple):
 
     @classmethod
     def of(cls, idle: float) -> Timeouts:
-        """``idle`` as given; connecting takes no longer either."""
-        return cls(min(cls().connect, idle), idle)
+        """``idle`` as given; connecting takes no longer either, and more than 10 seconds only for a
+        higher ``idle``."""
+        usual = cls()
+        return cls(max(min(usual.connect, idle), idle * usual.connect / usual.idle), idle)
 
 
 def within(seconds: float, operation: Callable[[], T]) -> T:

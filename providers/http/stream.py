@@ -131,7 +131,8 @@ class Stream:
             return data
         plain = tls.open(data)
         if tls.ended:
-            self._sock.shutdown(_socket.SHUT_RD)  # from now on the socket says so itself
+            with suppress(OSError):  # it may be reset, and what has arrived is an answer
+                self._sock.shutdown(_socket.SHUT_RD)  # from now on the socket says so itself
         return plain or None
 
     def receive(self) -> bytes:
