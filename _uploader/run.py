@@ -43,7 +43,12 @@ from .stopping import RefusalJudge, StallDetector
 from .transfer.memory import FLOOR, MemoryThrottle, body_budget, processes_within
 
 SCAN_SLICE = 256
-"""Entries to scan between two rounds of the supervisor."""
+SCAN_TIME = 0.02
+"""Most entries, and seconds, of the scan between two rounds of the supervisor: on a slow disk each
+entry takes milliseconds, and results, signals and the display wait."""
+SCAN_STEP = 16
+"""Entries between two looks at the clock."""
+_END = object()
 TICK = 0.1
 """Seconds between two commits and updates of the display, and longest wait for a signal."""
 MEMORY_INTERVAL = 0.5
@@ -138,7 +143,7 @@ class Run:
         supervisor: Supervisor | None = None
         watch = MemoryWatch(lambda: supervisor.pids() if supervisor else [])
         try:
-            self._entries.fetch(SCAN_SLICE)
+            self._scan_slice(self._entries.fetch)
             supervisor = self._supervisor()
             supervisor.start()
             self._serve(supervisor, watch)
@@ -265,21 +270,29 @@ class Run:
         the journal is open.
         """
         if self._bucket_ready:
-            self._dispatcher.look_ahead(SCAN_SLICE)
+            self._scan_slice(self._dispatcher.look_ahead)
             return self._dispatcher.wants_jobs()
         if self._entries.wants_more:
-            self._entries.fetch(SCAN_SLICE)
+            self._scan_slice(self._entries.fetch)
         return self._entries.wants_more
+
+    def _scan_slice(self, scan_some: Callable[[int], None]) -> None:
+        until = self._clock() + SCAN_TIME
+        for _ in range(SCAN_SLICE // SCAN_STEP):
+            scan_some(SCAN_STEP)
+            if self._clock() >= until:
+                return
 
     def _fetched_jobs(self) -> Iterator[Job]:
         """Jobs that were scanned before the bucket was ready and never reached the dispatcher."""
         with contextlib.suppress(RunError):
-            while self._entries.fetched:
-                if job := next(self._jobs):
+            while self._entries.fetched or self._entries.exhausted:
+                # At the end of the scan the ledger learns of it.
+                job = next(self._jobs, _END)
+                if isinstance(job, Job):
                     yield job
-            if self._entries.exhausted:
-                # None is left: the ledger learns that the scan has ended.
-                yield from filter(None, self._jobs)
+                elif job is _END:  # or a journal that failed has ended the jobs
+                    return
 
     def _show(self, supervisor: Supervisor, now: float) -> None:
         counters = self._ledger.counters

@@ -47,8 +47,8 @@ LEASE_PAUSE = 0.1
 class DiskPace:
     """Decides whether disk operations run on the loop or in threads."""
 
-    def __init__(self) -> None:
-        self.direct = True
+    def __init__(self, direct: bool = True) -> None:
+        self.direct = direct
         """Operations run on the loop."""
         self._mean = 0.0
         self._resting_until = 0.0
@@ -71,8 +71,9 @@ class DiskPace:
 class Disk:
     """Runs disk operations for the greenlets of one thread."""
 
-    def __init__(self) -> None:
-        self._pace = DiskPace()
+    def __init__(self, hangs: bool = False) -> None:
+        """``hangs``: the disk has held up a process for long; begins in threads."""
+        self._pace = DiskPace(direct=not hangs)
         self._threads: ThreadPool | None = None
 
     def open(self, path: str) -> Source:

@@ -30,6 +30,7 @@ from _uploader.processes.supervisor import (
     Totals,
 )
 from _uploader.records.counters import Counters, Summary
+from _uploader.records.journal import Journal
 from _uploader.records.ledger import DONE_BEFORE
 from _uploader.run import GRACE, MOST_IN_FLIGHT, OUTAGE_TOLD, Outcome, Run
 from _uploader.stopping import MOST_PLACES
@@ -576,6 +577,18 @@ class TestJournal:
         assert any(note.startswith("going on with") for note in world.display.notes)
         assert world.supervisor
         assert world.supervisor.resumed is not None
+
+    def test_a_journal_that_fails_at_a_lookup_stops_the_run_with_a_summary(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(journal: Journal, job: Job) -> bool:
+            raise RunError("the journal is damaged")
+
+        monkeypatch.setattr(Journal, "is_done", fail)
+        outcome = world.run()
+        assert outcome.exit_code == 3
+        assert str(outcome.error) == "the journal is damaged"
+        assert not outcome.summary.complete
 
     def test_a_journal_of_another_destination_stops_the_run(self, world: World) -> None:
         world.events = [[DestinationKnown("s3 elsewhere"), BucketReady()]]

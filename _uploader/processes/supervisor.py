@@ -107,6 +107,8 @@ class Supervisor:
         self._workers = WorkerProcesses(fork_server, echo, clock)
         self._bucket_ready = False
         self._draining = False
+        self._fatal = ""
+        """Why no file can succeed, as a worker says."""
         self._deaths = 0
         self._notices: set[str] = set()
         self.totals = Totals()
@@ -129,8 +131,16 @@ class Supervisor:
             for message in messages:
                 yield from self._handle(worker, message)
         for worker in self._workers.silent_for(SILENCE_ALLOWED):
+            if not worker.pid:
+                raise RunError(
+                    "a worker process could not start: it has said nothing for "
+                    f"{SILENCE_ALLOWED:.0f} s (does a credential_process hang?)"
+                )
             yield Note(f"{worker} has been silent for too long: replaced")
+            self._start = self._start._replace(disk_hangs=True)
             yield from self._replace(worker)
+        if self._fatal:
+            raise RunError(self._fatal)
 
     @property
     def finished(self) -> bool:
@@ -223,7 +233,8 @@ class Supervisor:
                 self._notices.add(message.text)
                 yield Note(message.text)
         elif isinstance(message, wire.Fatal):
-            raise RunError(message.reason)
+            # What others have ended in this round counts: the error comes at its end.
+            self._fatal = self._fatal or message.reason
 
     def _take(self, worker: WorkerProcess, news: wire.Results) -> Iterator[Event]:
         self.totals.add(worker, news)

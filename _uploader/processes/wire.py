@@ -25,6 +25,8 @@ class Start(NamedTuple):
     """This worker resolves where the objects go, and makes sure that the bucket exists."""
     sessions: int = 0
     """Sessions to connect at once: files will come for so many."""
+    disk_hangs: bool = False
+    """An earlier worker was silent for too long: the disk may hold up whole processes."""
 
 
 class Resume(NamedTuple):

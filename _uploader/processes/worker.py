@@ -124,6 +124,7 @@ class Worker:
             report=self._report,
             stop_run=self._stop_run,
             begun=self._begun if resumable else None,
+            disk_hangs=start.disk_hangs,
             resume_since=lambda: self._resume_since,
         )
 
@@ -154,29 +155,34 @@ class Worker:
         self._wake.set()
 
     def _stop_run(self, reason: str) -> None:
+        if self._engine:
+            self._send_report(self._engine)  # what is stored is not to be sent again
         self._send(wire.Fatal(reason))
 
     def _send_results(self, engine: Engine, notices: list[str]) -> None:
-        attempts = engine.attempts
         while True:
             if self._wake.wait(HEARTBEAT):
                 gevent.sleep(FLUSH_INTERVAL)
             self._wake.clear()
             while notices:
                 self._send(wire.Notice(notices.pop(0)))
-            results, self._results = self._results, []
-            outage = attempts.outage()
-            self._send(
-                wire.Results(
-                    [tuple(result) for result in results],
-                    engine.sent,
-                    engine.progress,
-                    attempts.retries,
-                    engine.limit,
-                    attempts.trouble,
-                    (outage.seconds, outage.next_try) if outage else None,
-                )
+            self._send_report(engine)
+
+    def _send_report(self, engine: Engine) -> None:
+        attempts = engine.attempts
+        results, self._results = self._results, []
+        outage = attempts.outage()
+        self._send(
+            wire.Results(
+                [tuple(result) for result in results],
+                engine.sent,
+                engine.progress,
+                attempts.retries,
+                engine.limit,
+                attempts.trouble,
+                (outage.seconds, outage.next_try) if outage else None,
             )
+        )
 
     def _send(self, message: wire.Message) -> None:
         try:

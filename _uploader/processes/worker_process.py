@@ -12,6 +12,8 @@ from .fork_server import End, ForkServer
 
 STDERR_KEPT = 4096
 RECEIVE_SIZE = 256 * 1024
+LONGEST_ROUND = 10.0
+"""Seconds from one look at the workers to the next, above which this process has been paused."""
 
 
 class WorkerProcess:
@@ -144,6 +146,7 @@ class WorkerProcesses:
         self._fork_server = fork_server
         self._echo = echo
         self._clock = clock
+        self._looked = clock()
         self._selector = selectors.DefaultSelector()
         self._workers: list[WorkerProcess] = []
 
@@ -164,7 +167,9 @@ class WorkerProcesses:
         Sends what the sockets now take, and reads stderr.
         """
         self._pass_on(self._fork_server.listen())
-        for key, mask in self._selector.select(timeout):
+        ready = self._selector.select(timeout)
+        self._excuse_pause()
+        for key, mask in ready:
             worker: WorkerProcess = key.data
             if worker not in self._workers:
                 continue  # killed in this round; its descriptors may be another's by now
@@ -178,6 +183,16 @@ class WorkerProcesses:
                 if messages is not None:
                     worker.heard = self._clock()
                 yield worker, messages
+
+    def _excuse_pause(self) -> None:
+        """What this process has slept, by a stop signal or a suspended machine, was silence of
+        nobody: most of it is no worker's."""
+        now = self._clock()
+        excess = now - self._looked - LONGEST_ROUND
+        self._looked = now
+        if excess > 0:
+            for worker in self._workers:
+                worker.heard += excess
 
     def broadcast(self, message: wire.Message) -> None:
         """Sends the message to every worker."""

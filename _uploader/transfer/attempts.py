@@ -88,14 +88,19 @@ class Attempts:
                     self._answered()
                 return answer
 
-    def bounded(self, operation: Callable[[], T]) -> T:
-        """The result of an operation without the service, tried again within the policy."""
+    def bounded(self, operation: Callable[[], T], patience: float = 0.0) -> T:
+        """The result of an operation that is no request for a file, tried again within the policy,
+        and beyond it for ``patience`` seconds."""
+        began = time.monotonic()
         for attempt in count():
             try:
                 return operation()
             except Failure as failure:
                 self.trouble = str(failure)
-                pause = self.policy.delay(failure, attempt, random.random())
+                policy = self.policy
+                if time.monotonic() - began < patience:
+                    policy = policy._replace(retries=attempt + 1)
+                pause = policy.delay(failure, attempt, random.random())
                 if pause is None or self._draining.wait(pause):
                     raise
             self.retries += 1
@@ -121,10 +126,15 @@ class Attempts:
         self._health.silent(since, now)
         self._begin_probing()
 
+    @property
+    def in_outage(self) -> bool:
+        """Requests wait for a sign of life; ``outage`` says so once a probe has failed."""
+        return self._health.began is not None
+
     def outage(self) -> Outage | None:
-        """The present outage, for a display."""
+        """The present outage; None until a first probe has failed."""
         now, began = time.monotonic(), self._health.began
-        if began is None:
+        if began is None or self._health.false_alarm:
             return None
         return Outage(now - began, max(0.0, self._health.next_probe - now))
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from functools import partial
 
 import gevent
 
@@ -27,6 +28,9 @@ SAMPLING = 0.25
 """Seconds between two looks at the traffic."""
 PROBE_LIMIT = 5.0
 """Seconds that a probe may take."""
+PAUSED = 20 * SAMPLING
+"""Seconds between two samples after which the process, or the machine, has been stopped meanwhile:
+what did not move then is no silence of the service."""
 
 
 class Engine:
@@ -49,6 +53,7 @@ class Engine:
         resume_since: Callable[[], float | None] = lambda: None,
         give_up_after: float = math.inf,
         most_bytes: float = math.inf,
+        disk_hangs: bool = False,
     ) -> None:
         """``source_root``: prefix of each path, ending with a slash or empty; ``key_prefix``: of
         each key.  ``limiter`` says how many requests may be in flight; a part of a large file
@@ -59,7 +64,7 @@ class Engine:
         without it none outlives a failure.  ``resume_since()``: when the earlier runs that this one
         resumes began, in seconds since the epoch; their unfinished uploads are aborted.
         ``give_up_after``: seconds of an outage after which the run stops.  ``most_bytes``: of
-        bodies in flight, as ``SendWindow`` counts them.
+        bodies in flight, as ``SendWindow`` counts them.  ``disk_hangs``: see ``Disk``.
         """
         self._cloud = cloud
         self._limiter = limiter
@@ -68,7 +73,7 @@ class Engine:
         self._give_up_after = give_up_after
         self.attempts = Attempts(policy, self._probe, self._request_failed, self._service_is_back)
         self._slots = Slots(
-            cloud.open,
+            partial(self.attempts.bounded, cloud.open, give_up_after),
             limiter,
             self._window,
             part_weight=part_weight,
@@ -78,7 +83,7 @@ class Engine:
         self._context = Context(
             attempts=self.attempts,
             add=self._slots.add,
-            open=Disk().open,
+            open=Disk(disk_hangs).open,
             rules=cloud.parts,
             source_root=source_root,
             key_prefix=key_prefix,
@@ -158,18 +163,20 @@ class Engine:
         """Keeps the sockets' queues short, and notices a silence."""
         traffic = self._cloud.traffic
         active_since = 0.0
+        now = time.monotonic()
         while True:
+            before = now
             gevent.sleep(SAMPLING)
             now = time.monotonic()
             queued = traffic.queued()
             self._window.sample(now, traffic.sent - queued, queued)
             self._slots.fill()
-            if not self._slots.running:
+            if not self._slots.running or now - before > PAUSED:
                 active_since = now
             quiet_since = max(traffic.moved_at, active_since, self.attempts.answered_at)
             outage = self.attempts.outage()
-            if outage is None:
+            if not self.attempts.in_outage:
                 if now - quiet_since > SILENCE:
                     self.attempts.silent(quiet_since, now)
-            elif outage.seconds > self._give_up_after:
+            elif outage and outage.seconds > self._give_up_after:
                 self._stop_run(f"the service does not answer: {self.attempts.trouble}")

@@ -167,6 +167,15 @@ class Setup:
     def step(self) -> list[Event]:
         return list(self.supervisor.step(0.0))
 
+    def watch(self, seconds: float) -> list[Event]:
+        """The supervisor looks at its workers once a second for so long."""
+        end = self.now + seconds
+        events = []
+        while self.now < end:
+            self.now = min(end, self.now + 1)
+            events += self.step()
+        return events
+
     def get_ready(self) -> list[FakeWorker]:
         """All workers become ready, and have got the jobs that there are."""
         for worker in self.workers:
@@ -394,6 +403,17 @@ class TestMessages:
         with pytest.raises(RunError, match="^InvalidAccessKeyId$"):
             setup.step()
 
+    def test_what_ended_before_it_counts(self, make: Make) -> None:
+        setup = make(files=2)
+        (worker,) = setup.get_ready()
+        worker.send(wire.Fatal("ExpiredToken"))
+        worker.report(stored(0))
+        events = []
+        with pytest.raises(RunError, match="^ExpiredToken$"):
+            for event in setup.supervisor.step(0.0):
+                events.append(event)
+        assert events == [Ended(job(0), stored(0))]
+
     def test_notes_are_told_each_time_and_notices_once_whoever_sends_them(self, make: Make) -> None:
         setup = make(count=2)
         for worker in setup.workers:
@@ -588,38 +608,54 @@ class TestSilence:
     def test_a_worker_that_is_silent_for_too_long_is_killed_and_replaced(self, make: Make) -> None:
         setup = make(files=1)
         (worker,) = setup.get_ready()
-        setup.now = SILENCE_ALLOWED
-        assert setup.step() == []
-        setup.now = SILENCE_ALLOWED + 1
-        assert notes(setup.step()) == [
+        assert setup.watch(SILENCE_ALLOWED) == []
+        assert notes(setup.watch(1)) == [
             "worker 100 has been silent for too long: replaced",
             "worker 100 died (killed by signal 9): replaced, 1 files sent again",
         ]
         assert worker.killed
         assert len(setup.workers) == 2
 
+    def test_its_replacement_keeps_the_disk_off_its_loop(self, make: Make) -> None:
+        setup = make()
+        setup.get_ready()
+        setup.watch(SILENCE_ALLOWED + 1)
+        assert setup.workers[1].received()[0] == START._replace(disk_hangs=True)
+
     def test_a_heartbeat_is_enough(self, make: Make) -> None:
         setup = make()
         (worker,) = setup.get_ready()
         for _ in range(3):
-            setup.now += SILENCE_ALLOWED
+            assert setup.watch(SILENCE_ALLOWED) == []
             worker.report()
             assert setup.step() == []
 
     def test_a_replacement_has_all_the_time_again(self, make: Make) -> None:
         setup = make()
-        setup.now = SILENCE_ALLOWED + 1
-        setup.step()
-        setup.now += SILENCE_ALLOWED
-        assert setup.step() == []
+        setup.get_ready()
+        setup.watch(SILENCE_ALLOWED + 1)
+        setup.workers[1].ready()
+        assert setup.watch(SILENCE_ALLOWED) == []
+
+    def test_a_worker_that_never_becomes_ready_stops_the_run(self, make: Make) -> None:
+        setup = make()
+        with pytest.raises(RunError, match="could not start: it has said nothing for 120 s"):
+            setup.watch(SILENCE_ALLOWED + 1)
 
     def test_only_the_silent_worker_is_replaced(self, make: Make) -> None:
         setup = make(count=2)
         setup.get_ready()
-        setup.now = SILENCE_ALLOWED + 1
+        setup.watch(SILENCE_ALLOWED)
         setup.workers[1].report()
-        setup.step()
+        setup.watch(1)
         assert [worker.killed for worker in setup.workers] == [True, False, False]
+
+    def test_a_pause_of_the_supervisor_is_no_silence_of_the_workers(self, make: Make) -> None:
+        setup = make()
+        setup.get_ready()
+        setup.watch(1)
+        setup.now += 10 * SILENCE_ALLOWED
+        assert setup.step() == []
 
 
 class TestDrain:

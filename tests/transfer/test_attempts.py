@@ -137,7 +137,26 @@ def test_an_operation_without_the_service_has_bounded_retries_too(setup: Setup) 
     assert setup.probes == 0
 
 
+def test_it_has_more_of_them_while_there_is_patience(setup: Setup) -> None:
+    failures = [Unreachable("no credentials")] * 10 * RETRIES
+    assert setup.attempts.bounded(failing(*failures), patience=HANGS) == "answer"
+    assert setup.attempts.retries == len(failures)
+    with pytest.raises(Fatal):
+        setup.attempts.bounded(failing(Fatal("no such profile")), patience=HANGS)
+
+
 # An outage
+
+
+def test_an_outage_is_shown_once_a_probe_has_failed(setup: Setup) -> None:
+    setup.attempts.silent(0.0, 0.0)
+    assert setup.attempts.in_outage
+    assert setup.attempts.outage() is None
+    setup.go_down()
+    setup.until(lambda: setup.probes > 1)
+    assert setup.attempts.outage() is not None
+    setup.up = True
+    setup.until(lambda: not setup.attempts.in_outage)
 
 
 def test_in_an_outage_every_request_waits_and_none_uses_up_its_retries(setup: Setup) -> None:
@@ -186,7 +205,6 @@ def test_a_request_that_comes_in_an_outage_is_not_sent_before_its_end(setup: Set
 def test_a_silence_parks_requests_and_is_probed(setup: Setup) -> None:
     setup.go_down()
     setup.attempts.silent(0.0, 0.0)
-    assert setup.attempts.outage() is not None
     request = setup.run()
     setup.until(lambda: setup.probes > 2)
     assert not request.ready()

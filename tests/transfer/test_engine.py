@@ -558,6 +558,14 @@ def test_a_session_that_cannot_be_opened_stops_the_run(setup: Setup, failure: Ex
     assert str(failure) in setup.stops[0]
 
 
+def test_a_session_that_cannot_be_opened_for_a_while_costs_no_file(setup: Setup) -> None:
+    """Credentials may expire while nobody answers who renews them."""
+    setup.make(give_up_after=60.0)
+    setup.service.fail("open", "", *[Unreachable("cannot be renewed")] * 10 * (RETRIES + 1))
+    assert setup.upload(*[setup.file(f"{n}") for n in range(8)]) == dict.fromkeys("01234567", "")
+    assert setup.stops == []
+
+
 # Parts
 
 
