@@ -27,6 +27,7 @@ from .processes.machine import MemoryWatch, memory_total, read_after_others, usa
 from .processes.supervisor import (
     BucketMissing,
     BucketReady,
+    ConcurrencyChanged,
     DestinationKnown,
     Ended,
     Event,
@@ -256,7 +257,7 @@ class Run:
             if now >= next_sample:
                 next_sample = now + MEMORY_INTERVAL
                 if self._throttle.sample(watch.sample()):
-                    supervisor.set_share(self._throttle.share)
+                    supervisor.set_share(self._throttle.share, self._throttle.reason)
 
     def _scan_on(self) -> bool:
         """Scans a little; returns whether to scan on at once.
@@ -310,6 +311,8 @@ class Run:
             self._take_end(event.job, event.result)
         elif isinstance(event, MultipartBegun):
             self._ledger.begun(event.job)
+        elif isinstance(event, ConcurrencyChanged):
+            self._display.concurrency(*event)
         elif isinstance(event, DestinationKnown):
             self._open_journal(event.text, supervisor)
         elif isinstance(event, BucketMissing):

@@ -22,6 +22,7 @@ from _uploader.processes.fork_server import ForkServer
 from _uploader.processes.supervisor import (
     BucketMissing,
     BucketReady,
+    ConcurrencyChanged,
     DestinationKnown,
     Ended,
     Event,
@@ -61,6 +62,7 @@ class Recorder(Display):
     def __init__(self) -> None:
         super().__init__()
         self.notes: list[str] = []
+        self.changes: list[tuple[int, int, int, str]] = []
         self.ends: dict[str, tuple[str, str]] = {}
         self.outages: list[tuple[float, float] | None] = []
         self.summary: Summary | None = None
@@ -73,6 +75,9 @@ class Recorder(Display):
 
     def note(self, text: str) -> None:
         self.notes.append(text)
+
+    def concurrency(self, worker: int, before: int, after: int, reason: str) -> None:
+        self.changes.append((worker, before, after, reason))
 
     def file_event(self, kind: str, path: str, detail: str = "") -> None:
         self.ends[path] = (kind, detail)
@@ -148,7 +153,7 @@ class FakeSupervisor:
         self.totals = Totals()
         self.outage: tuple[float, float] | None = None
         self.resumed: float | None = None
-        self.shares: list[float] = []
+        self.shares: list[tuple[float, str]] = []
         self.handed_out: list[str] = []
         self.drained = self.stopped = False
         self.rounds = 0
@@ -185,8 +190,8 @@ class FakeSupervisor:
     def resume(self, since: float) -> None:
         self.resumed = since
 
-    def set_share(self, share: float) -> None:
-        self.shares.append(share)
+    def set_share(self, share: float, reason: str) -> None:
+        self.shares.append((share, reason))
 
     def pids(self) -> list[int]:
         return []
@@ -236,6 +241,12 @@ def test_notes_of_the_workers_are_shown(world: World) -> None:
     world.events = [[Note("bucket created")], READY]
     world.run()
     assert world.display.notes == ["bucket created"]
+
+
+def test_changes_of_the_concurrency_are_shown(world: World) -> None:
+    world.events = [[ConcurrencyChanged(2, 64, 384, "a trial")], READY]
+    world.run()
+    assert world.display.changes == [(2, 64, 384, "a trial")]
 
 
 def test_an_error_of_the_workers_stops_the_run_and_what_has_ended_counts(world: World) -> None:
@@ -727,8 +738,9 @@ class TestSettings:
         monkeypatch.setattr(module, "MemoryWatch", Watch)
         world.files("a")
         supervisor = self.start(world)
-        assert supervisor.shares
-        assert supervisor.shares[0] < 1
+        share, reason = supervisor.shares[0]
+        assert share < 1
+        assert reason.startswith(f"memory: {2**20} of ")
         assert world.display.summary
         assert world.display.summary.peak_memory == 2**40
 
