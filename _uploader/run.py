@@ -23,7 +23,13 @@ from .interrupts import Interrupts
 from .processes import wire
 from .processes.dispatch import LOOKAHEAD, Dispatcher, ReadAhead
 from .processes.fork_server import ForkServer
-from .processes.machine import MemoryWatch, memory_total, read_after_others, usable_cpus
+from .processes.machine import (
+    MemoryWatch,
+    SpareMemory,
+    memory_total,
+    read_after_others,
+    usable_cpus,
+)
 from .processes.supervisor import (
     BucketMissing,
     BucketReady,
@@ -236,6 +242,7 @@ class Run:
 
         Raises ``RunError`` when the run cannot go on.
         """
+        spare = SpareMemory()
         next_tick = next_sample = 0.0
         patience: float | None = None
         while not supervisor.finished:
@@ -256,7 +263,7 @@ class Run:
                 self._check_progress(supervisor, now)
             if now >= next_sample:
                 next_sample = now + MEMORY_INTERVAL
-                if self._throttle.sample(watch.sample()):
+                if self._throttle.sample(watch.sample(), spare.sample()):
                     supervisor.set_share(self._throttle.share, self._throttle.reason)
 
     def _scan_on(self) -> bool:

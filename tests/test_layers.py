@@ -109,7 +109,6 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.processes.cpu_clock",
         "_uploader.processes.dispatch",
         "_uploader.processes.fork_server",
-        "_uploader.processes.machine",
         "_uploader.processes.wire",
         "_uploader.records.failures",
         "_uploader.records.journal",
@@ -125,6 +124,7 @@ FLOORS: tuple[set[str], ...] = (
     {
         "_uploader.dropin.functions",
         "_uploader.dropin.sending",
+        "_uploader.processes.machine",
         "_uploader.processes.worker_process",
         "_uploader.transfer.attempts",
         "_uploader.transfer.slots",

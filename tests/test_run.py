@@ -6,8 +6,10 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from _uploader import run as module
@@ -743,6 +745,16 @@ class TestSettings:
         assert reason.startswith(f"memory: {2**20} of ")
         assert world.display.summary
         assert world.display.summary.peak_memory == 2**40
+
+    def test_where_others_need_memory_the_workers_get_less_to_do(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scarce = SimpleNamespace(available=2**20, total=2**34)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: scarce)
+        world.files("a")
+        share, reason = self.start(world).shares[0]
+        assert share < 1
+        assert reason == "memory of the machine: 1 MiB left"
 
 
 class TestPreview:
