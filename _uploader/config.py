@@ -292,7 +292,7 @@ class Settings:
     )
     verbose: bool = option(
         False,
-        "print a line for each file",
+        "print a line for each file, and for each change of the requests in flight",
         flag="--verbose",
         env=("UPLOADER_VERBOSE",),
         parse=switch,

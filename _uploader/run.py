@@ -23,10 +23,17 @@ from .interrupts import Interrupts
 from .processes import wire
 from .processes.dispatch import LOOKAHEAD, Dispatcher, ReadAhead
 from .processes.fork_server import ForkServer
-from .processes.machine import MemoryWatch, memory_total, read_after_others, usable_cpus
+from .processes.machine import (
+    MemoryWatch,
+    SpareMemory,
+    memory_total,
+    read_after_others,
+    usable_cpus,
+)
 from .processes.supervisor import (
     BucketMissing,
     BucketReady,
+    ConcurrencyChanged,
     DestinationKnown,
     Ended,
     Event,
@@ -240,6 +247,7 @@ class Run:
 
         Raises ``RunError`` when the run cannot go on.
         """
+        spare = SpareMemory()
         next_tick = next_sample = 0.0
         patience: float | None = None
         while not supervisor.finished:
@@ -260,8 +268,8 @@ class Run:
                 self._check_progress(supervisor, now)
             if now >= next_sample:
                 next_sample = now + MEMORY_INTERVAL
-                if self._throttle.sample(watch.sample()):
-                    supervisor.set_share(self._throttle.share)
+                if self._throttle.sample(watch.sample(), spare.sample()):
+                    supervisor.set_share(self._throttle.share, self._throttle.reason)
 
     def _scan_on(self) -> bool:
         """Scans a little; returns whether to scan on at once.
@@ -323,6 +331,8 @@ class Run:
             self._take_end(event.job, event.result)
         elif isinstance(event, MultipartBegun):
             self._ledger.begun(event.job)
+        elif isinstance(event, ConcurrencyChanged):
+            self._display.concurrency(*event)
         elif isinstance(event, DestinationKnown):
             self._open_journal(event.text, supervisor)
         elif isinstance(event, BucketMissing):

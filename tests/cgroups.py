@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -15,13 +17,16 @@ import pytest
 ROOT = Path("/sys/fs/cgroup")
 SAMPLING = 0.02
 """Seconds between two looks at the memory in use."""
+INTERPRETER = 8 * 2**20
+"""Bytes of a Python process that does nothing."""
 
 
 class MemoryGroup:
     """A group whose processes may take so many bytes together."""
 
-    def __init__(self, directory: Path, *, unified: bool) -> None:
+    def __init__(self, directory: Path, limit: int, *, unified: bool) -> None:
         self._directory = directory
+        self._limit = limit
         self._unified = unified
         self.peak = 0
         """Most anonymous memory seen, in bytes: the page cache is no part of it."""
@@ -38,15 +43,29 @@ class MemoryGroup:
         name = "memory.events" if self._unified else "memory.oom_control"
         return self._number(name, "oom_kill")
 
+    @contextlib.contextmanager
+    def filled(self, leaving: int) -> Iterator[None]:
+        """Another process in the group takes what is free now but for so many bytes."""
+        size = self._limit - self._anonymous() - leaving - INTERPRETER
+        code = f"import sys; held = bytearray({size}); print(flush=True); sys.stdin.read()"
+        command = [*self.wrapper, sys.executable, "-c", code]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin and process.stdout
+            assert process.stdout.readline()
+            yield
+            process.stdin.close()
+
     def watch(self) -> None:
         """Notes the peak until ``end``."""
         while not self._ended.wait(SAMPLING):
-            name = "anon" if self._unified else "total_rss"
-            self.peak = max(self.peak, self._number("memory.stat", name))
+            self.peak = max(self.peak, self._anonymous())
 
     def end(self) -> None:
         """Ends ``watch``."""
         self._ended.set()
+
+    def _anonymous(self) -> int:
+        return self._number("memory.stat", "anon" if self._unified else "total_rss")
 
     def _number(self, file: str, name: str) -> int:
         text = (self._directory / file).read_text()
@@ -71,7 +90,7 @@ def memory_group(limit: int) -> Iterator[MemoryGroup]:
         (directory / name).write_text(str(limit))
     except OSError as error:
         pytest.skip(f"no control group can be made: {error.strerror}")
-    group = MemoryGroup(directory, unified=unified)
+    group = MemoryGroup(directory, limit, unified=unified)
     thread = threading.Thread(target=group.watch)
     thread.start()
     try:

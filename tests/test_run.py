@@ -6,8 +6,10 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from _uploader import run as module
@@ -22,6 +24,7 @@ from _uploader.processes.fork_server import ForkServer
 from _uploader.processes.supervisor import (
     BucketMissing,
     BucketReady,
+    ConcurrencyChanged,
     DestinationKnown,
     Ended,
     Event,
@@ -62,6 +65,7 @@ class Recorder(Display):
     def __init__(self) -> None:
         super().__init__()
         self.notes: list[str] = []
+        self.changes: list[tuple[int, int, int, str]] = []
         self.ends: dict[str, tuple[str, str]] = {}
         self.outages: list[tuple[float, float] | None] = []
         self.summary: Summary | None = None
@@ -74,6 +78,9 @@ class Recorder(Display):
 
     def note(self, text: str) -> None:
         self.notes.append(text)
+
+    def concurrency(self, worker: int, before: int, after: int, reason: str) -> None:
+        self.changes.append((worker, before, after, reason))
 
     def file_event(self, kind: str, path: str, detail: str = "") -> None:
         self.ends[path] = (kind, detail)
@@ -149,7 +156,7 @@ class FakeSupervisor:
         self.totals = Totals()
         self.outage: tuple[float, float] | None = None
         self.resumed: float | None = None
-        self.shares: list[float] = []
+        self.shares: list[tuple[float, str]] = []
         self.handed_out: list[str] = []
         self.drained = self.stopped = False
         self.rounds = 0
@@ -186,8 +193,8 @@ class FakeSupervisor:
     def resume(self, since: float) -> None:
         self.resumed = since
 
-    def set_share(self, share: float) -> None:
-        self.shares.append(share)
+    def set_share(self, share: float, reason: str) -> None:
+        self.shares.append((share, reason))
 
     def pids(self) -> list[int]:
         return []
@@ -237,6 +244,12 @@ def test_notes_of_the_workers_are_shown(world: World) -> None:
     world.events = [[Note("bucket created")], READY]
     world.run()
     assert world.display.notes == ["bucket created"]
+
+
+def test_changes_of_the_concurrency_are_shown(world: World) -> None:
+    world.events = [[ConcurrencyChanged(2, 64, 384, "a trial")], READY]
+    world.run()
+    assert world.display.changes == [(2, 64, 384, "a trial")]
 
 
 def test_an_error_of_the_workers_stops_the_run_and_what_has_ended_counts(world: World) -> None:
@@ -740,10 +753,21 @@ class TestSettings:
         monkeypatch.setattr(module, "MemoryWatch", Watch)
         world.files("a")
         supervisor = self.start(world)
-        assert supervisor.shares
-        assert supervisor.shares[0] < 1
+        share, reason = supervisor.shares[0]
+        assert share < 1
+        assert reason.startswith(f"memory: {2**20} of ")
         assert world.display.summary
         assert world.display.summary.peak_memory == 2**40
+
+    def test_where_others_need_memory_the_workers_get_less_to_do(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scarce = SimpleNamespace(available=2**20, total=2**34)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: scarce)
+        world.files("a")
+        share, reason = self.start(world).shares[0]
+        assert share < 1
+        assert reason == "memory of the machine: 1 MiB left"
 
 
 class TestPreview:

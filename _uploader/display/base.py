@@ -49,6 +49,9 @@ class Display(ABC):
     def note(self, text: str) -> None:
         """Shows one line of information."""
 
+    def concurrency(self, worker: int, before: int, after: int, reason: str) -> None:  # noqa: B027
+        """A worker keeps more or fewer requests in flight, for this reason."""
+
     @abstractmethod
     def file_event(self, kind: str, path: str, detail: str = "") -> None:
         """One file was ``uploaded``, ``skipped`` or ``failed``; ``detail`` says why."""
@@ -75,6 +78,11 @@ class PeopleDisplay(Display):
 
     def echo(self, text: str) -> None:
         self._err.write(printable_lines(text))
+
+    def concurrency(self, worker: int, before: int, after: int, reason: str) -> None:
+        """Shows the change only when ``verbose``."""
+        if self._verbose:
+            self.note(f"worker {worker}: {before} -> {after} requests in flight: {reason}")
 
     def file_event(self, kind: str, path: str, detail: str = "") -> None:
         """Shows the file only when ``verbose``."""

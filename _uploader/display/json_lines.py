@@ -29,6 +29,10 @@ class JsonLines(Display):
         """Goes to stderr: it is no event."""
         self._err.write(printable_lines(text))
 
+    def concurrency(self, worker: int, before: int, after: int, reason: str) -> None:
+        fields = {"worker": worker, "from": before, "to": after, "reason": reason}
+        self._event("concurrency", **fields)
+
     def file_event(self, kind: str, path: str, detail: str = "") -> None:
         """Files that have a reason have the field ``reason``."""
         if detail:

@@ -10,7 +10,15 @@ from pathlib import Path, PurePosixPath
 
 import psutil
 
+from ..transfer.memory import Room
+
 _ROOT = Path("/")
+_UNRECLAIMABLE = {
+    *("inactive_anon", "active_anon", "unevictable"),
+    *("kernel_stack", "pagetables", "sock", "slab_unreclaimable"),
+}
+"""What a cgroup's ``memory.stat`` calls memory that the kernel cannot take back; version 1 knows
+the first three.  Caches it takes back by itself: those of files that were read, of directories."""
 
 
 def usable_cpus(root: Path = _ROOT) -> int:
@@ -24,7 +32,8 @@ def usable_cpus(root: Path = _ROOT) -> int:
 
 def memory_total(root: Path = _ROOT) -> int:
     """Bytes of physical memory, or the smallest limit of this process's cgroups."""
-    return min([psutil.virtual_memory().total, *_memory_limits(root)])
+    limits = [limit for group, file in _memory_groups(root) for limit in _numbers(group / file)]
+    return min([psutil.virtual_memory().total, *limits])
 
 
 class MemoryWatch:
@@ -40,6 +49,26 @@ class MemoryWatch:
         total = sum(_memory(pid) for pid in {os.getpid(), *self._pids()})
         self.peak = max(self.peak, total)
         return total
+
+
+class SpareMemory:
+    """Samples what the machine and the limited cgroups of this process have free.
+
+    Swap counts as nothing: who needs it has no memory left.
+    """
+
+    def __init__(self, root: Path = _ROOT) -> None:
+        self._groups = list(_memory_groups(root))
+
+    def sample(self) -> list[Room]:
+        """One for the machine, one for each cgroup with a limit below it."""
+        machine = psutil.virtual_memory()
+        rooms = [Room("machine", machine.available, machine.total)]
+        for group, limit_file in self._groups:
+            for limit in _numbers(group / limit_file):
+                if limit < machine.total:
+                    rooms.append(Room("cgroup", max(0, limit - _unreclaimable(group)), limit))
+        return rooms
 
 
 def read_after_others(pid: int) -> None:
@@ -82,10 +111,18 @@ def _cpu_quotas(root: Path) -> Iterator[tuple[int, int]]:
             yield quota[0], period[0]
 
 
-def _memory_limits(root: Path) -> Iterator[int]:
+def _memory_groups(root: Path) -> Iterator[tuple[Path, str]]:
+    """Groups, and the names of the files with their limits in bytes."""
     for controller, name in (("", "memory.max"), ("memory", "memory.limit_in_bytes")):
         for directory in _groups(root, controller):
-            yield from _numbers(directory / name)
+            yield directory, name
+
+
+def _unreclaimable(group: Path) -> int:
+    """Bytes that the group and those below it hold for good."""
+    stat = dict(line.split() for line in _read(group / "memory.stat").splitlines())
+    # Version 1 says ``total_`` where groups below count, too.
+    return sum(int(stat.get(f"total_{name}", stat.get(name, 0))) for name in _UNRECLAIMABLE)
 
 
 def _numbers(file: Path) -> list[int]:

@@ -43,6 +43,17 @@ class Note(NamedTuple):
     text: str
 
 
+class ConcurrencyChanged(NamedTuple):
+    """A worker keeps more or fewer requests in flight."""
+
+    worker: int
+    """Its number, from 1."""
+    before: int
+    after: int
+    reason: str
+    """Why, in a few words with the numbers."""
+
+
 class DestinationKnown(NamedTuple):
     """Where the objects go, as the cloud resolved it; comes before ``BucketReady``."""
 
@@ -57,7 +68,15 @@ class BucketReady(NamedTuple):
     """The bucket exists: workers get jobs from now on."""
 
 
-Event = Ended | MultipartBegun | Note | DestinationKnown | BucketMissing | BucketReady
+Event = (
+    Ended
+    | MultipartBegun
+    | Note
+    | ConcurrencyChanged
+    | DestinationKnown
+    | BucketMissing
+    | BucketReady
+)
 
 
 @dataclass
@@ -104,6 +123,7 @@ class Supervisor:
         self._count = count
         self._start = start
         self._resume: wire.Resume | None = None
+        self._share: wire.Share | None = None
         self._workers = WorkerProcesses(fork_server, echo, clock)
         self._bucket_ready = False
         self._draining = False
@@ -161,9 +181,10 @@ class Supervisor:
         """Of the fork server and of all workers that are ready."""
         return self._workers.pids()
 
-    def set_share(self, share: float) -> None:
-        """Tells the workers how much of their concurrency they may use."""
-        self._workers.broadcast(wire.Share(share))
+    def set_share(self, share: float, reason: str) -> None:
+        """Tells the workers how much of their concurrency they may use, and why."""
+        self._share = wire.Share(share, reason)
+        self._workers.broadcast(self._share)
 
     def resume(self, since: float) -> None:
         """Tells the workers that this run resumes earlier ones, the first of which began at
@@ -196,6 +217,8 @@ class Supervisor:
         worker.send(self._start._replace(prepare=prepares))
         if self._resume:
             worker.send(self._resume)
+        if self._share:
+            worker.send(self._share)
 
     def _hand_out(self) -> None:
         if not self._bucket_ready or self._draining:
@@ -207,6 +230,8 @@ class Supervisor:
     def _handle(self, worker: WorkerProcess, message: wire.Message) -> Iterator[Event]:
         if isinstance(message, wire.Results):
             yield from self._take(worker, message)
+        elif isinstance(message, wire.Concurrency):
+            yield ConcurrencyChanged(worker.number, *message)
         elif isinstance(message, wire.Begun):
             if job := self._dispatcher.begun(worker, *message):
                 yield MultipartBegun(job)

@@ -47,6 +47,8 @@ class Share(NamedTuple):
     """To a worker: the share of its concurrency that it may use, 0 to 1."""
 
     share: float
+    reason: str
+    """Why, in a few words."""
 
 
 class Drain(NamedTuple):
@@ -94,6 +96,15 @@ class Results(NamedTuple):
     """Seconds without an answer of the service, and until the next attempt."""
 
 
+class Concurrency(NamedTuple):
+    """From a worker: it keeps more or fewer requests in flight than it last told."""
+
+    before: int
+    after: int
+    reason: str
+    """Why, in a few words with the numbers."""
+
+
 class Begun(NamedTuple):
     """From a worker: a multipart upload has begun."""
 
@@ -138,6 +149,7 @@ Message: TypeAlias = (
     | Create
     | Ready
     | Results
+    | Concurrency
     | Begun
     | Returned
     | Fatal

@@ -9,6 +9,7 @@ import contextlib
 import os
 import resource
 import socket
+import time
 import traceback
 from functools import partial
 from typing import NoReturn
@@ -24,6 +25,7 @@ from providers.errors import Failure, NoBucket
 
 from ..config import Settings
 from ..files.model import Job, Result
+from ..transfer.changes import Changes
 from ..transfer.concurrency import ConcurrencyLimiter
 from ..transfer.engine import Engine
 from ..transfer.retry import RetryPolicy
@@ -55,6 +57,7 @@ class Worker:
         self._sending = Semaphore()
         self._engine: Engine | None = None
         self._resume_since: float | None = None
+        self._share = wire.Share(1.0, "")
         self._may_create = Event()
 
     def run(self) -> NoReturn:
@@ -78,12 +81,14 @@ class Worker:
             self._resume_since = message.since
         elif isinstance(message, wire.Create):
             self._may_create.set()
+        elif isinstance(message, wire.Share):
+            self._share = message
+            if self._engine:
+                self._engine.allow(*message)
         elif self._engine is None:
             return
         elif isinstance(message, wire.Jobs):
             self._engine.submit(map(Job._make, message.jobs))
-        elif isinstance(message, wire.Share):
-            self._engine.set_share(message.share)
         elif isinstance(message, wire.Drain):
             self._send(wire.Returned(self._engine.drain()))
 
@@ -94,6 +99,7 @@ class Worker:
         try:
             cloud = providers.load(settings.cloud())
             self._engine = engine = self._make_engine(settings, cloud, start)
+            engine.allow(*self._share)
             gevent.spawn(self._send_results, engine, cloud.notices)
             engine.connect(start.sessions)
             if start.prepare:
@@ -160,12 +166,15 @@ class Worker:
         self._send(wire.Fatal(reason))
 
     def _send_results(self, engine: Engine, notices: list[str]) -> None:
+        changes = Changes(engine.limit)
         while True:
             if self._wake.wait(HEARTBEAT):
                 gevent.sleep(FLUSH_INTERVAL)
             self._wake.clear()
             while notices:
                 self._send(wire.Notice(notices.pop(0)))
+            if change := changes.news(time.monotonic(), engine.limit, engine.reason):
+                self._send(wire.Concurrency(*change))
             self._send_report(engine)
 
     def _send_report(self, engine: Engine) -> None:

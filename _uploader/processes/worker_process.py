@@ -24,12 +24,14 @@ class WorkerProcess:
 
     def __init__(
         self,
+        number: int,
         fork_server: ForkServer,
         selector: selectors.BaseSelector,
         echo: Callable[[bytes], None],
     ) -> None:
         """Starts the process; ``echo`` gets what it writes to stderr.  Raises OSError when no
         process can be started."""
+        self.number = number
         self._connection, theirs = socket.socketpair()
         self._error_stream, their_errors = os.pipe()
         try:
@@ -149,14 +151,17 @@ class WorkerProcesses:
         self._looked = clock()
         self._selector = selectors.DefaultSelector()
         self._workers: list[WorkerProcess] = []
+        self._started = 0
 
     def __iter__(self) -> Iterator[WorkerProcess]:
         """In the order in which they started; they may die meanwhile."""
         return iter(list(self._workers))
 
     def start(self) -> WorkerProcess:
-        """Starts one more; raises OSError when that is impossible."""
-        worker = WorkerProcess(self._fork_server, self._selector, self._pass_on)
+        """Starts one more, numbered from 1; raises OSError when that is impossible."""
+        number = self._started + 1
+        worker = WorkerProcess(number, self._fork_server, self._selector, self._pass_on)
+        self._started = number
         worker.heard = self._clock()
         self._workers.append(worker)
         return worker

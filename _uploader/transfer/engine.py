@@ -108,9 +108,11 @@ class Engine:
         """Connects so many sessions for the first files, while nothing else can be done."""
         self._slots.connect(sessions)
 
-    def set_share(self, share: float) -> None:
-        """Uses only a share of the concurrency, 0 to 1, but at least one request."""
-        self._slots.set_share(share)
+    def allow(self, share: float, reason: str) -> None:
+        """Uses only a share of the concurrency, 0 to 1, but at least one request; ``reason`` says
+        in a few words why."""
+        if self._limiter.allow(time.monotonic(), share, reason):
+            self._slots.resize()
 
     def drain(self) -> list[int]:
         """Takes back the files not begun and returns their job numbers.
@@ -130,7 +132,12 @@ class Engine:
     @property
     def limit(self) -> int:
         """Requests that may be in flight now."""
-        return self._slots.limit
+        return self._limiter.limit
+
+    @property
+    def reason(self) -> str:
+        """Why ``limit`` last changed."""
+        return self._limiter.reason
 
     @property
     def sent(self) -> int:
@@ -148,7 +155,7 @@ class Engine:
     def _request_failed(self, failure: Failure) -> None:
         now = time.monotonic()
         limiter = self._limiter
-        if limiter.refused(now) if failure.throttle else limiter.failed(now):
+        if (limiter.refused if failure.throttle else limiter.failed)(now, failure):
             self._slots.resize()
 
     def _service_is_back(self, began: float) -> None:

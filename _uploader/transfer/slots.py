@@ -69,7 +69,6 @@ class Slots:
         self._part_weight = part_weight
         self._cannot_open = cannot_open
         self._connects_ahead = connects_ahead
-        self._share = 1.0
         self.limit = limiter.limit
         """Tasks that may run now."""
         self._most_parts = self._parts_within(self.limit)
@@ -119,15 +118,9 @@ class Slots:
             # At the other end than where ``fill`` looks: those that have connected go first.
             self._idle.insert(0, self._spawn())
 
-    def set_share(self, share: float) -> None:
-        """Uses only a share of the concurrency, 0 to 1, but at least one request.  Greenlets above
-        the limit end after their task."""
-        self._share = share
-        self.resize()
-
     def resize(self) -> None:
-        """Follows a change of the limiter."""
-        self.limit = max(1, int(self._limiter.limit * self._share))
+        """Follows a change of the limiter.  Greenlets above the limit end after their task."""
+        self.limit = self._limiter.limit
         self._most_parts = self._parts_within(self.limit)
         self.fill()
 

@@ -498,6 +498,19 @@ def test_file_lines_are_escaped_and_only_for_the_verbose(
     assert out.getvalue() == "failed    \\x1b[2JTrue: bad\\nthing\nuploaded  a/b\n"
 
 
+@pytest.mark.parametrize("kind", [Terminal, Lines])
+def test_changes_of_the_concurrency_are_told_to_the_verbose_on_stderr(
+    kind: type[Terminal | Lines], out: io.StringIO, err: FakeTerminal
+) -> None:
+    for verbose in (False, True):
+        display = kind(Outlet(out), Outlet(err), verbose=verbose)
+        display.start()
+        display.concurrency(1, 64, 384 + verbose, "a trial: \x1b[2J")
+    assert err.getvalue().count("->") == 1
+    assert "worker 1: 64 -> 385 requests in flight: a trial: \\x1b[2J\n" in err.getvalue()
+    assert out.getvalue() == ""
+
+
 def test_plain_lines_come_every_five_seconds(out: io.StringIO, err: FakeTerminal) -> None:
     display = Lines(Outlet(out), Outlet(err), verbose=False)
     display.start()
@@ -517,6 +530,7 @@ def run_through(display: Display, summary: Summary) -> None:
     display.note("created bucket b")
     shown(display, counted(), 20)
     display.file_event("failed", "a", "b")
+    display.concurrency(1, 64, 32, "the service asked for fewer")
     display.finish(summary)
 
 
@@ -549,6 +563,13 @@ def test_json_tells_each_file_and_note(out: io.StringIO) -> None:
         {"event": "failed", "path": "b", "reason": "vanished"},
     ]
     assert out.getvalue().isascii()
+
+
+def test_json_tells_changes_of_the_concurrency(out: io.StringIO) -> None:
+    json_lines(out).concurrency(1, 64, 384, "a trial")
+    assert events(out) == [
+        {"event": "concurrency", "worker": 1, "from": 64, "to": 384, "reason": "a trial"}
+    ]
 
 
 def test_json_tells_progress_once_a_second(out: io.StringIO) -> None:

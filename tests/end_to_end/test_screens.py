@@ -20,6 +20,7 @@ from tests.command import (
     small_files,
     write,
 )
+from tests.servers.s3 import FakeS3
 
 
 def test_command_dry_run_lists_the_files(data: Path) -> None:
@@ -64,6 +65,30 @@ def test_command_verbose_prints_a_line_for_each_file(sink: Sink, data: Path) -> 
     assert sorted(re.findall(r"^uploaded  (folder.*)", finished.stdout, re.MULTILINE)) == sorted(
         names
     )
+
+
+@pytest.mark.parametrize("option", ["--verbose", "--json", "--quiet"])
+def test_command_tells_why_fewer_requests_are_in_flight(data: Path, option: str) -> None:
+    write(data, "file")
+    with FakeS3(buckets=["bucket"]) as server:
+        server.script("put", "file", "slowdown")
+        options = arguments(data, server.endpoint, "bucket", option, "--concurrency", 8)
+        finished = run(*options, env=environment(server))
+    assert finished.code == 0
+    told = "the service asked for fewer: SlowDown: scripted or deserved"
+    if option == "--verbose":
+        assert finished.complaints == [f"worker 1: 8 -> 4 requests in flight: {told}"]
+    elif option == "--json":
+        (change,) = [e for e in finished.events if e["event"] == "concurrency"]
+        assert change == {
+            "event": "concurrency",
+            "worker": 1,
+            "from": 8,
+            "to": 4,
+            "reason": told,
+        }
+    else:
+        assert finished.stderr == ""
 
 
 def test_command_without_a_terminal_prints_plain_lines(slow_sink: Sink, data: Path) -> None:

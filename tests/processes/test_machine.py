@@ -12,10 +12,11 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from _uploader.processes.machine import MemoryWatch, memory_total, usable_cpus
+from _uploader.processes.machine import MemoryWatch, SpareMemory, memory_total, usable_cpus
+from _uploader.transfer.memory import Room
 
 GIB = 2**30
-UNLIMITED_V1 = 9223372036854771712
+UNLIMITED_V1 = "9223372036854771712"
 V2_MOUNT = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate"
 V1_MOUNTS = """\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
@@ -29,7 +30,8 @@ Tree = Callable[..., Path]
 def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight processors and 16 GiB, whatever runs the tests."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=16 * GIB))
+    memory = SimpleNamespace(total=16 * GIB, available=9 * GIB)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
 
 
 @pytest.fixture
@@ -105,7 +107,7 @@ def test_version_1_limits_count(tree: Tree) -> None:
         "cpu,cpuacct/jobs/cpu.cfs_period_us": "100000",
         "cpu,cpuacct/cpu.cfs_quota_us": "-1",
         "cpu,cpuacct/cpu.cfs_period_us": "100000",
-        "memory/mem/deep/memory.limit_in_bytes": str(UNLIMITED_V1),
+        "memory/mem/deep/memory.limit_in_bytes": UNLIMITED_V1,
         "memory/mem/memory.limit_in_bytes": str(2 * GIB),
     }
     root = tree("4:cpu,cpuacct:/jobs\n3:memory:/mem/deep\n1:name=systemd:/", V1_MOUNTS, files)
@@ -117,7 +119,7 @@ def test_version_1_without_limits_is_the_machine(tree: Tree) -> None:
     files = {
         "cpu,cpuacct/cpu.cfs_quota_us": "-1",
         "cpu,cpuacct/cpu.cfs_period_us": "100000",
-        "memory/memory.limit_in_bytes": str(UNLIMITED_V1),
+        "memory/memory.limit_in_bytes": UNLIMITED_V1,
     }
     root = tree("4:cpu,cpuacct:/\n3:memory:/", V1_MOUNTS, files)
     assert usable_cpus(root) == 8
@@ -163,6 +165,45 @@ def test_blanks_in_mount_points_and_empty_sources_are_understood(tree: Tree) -> 
     )
     root = tree("0::/a b", mounts, {"my groups/a b/memory.max": str(GIB)})
     assert memory_total(root) == GIB
+
+
+# What is free
+
+MACHINE = Room("machine", 9 * GIB, 16 * GIB)
+
+
+def test_without_cgroups_what_the_machine_has_free_counts(tmp_path: Path) -> None:
+    assert SpareMemory(tmp_path).sample() == [MACHINE]
+
+
+def test_version_2_groups_have_free_what_they_do_not_hold_for_good(tree: Tree) -> None:
+    """Pages of files that were read are no part of it, nor kernel memory that can be taken back."""
+    stat = "anon 600\ninactive_anon 500\nactive_anon 100\nactive_file 7000\nunevictable 30\n"
+    stat += "slab_reclaimable 8000\nslab_unreclaimable 4\nsock 3\nkernel_stack 2\npagetables 1"
+    root = tree("0::/a", V2_MOUNT, {"a/memory.max": str(GIB), "a/memory.stat": stat})
+    assert SpareMemory(root).sample() == [MACHINE, Room("cgroup", GIB - 640, GIB)]
+
+
+def test_version_1_groups_count_those_below_them_too(tree: Tree) -> None:
+    stat = "inactive_anon 1\nactive_anon 2\nunevictable 3\ntotal_inactive_anon 100\n"
+    stat += "total_active_anon 200\ntotal_unevictable 300\ntotal_active_file 4000"
+    files = {"memory/a/memory.limit_in_bytes": str(GIB), "memory/a/memory.stat": stat}
+    root = tree("3:memory:/a", V1_MOUNTS, files | {"memory/memory.limit_in_bytes": UNLIMITED_V1})
+    assert SpareMemory(root).sample() == [MACHINE, Room("cgroup", GIB - 600, GIB)]
+
+
+def test_each_nested_group_counts_and_a_limit_that_changes_too(tree: Tree) -> None:
+    files = {"memory.max": str(2 * GIB), "a/memory.max": "max", "a/b/memory.max": str(GIB)}
+    spare = SpareMemory(root := tree("0::/a/b", V2_MOUNT, files))
+    assert [room.left for room in spare.sample()] == [9 * GIB, GIB, 2 * GIB]
+    (root / "sys/fs/cgroup/a/memory.max").write_text("1000")
+    assert [room.left for room in spare.sample()] == [9 * GIB, GIB, 1000, 2 * GIB]
+
+
+def test_a_group_over_its_limit_has_nothing_free(tree: Tree) -> None:
+    files = {"a/memory.max": "1000", "a/memory.stat": "active_anon 1500"}
+    (_, room) = SpareMemory(tree("0::/a", V2_MOUNT, files)).sample()
+    assert room == Room("cgroup", 0, 1000)
 
 
 @pytest.fixture

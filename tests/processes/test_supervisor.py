@@ -20,6 +20,7 @@ from _uploader.processes.supervisor import (
     SILENCE_ALLOWED,
     BucketMissing,
     BucketReady,
+    ConcurrencyChanged,
     DestinationKnown,
     Ended,
     Event,
@@ -426,8 +427,27 @@ class TestMessages:
 
     def test_every_worker_gets_its_share(self, make: Make) -> None:
         setup = make(count=2)
-        setup.supervisor.set_share(0.5)
-        assert all(worker.received()[1:] == [wire.Share(0.5)] for worker in setup.workers)
+        setup.supervisor.set_share(0.5, "memory")
+        share = wire.Share(0.5, "memory")
+        assert all(worker.received()[1:] == [share] for worker in setup.workers)
+
+    def test_a_later_worker_gets_the_share_of_the_others(self, make: Make) -> None:
+        setup = make()
+        setup.supervisor.set_share(0.5, "memory")
+        setup.workers[0].die()
+        setup.step()
+        assert setup.workers[1].received()[1:] == [wire.Share(0.5, "memory")]
+
+    def test_a_change_of_the_concurrency_is_told_with_the_number_of_the_worker(
+        self, make: Make
+    ) -> None:
+        setup = make(count=2)
+        setup.workers[1].send(wire.Concurrency(64, 384, "a trial"))
+        assert setup.step() == [ConcurrencyChanged(2, 64, 384, "a trial")]
+        setup.workers[0].die()
+        setup.step()
+        setup.workers[2].send(wire.Concurrency(64, 32, "503"))
+        assert setup.step() == [ConcurrencyChanged(3, 64, 32, "503")]
 
     def test_every_worker_learns_that_the_run_resumes_later_ones_too(self, make: Make) -> None:
         setup = make(count=2)
@@ -591,7 +611,7 @@ class TestDeath:
     def test_a_message_to_a_dead_worker_does_no_harm(self, make: Make) -> None:
         setup = make(files=1)
         setup.get_ready()[0].die()
-        setup.supervisor.set_share(0.5)
+        setup.supervisor.set_share(0.5, "memory")
         assert len(notes(setup.step())) == 1
 
     def test_workers_that_keep_dying_stop_the_run(self, make: Make) -> None:

@@ -384,7 +384,8 @@ class TestJobs:
 
     def test_a_smaller_share_means_fewer_requests(self, supervisor: Conversation) -> None:
         supervisor.ready(concurrency=8)
-        supervisor.send(wire.Share(0.25))
+        supervisor.send(wire.Share(0.25, "memory: 251 of 256 MiB"))
+        assert supervisor.next() == wire.Concurrency(8, 2, "memory: 251 of 256 MiB")
         supervisor.until(lambda: supervisor.report().limit == 2)
         supervisor.cloud.may_end.clear()
         supervisor.jobs(*"abcdef")
@@ -392,6 +393,13 @@ class TestJobs:
         supervisor.cloud.may_end.set()
         supervisor.results(6)
         assert supervisor.cloud.most_in_flight == 2
+
+    def test_a_share_that_comes_before_the_cloud_is_open_counts(
+        self, supervisor: Conversation
+    ) -> None:
+        supervisor.send(wire.Share(0.25, "memory"))
+        supervisor.start(concurrency=8)
+        supervisor.until(lambda: supervisor.report().limit == 2)
 
     def test_credentials_that_are_refused_stop_the_run(self, supervisor: Conversation) -> None:
         supervisor.ready()

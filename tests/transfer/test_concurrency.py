@@ -8,9 +8,13 @@ from itertools import count
 import pytest
 
 from _uploader.transfer.concurrency import (
+    ABOVE_REFUSED,
     AFTER_FAILURES,
     BACKOFF_INTERVAL,
+    BELOW_REFUSED,
     FIRST,
+    HELD_LEAST,
+    HELD_REST,
     LONG_STEP,
     MOST,
     PROMPT,
@@ -50,7 +54,7 @@ class Service:
         self.capacity = capacity
         self._size = size
         self._saturated = saturated
-        self._most = most
+        self.most = most
         self._free_at = 0.0
         self._order = count()
         self._in_flight: list[tuple[float, int, bool]] = []
@@ -74,7 +78,7 @@ class Service:
         return max(limit for when, limit in self.limits if when >= since)
 
     def _send(self) -> None:
-        good = self._most is None or len(self._in_flight) < self._most
+        good = self.most is None or len(self._in_flight) < self.most
         if good:
             self._free_at = max(self._free_at, self.now) + 1 / self.capacity
         at = max(self.now + self._latency, self._free_at if good else 0.0)
@@ -369,19 +373,59 @@ def test_a_service_where_a_third_always_fails_is_still_used() -> None:
     assert limiter.limit >= 4
 
 
-def test_after_a_refusal_it_grows_back_slowly() -> None:
-    """Not before a rest, and then one doubling for each round that pays."""
+def test_after_a_refusal_it_grows_back_slowly_to_just_below() -> None:
+    """Once nothing is refused any more."""
     limiter = ConcurrencyLimiter(MOST)
     service = Service(limiter, latency=0.030, capacity=20_000)
     service.run(5)
     full = limiter.limit
     limiter.refused(service.now)
-    began = service.now
-    service.run(0.9 * REST)
+    service.run(0.9 * BACKOFF_INTERVAL)
     assert limiter.limit == full // 2
+    limiter.refused(service.now)
+    service.run(0.9 * BACKOFF_INTERVAL)
+    assert limiter.limit == full // 2
+    service.run(0.8 * REST)
+    assert limiter.limit == int(BELOW_REFUSED * full)
+
+
+def test_a_refused_step_is_halved_but_no_further_than_to_where_it_began() -> None:
+    """There nothing was refused."""
+    limiter = ConcurrencyLimiter(MOST)
+    service = Service(limiter, latency=0.030, capacity=1e6)
+    while limiter.limit == FIRST:
+        service.run(0.01)
+    assert limiter.limit > 2 * FIRST
+    limiter.refused(service.now)
+    assert limiter.limit == LONG_STEP * FIRST // 2
+    limiter = ConcurrencyLimiter(MOST)
+    service = Service(limiter, latency=PROMPT + 0.01, capacity=1e6)
+    while limiter.limit == FIRST:
+        service.run(0.01)
+    limiter.refused(service.now)
+    assert limiter.limit == FIRST
+    limiter.refused(service.now + 1.1 * BACKOFF_INTERVAL)
+    assert limiter.limit == FIRST // 2
+
+
+def test_what_was_refused_is_exceeded_by_little_the_next_time() -> None:
+    limiter = ConcurrencyLimiter(MOST)
+    service = Service(limiter, latency=0.030, capacity=1e6, most=200)
+    service.run(1.5 * REST)
+    first = service.highest()
+    assert first > 300
+    service.run(5 * REST)
+    assert service.highest(since=1.5 * REST) <= 200 * ABOVE_REFUSED * 1.1
+
+
+def test_once_more_is_taken_the_refusal_is_forgotten() -> None:
+    limiter = ConcurrencyLimiter(MOST)
+    service = Service(limiter, latency=0.1, capacity=4_000, most=100)
+    service.run(1.5 * REST)
+    assert limiter.limit <= 100
+    service.most = None
     service.run(2 * REST)
-    assert limiter.limit == full
-    assert service.now > began
+    assert limiter.limit > 100 * ABOVE_REFUSED
 
 
 def test_a_service_that_refuses_above_a_number_is_kept_below_it_most_of_the_time() -> None:
@@ -396,6 +440,103 @@ def test_a_service_that_refuses_above_a_number_is_kept_below_it_most_of_the_time
     )
     assert above < 0.1 * service.now
     assert limiter.limit >= 64
+
+
+# The share
+
+
+@pytest.mark.parametrize("share", [0.8, 0.25])
+def test_a_share_lowers_the_number_and_gives_it_back(share: float) -> None:
+    limiter = ConcurrencyLimiter(MOST)
+    Service(limiter, latency=0.030, capacity=20_000).run(5)
+    full = limiter.limit
+    assert limiter.allow(5.0, share, "memory: 251 of 256 MiB")
+    assert limiter.limit == int(share * full)
+    assert limiter.reason == "memory: 251 of 256 MiB"
+    assert limiter.allow(6.0, 1.0, "memory: 200 of 256 MiB")
+    assert limiter.limit == full
+    assert limiter.reason == "memory: 200 of 256 MiB"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001])
+def test_one_request_is_left_by_any_share(share: float) -> None:
+    limiter = ConcurrencyLimiter(MOST)
+    assert limiter.allow(0.0, share, "memory")
+    assert limiter.limit == 1
+
+
+def test_the_same_share_again_changes_nothing() -> None:
+    limiter = ConcurrencyLimiter(MOST)
+    assert not limiter.allow(0.0, 1.0, "memory")
+    limiter.allow(0.0, 0.5, "memory")
+    assert not limiter.allow(0.0, 0.5, "again")
+    assert limiter.reason == "memory"
+
+
+def test_a_small_share_is_not_made_up_for_by_trials() -> None:
+    limiter = ConcurrencyLimiter(MOST)
+    limiter.allow(0.0, HELD_LEAST - 0.01, "memory")
+    service = Service(limiter, latency=0.030, capacity=20_000)
+    service.run(3 * REST)
+    assert service.highest() < FIRST / 2
+
+
+def test_under_a_large_share_a_trial_waits_until_the_machine_was_looked_at() -> None:
+    limiter = ConcurrencyLimiter(MOST)
+    limiter.allow(0.0, 0.75, "memory")
+    service = Service(limiter, latency=0.030, capacity=20_000)
+    service.run(0.9 * HELD_REST)
+    assert service.highest() == FIRST * 3 // 4
+    service.run(2 * HELD_REST)
+    assert service.limits[1][1] == FIRST * 3 // 4 * STEP
+    assert service.limits[2][0] - service.limits[1][0] >= HELD_REST
+
+
+def test_a_refusal_under_a_share_halves_what_is_in_flight() -> None:
+    limiter = ConcurrencyLimiter(MOST)
+    limiter.allow(0.0, 0.5, "memory")
+    limiter.refused(1.0)
+    assert limiter.limit == FIRST // 4
+
+
+# Reasons
+
+
+def test_each_change_says_what_it_was_decided_by() -> None:
+    now = 0.0
+    limiter = ConcurrencyLimiter(MOST, first=FIRST)
+    for _ in range(FIRST):  # unmeasured
+        limiter.completed(now, SMALL, True)
+    now = round_of(limiter, now, 0.2)
+    assert limiter.reason == "a trial, 320 requests/s, processor 0% busy"
+    for _ in range(FIRST):
+        limiter.completed(now, SMALL, True)
+    now = round_of(limiter, now, 0.6)
+    assert limiter.reason == "2 times the throughput, 640 requests/s, processor 0% busy"
+    limiter.refused(now, "SlowDown (503)")
+    assert limiter.reason == "the service asked for fewer: SlowDown (503)"
+    now += 2 * BACKOFF_INTERVAL
+    for _ in range(2 * MOST):
+        limiter.completed(now, SMALL, True)
+        now += 0.001
+    assert limiter.reason == "growing back to 691"
+    for _ in range(20):
+        limiter.failed(now, "reset")
+    assert limiter.reason == "21% of the latest requests failed: reset"
+
+
+def test_a_trial_says_how_busy_the_process_is() -> None:
+    limiter = ConcurrencyLimiter(MOST, demand=lambda: 0.4 * service.now)
+    service = Service(limiter, latency=0.030, capacity=20_000)
+    service.run(0.2)
+    assert limiter.reason.endswith("processor 40% busy")
+
+
+def test_a_step_that_is_taken_back_says_what_it_brought() -> None:
+    limiter = ConcurrencyLimiter(MOST)
+    Service(limiter, latency=0.030, capacity=1_000).run(5)
+    assert limiter.limit == FIRST
+    assert limiter.reason == "brought 1.00 times the throughput"
 
 
 # A number that was given
@@ -426,6 +567,6 @@ def test_a_given_number_comes_back_where_it_pays(fixed: ConcurrencyLimiter, refu
     for _ in range(refusals):
         fixed.refused(service.now)
         service.run(1.5 * BACKOFF_INTERVAL)
-    assert fixed.limit <= 50
+    assert fixed.limit <= 90
     service.run(2 * REST)
     assert 95 <= fixed.limit <= 100

@@ -904,7 +904,7 @@ def test_a_smaller_share_ends_greenlets(setup: Setup) -> None:
     jobs = [setup.file(f"{n}") for n in range(80)]
     setup.engine.submit(jobs)
     setup.until(lambda: setup.service.most_in_flight == 8)
-    setup.engine.set_share(0.25)
+    setup.engine.allow(0.25, "memory")
     setup.until(lambda: setup.service.in_flight <= 2)
     setup.service.most_in_flight = 0
     setup.engine.close()
@@ -914,7 +914,7 @@ def test_a_smaller_share_ends_greenlets(setup: Setup) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.001])
 def test_the_smallest_share_is_one_request(setup: Setup, share: float) -> None:
-    setup.engine.set_share(share)
+    setup.engine.allow(share, "memory")
     failures = setup.upload(*[setup.file(f"{n}", size=n) for n in range(40)])
     assert set(failures.values()) == {""}
     assert setup.service.most_in_flight == 1
@@ -922,10 +922,10 @@ def test_the_smallest_share_is_one_request(setup: Setup, share: float) -> None:
 
 def test_a_larger_share_makes_greenlets(setup: Setup) -> None:
     setup.make(concurrency=8)
-    setup.engine.set_share(0.0)
+    setup.engine.allow(0.0, "memory")
     setup.engine.submit([setup.file(f"{n}") for n in range(80)])
     setup.until(lambda: setup.service.in_flight == 1)
-    setup.engine.set_share(1.0)
+    setup.engine.allow(1.0, "memory")
     setup.until(lambda: setup.service.in_flight == 8)
     setup.engine.close()
     assert len(setup.results) == 80

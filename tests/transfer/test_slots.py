@@ -111,6 +111,11 @@ class Setup:
             self.running[name].set()
         settle()
 
+    def allow(self, share: float) -> None:
+        self.limiter.allow(0.0, share, "memory")
+        self.slots.resize()
+        settle()
+
     def end_all(self) -> None:
         """Ends what runs, and what begins then, until nothing does."""
         while self.running:
@@ -153,8 +158,7 @@ def test_the_end_of_one_begins_the_next(setup: Setup) -> None:
 
 def test_a_share_lowers_the_limit_as_tasks_end(setup: Setup) -> None:
     setup.add(*"abcdef")
-    setup.slots.set_share(0.5)
-    settle()
+    setup.allow(0.5)
     assert list(setup.running) == [*"abcd"]
     setup.end("a", "b")
     assert list(setup.running) == [*"cd"]
@@ -164,23 +168,22 @@ def test_a_share_lowers_the_limit_as_tasks_end(setup: Setup) -> None:
 
 def test_the_greenlets_above_the_limit_close_their_sessions(setup: Setup) -> None:
     setup.add(*"abcdef")
-    setup.slots.set_share(0.25)
+    setup.allow(0.25)
     setup.end("a", "b", "c")
     assert sum(session.closed for session in setup.sessions) == 3
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01])
 def test_one_task_runs_whatever_the_share(setup: Setup, share: float) -> None:
-    setup.slots.set_share(share)
+    setup.allow(share)
     setup.add(*"ab")
     assert list(setup.running) == ["a"]
 
 
 def test_a_share_that_grows_begins_what_waits(setup: Setup) -> None:
-    setup.slots.set_share(0.25)
+    setup.allow(0.25)
     setup.add(*"abcdef")
-    setup.slots.set_share(1.0)
-    settle()
+    setup.allow(1.0)
     assert list(setup.running) == [*"abcd"]
 
 
@@ -370,7 +373,7 @@ def test_a_session_that_cannot_be_opened_puts_the_task_back(setup: Setup) -> Non
 
 @pytest.mark.parametrize("is_part", [True, False])
 def test_a_task_that_was_put_back_goes_first(setup: Setup, is_part: bool) -> None:
-    setup.slots.set_share(0.25)
+    setup.allow(0.25)
     setup.cannot_open = [Fatal("no such driver")]
     setup.add("a", is_part=is_part)
     setup.add("b", "c")

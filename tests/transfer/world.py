@@ -14,10 +14,11 @@ from functools import partial
 from itertools import count
 from math import inf
 
-from _uploader.transfer.concurrency import ConcurrencyLimiter
+from _uploader.transfer.concurrency import MOST, ConcurrencyLimiter
 from _uploader.transfer.engine import PROBE_LIMIT, SAMPLING
 from _uploader.transfer.outage import SILENCE, ServiceHealth
 from _uploader.transfer.retry import RetryPolicy
+from _uploader.transfer.slots import MOST_PARTS
 from _uploader.transfer.window import SendWindow
 from providers.errors import Failure, Throttled, Transient, Unreachable
 
@@ -207,14 +208,23 @@ class Service:
         *,
         errors: float = 0.0,
         resets: float = 0.0,
+        serves: int = 0,
+        serving: float = 0.0,
+        most: float = inf,
     ) -> None:
-        """``errors`` and ``resets``: share of the requests that meet them."""
+        """``errors`` and ``resets``: share of the requests that meet them.  ``serves``: requests
+        that are served at a time, each for ``serving`` seconds; the others wait for their turn.
+        ``most``: with more under way it answers 503."""
         self._world = world
         self.link = link
         self._latency = latency
         self._capacity = capacity
         self._errors = errors
         self._resets = resets
+        self._serving = serving
+        self._servers = [0.0] * serves
+        """When each has nothing left to do."""
+        self._most = most
         self._free_at = 0.0
         self._under_way: set[Request] = set()
         self._held: list[Request] = []
@@ -242,6 +252,9 @@ class Service:
         if self._trouble == BUSY:
             busy = Throttled("503", after=RETRY_AFTER)
             self._world.after(self._latency, lambda: failed(busy))
+            return
+        if len(self._under_way) >= self._most:
+            self._world.after(self._latency, lambda: failed(Throttled("503")))
             return
         self._under_way.add(request)
         self.most_under_way = max(self.most_under_way, len(self._under_way))
@@ -284,6 +297,10 @@ class Service:
             return
         now = self._world.now
         self._free_at = max(self._free_at, now) + 1 / self._capacity
+        if self._servers:
+            self._free_at = max(now, heapq.heappop(self._servers)) + self._serving
+            heapq.heappush(self._servers, self._free_at)
+            self._free_at += self._latency
         self._world.after(
             max(self._one_latency(), self._free_at - now), partial(self._answer, request)
         )
@@ -333,9 +350,17 @@ class Run:
     """What all workers have in common: the files, and what became of them."""
 
     def __init__(
-        self, world: World, service: Service, disk: Disk, files: list[File], retries: int = 5
+        self,
+        world: World,
+        service: Service,
+        disk: Disk,
+        files: list[File],
+        retries: int = 5,
+        cpu: float = 0.0,
     ) -> None:
+        """``cpu``: seconds of a worker's processor that each request takes."""
         self.world = world
+        self.cpu = cpu
         self.service = service
         self.disk = disk
         self.todo = deque(files)
@@ -352,10 +377,8 @@ class Run:
         self.outages: list[tuple[float, float]] = []
         """(began, ended) as a worker saw them."""
 
-    def start(self, workers: int, **limits: int) -> Run:
-        for _ in range(workers):
-            limiter = ConcurrencyLimiter(limits.get("ceiling", 1024), limits.get("fixed"))
-            self.workers.append(Worker(self, limiter))
+    def start(self, workers: int, ceiling: int = MOST, fixed: int | None = None) -> Run:
+        self.workers += [Worker(self, ceiling, fixed) for _ in range(workers)]
         return self
 
     def finish(self, most_seconds: float = 10_000) -> Run:
@@ -377,14 +400,19 @@ class Run:
 class Worker:
     """The deciders of one process, asked and told as ``Slots``, ``Attempts`` and ``Engine`` do."""
 
-    def __init__(self, run: Run, limiter: ConcurrencyLimiter) -> None:
-        self.limiter = limiter
+    def __init__(self, run: Run, ceiling: int = MOST, fixed: int | None = None) -> None:
+        self.limiter = ConcurrencyLimiter(ceiling, fixed, self._demand)
         self.window = SendWindow()
         self.health = ServiceHealth()
         self._run = run
         self._world = run.world
-        self._running = 0
+        self.limits: list[tuple[float, int]] = []
+        """(when, limit), one for each change."""
+        self.running = 0
         self._parts_running = 0
+        self._cpu_busy = 0.0
+        """Seconds for which the processor is to work, those to come included."""
+        self._cpu_free_at = 0.0
         self._parked: list[Action] = []
         self._probing = False
         self._active_since = 0.0
@@ -393,16 +421,26 @@ class Worker:
         self._world.after(0, self._fill)
         self._world.after(SAMPLING, self._sample)
 
+    def allow(self, share: float, reason: str) -> None:
+        if self.limiter.allow(self._world.now, share, reason):
+            self._fill()
+
+    def _demand(self) -> float:
+        return self._cpu_busy - max(0.0, self._cpu_free_at - self._world.now)
+
     def _fill(self) -> None:
+        if not self.limits or self.limits[-1][1] != self.limiter.limit:
+            self.limits.append((self._world.now, self.limiter.limit))
         todo = self._run.todo
-        while todo and self._running < self.limiter.limit:
+        while todo and self.running < self.limiter.limit:
             file = todo[0]
-            if file.is_part and self._parts_running >= max(1, self.limiter.limit // PART_WEIGHT):
+            parts = min(MOST_PARTS, max(1, self.limiter.limit // PART_WEIGHT))
+            if file.is_part and self._parts_running >= parts:
                 return
             if not self.window.begin(file.size):
                 return
             todo.popleft()
-            self._running += 1
+            self.running += 1
             self._parts_running += file.is_part
             file.began = self._world.now
             self._run.disk.open(partial(self._begin, file))
@@ -414,7 +452,15 @@ class Worker:
     def _attempt(self, file: File) -> None:
         if self.health.began is not None:
             self._parked.append(partial(self._attempt, file))
-            return
+        elif cpu := self._run.cpu:
+            now = self._world.now
+            self._cpu_busy += cpu
+            self._cpu_free_at = max(self._cpu_free_at, now) + cpu
+            self._world.after(self._cpu_free_at - now, partial(self._ask, file))
+        else:
+            self._ask(file)
+
+    def _ask(self, file: File) -> None:
         self._run.service.ask(
             self,
             file.size,
@@ -460,7 +506,7 @@ class Worker:
             self._world.after(pause, partial(self._attempt, file))
 
     def _end(self, file: File, seconds: float | None = None) -> None:
-        self._running -= 1
+        self.running -= 1
         self._parts_running -= file.is_part
         self.window.end(file.size, seconds)
 
@@ -506,7 +552,7 @@ class Worker:
         self.window.sample(now, left, queued)
         run.queues.append((now, sum(run.service.link.traffic(w)[1] for w in run.workers)))
         self._fill()
-        if not self._running:
+        if not self.running:
             self._active_since = now
         quiet_since = max(self._moved_at, self._active_since, self.health.answered_at)
         if self.health.began is None and now - quiet_since > SILENCE:
