@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
-from .config import DEFAULT_MEMORY, Settings, memory_limit
+from .amounts import cpu_limit, memory_limit
+from .config import DEFAULT_MEMORY, Settings
 from .display.base import Display
 from .display.text import files_text, seconds_text
 from .errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_SIGNAL, RunError, UsageError
@@ -21,9 +21,16 @@ from .files.model import INTERRUPTED, Failed, Job, Result, Skipped
 from .files.scan import scan
 from .interrupts import Interrupts
 from .processes import wire
+from .processes.cpu_cap import CpuCap
 from .processes.dispatch import LOOKAHEAD, Dispatcher, ReadAhead
 from .processes.fork_server import ForkServer
-from .processes.machine import MemoryWatch, memory_total, read_after_others, usable_cpus
+from .processes.machine import (
+    MemoryWatch,
+    cpu_total,
+    memory_total,
+    read_after_others,
+    usable_cpus,
+)
 from .processes.supervisor import (
     BucketMissing,
     BucketReady,
@@ -38,7 +45,7 @@ from .records.counters import Summary
 from .records.failures import FailureList
 from .records.journal import Journal
 from .records.ledger import Ledger
-from .records.paths import journal_files, journal_path, state_directory
+from .state import open_journal, own_files
 from .stopping import RefusalJudge, StallDetector
 from .transfer.memory import FLOOR, MemoryThrottle, body_budget, processes_within
 
@@ -108,7 +115,11 @@ class Run:
         self._notes: list[str] = []
         limit = self._memory_limit(memory_total())
         self._throttle = MemoryThrottle(limit)
-        processes = processes_within(limit, settings.processes or usable_cpus())
+        cpus = cpu_total()
+        most_cpus = cpu_limit(settings.max_cpu, cpus)
+        self._cpu_cap = CpuCap(most_cpus) if most_cpus < cpus else None
+        wanted = settings.processes or min(usable_cpus(), math.ceil(most_cpus))
+        processes = processes_within(limit, wanted)
         self._processes = min(processes, settings.concurrency or processes)
         self._body_budget = body_budget(limit, self._processes)
         entries: Iterable[Job | Skipped | Failed]
@@ -116,7 +127,7 @@ class Run:
             entries = jobs
         else:
             follow = settings.follow_symlinks
-            own = _own_files(settings)
+            own = own_files(settings)
             entries = scan(settings.src, follow_symlinks=follow, prefix=settings.prefix, own=own)
         lookahead = min(LOOKAHEAD, limit // MEMORY_FOR_A_JOB)
         self._entries = ReadAhead(entries, lookahead)
@@ -241,6 +252,8 @@ class Run:
             scanning = patience is None and self._scan_on()
             for event in supervisor.step(0.0 if scanning else TICK):
                 self._take(event, supervisor)
+            if self._cpu_cap:
+                self._cpu_cap.keep(supervisor.pids, supervisor.set_cpu_rate)
             now = self._clock()
             if self._interrupts.count and patience is None:
                 patience = now + GRACE
@@ -338,7 +351,7 @@ class Run:
         """Raises ``RunError`` when the journal cannot be used."""
         if not self._records or self._journal:
             return
-        journal = self._journal = _journal(self._settings, destination)
+        journal = self._journal = open_journal(self._settings, destination)
         self._ledger.use(journal)
         if not journal.expect(self._settings.description()):
             self._display.note(
@@ -353,29 +366,6 @@ class Run:
                 f"going on with the unfinished run of {_moment(journal.started)}: "
                 f"{files_text(journal.recorded)} done; --restart begins anew"
             )
-
-
-def _own_files(settings: Settings) -> list[Path]:
-    """Files that runs write: no part of what is uploaded."""
-    own = list(journal_files(Path(settings.journal))) if settings.journal else []
-    with contextlib.suppress(RuntimeError):  # no home
-        own.append(state_directory())
-    return own
-
-
-def _journal(settings: Settings, destination: str) -> Journal:
-    source = os.path.realpath(settings.src)
-    destination = f"{destination}/{settings.prefix}"
-    if settings.journal:
-        path = Path(settings.journal).absolute()
-    else:
-        try:
-            path = journal_path(state_directory(), source, destination)
-        except RuntimeError:
-            raise RunError(
-                "no place for the journal, as this user has no home: use --journal or --no-journal"
-            ) from None
-    return Journal(path, source, destination, restart=settings.restart)
 
 
 def _moment(seconds: float) -> str:

@@ -91,6 +91,7 @@ FLOORS: tuple[set[str], ...] = (
     },
     {"_uploader.apart", "_uploader.interrupts"},
     {
+        "_uploader.amounts",
         "_uploader.display.outlet",
         "_uploader.errors",
         "_uploader.files.model",
@@ -106,6 +107,7 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.dropin.account",
         "_uploader.dropin.failures",
         "_uploader.files.scan",
+        "_uploader.processes.cpu_budget",
         "_uploader.processes.cpu_clock",
         "_uploader.processes.dispatch",
         "_uploader.processes.fork_server",
@@ -124,6 +126,8 @@ FLOORS: tuple[set[str], ...] = (
     {
         "_uploader.dropin.functions",
         "_uploader.dropin.sending",
+        "_uploader.processes.cpu_cap",
+        "_uploader.processes.pacing",
         "_uploader.processes.worker_process",
         "_uploader.transfer.attempts",
         "_uploader.transfer.slots",
@@ -133,6 +137,7 @@ FLOORS: tuple[set[str], ...] = (
     {
         "_uploader.processes.supervisor",
         "_uploader.records.ledger",
+        "_uploader.state",
         "_uploader.transfer.engine",
     },
     {"_uploader.processes.worker", "_uploader.run"},
@@ -293,6 +298,7 @@ class TestFloors:
         [
             "display.rates",
             "display.text",
+            "processes.cpu_budget",
             "processes.dispatch",
             "records.counters",
             "stopping",

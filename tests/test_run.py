@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from _uploader import run as module
+from _uploader import state
 from _uploader.config import Settings
 from _uploader.display.base import Display
 from _uploader.errors import RunError, UsageError
@@ -149,6 +150,7 @@ class FakeSupervisor:
         self.outage: tuple[float, float] | None = None
         self.resumed: float | None = None
         self.shares: list[float] = []
+        self.cpu_rates: list[float] = []
         self.handed_out: list[str] = []
         self.drained = self.stopped = False
         self.rounds = 0
@@ -188,6 +190,9 @@ class FakeSupervisor:
     def set_share(self, share: float) -> None:
         self.shares.append(share)
 
+    def set_cpu_rate(self, rate: float) -> None:
+        self.cpu_rates.append(rate)
+
     def pids(self) -> list[int]:
         return []
 
@@ -198,6 +203,14 @@ class FakeSupervisor:
     def stop(self) -> list[Job]:
         self.stopped = True
         return self.dispatcher.held_by(self)
+
+
+@pytest.fixture
+def eight_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with eight processors and memory for them."""
+    monkeypatch.setattr(module, "cpu_total", lambda: 8.0)
+    monkeypatch.setattr(module, "usable_cpus", lambda: 8)
+    monkeypatch.setattr(module, "memory_total", lambda: 2**40)
 
 
 @pytest.fixture
@@ -663,7 +676,7 @@ class TestJournal:
             raise RuntimeError("no home")
 
         world.settings.pop("journal")
-        monkeypatch.setattr(module, "state_directory", no_home)
+        monkeypatch.setattr(state, "state_directory", no_home)
         outcome = world.run()
         assert outcome.exit_code == 3
         assert "use --journal or --no-journal" in str(outcome.error)
@@ -697,6 +710,20 @@ class TestSettings:
     def test_no_more_workers_than_requests(self, world: World) -> None:
         world.files(*map(str, range(9)))
         assert self.start(world, processes=4, concurrency=2).count == 2
+
+    @pytest.mark.parametrize(("cap", "count"), [("100%", 8), ("25%", 2), ("1.2", 2), ("99", 8)])
+    def test_no_more_workers_than_the_cpu_that_may_be_used(
+        self, world: World, eight_cpus: None, cap: str, count: int
+    ) -> None:
+        world.files(*map(str, range(1000)))
+        assert self.start(world, max_cpu=cap).count == count
+
+    @pytest.mark.parametrize(("cap", "told"), [("7", True), ("8", False), ("100%", False)])
+    def test_workers_are_told_what_cpu_they_may_use_where_that_is_not_all(
+        self, world: World, eight_cpus: None, cap: str, told: bool
+    ) -> None:
+        world.files("a")
+        assert bool(self.start(world, max_cpu=cap).cpu_rates) == told
 
     def test_too_little_memory_is_wrong_usage(self, world: World) -> None:
         world.settings["max_memory"] = "1M"

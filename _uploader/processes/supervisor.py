@@ -103,7 +103,8 @@ class Supervisor:
         self._dispatcher = dispatcher
         self._count = count
         self._start = start
-        self._resume: wire.Resume | None = None
+        self._standing: dict[type[wire.Message], wire.Message] = {}
+        """What every worker has to know, those that start later as well."""
         self._workers = WorkerProcesses(fork_server, echo, clock)
         self._bucket_ready = False
         self._draining = False
@@ -155,11 +156,14 @@ class Supervisor:
         """Tells the workers how much of their concurrency they may use."""
         self._workers.broadcast(wire.Share(share))
 
+    def set_cpu_rate(self, rate: float) -> None:
+        """Tells the workers how many seconds of CPU a second each may use."""
+        self._tell_all(wire.CpuRate(rate))
+
     def resume(self, since: float) -> None:
         """Tells the workers that this run resumes earlier ones, the first of which began at
         ``since``, in seconds since the epoch.  Comes before ``BucketReady``."""
-        self._resume = wire.Resume(since)
-        self._workers.broadcast(self._resume)
+        self._tell_all(wire.Resume(since))
 
     def drain(self) -> list[Job]:
         """Hands out nothing more and asks the workers to return what they have not begun.
@@ -184,8 +188,12 @@ class Supervisor:
             raise RunError(f"cannot start a worker process: {error.strerror}") from None
         worker.prepares = prepares
         worker.send(self._start._replace(prepare=prepares))
-        if self._resume:
-            worker.send(self._resume)
+        for message in self._standing.values():
+            worker.send(message)
+
+    def _tell_all(self, message: wire.Message) -> None:
+        self._standing[type(message)] = message
+        self._workers.broadcast(message)
 
     def _hand_out(self) -> None:
         if not self._bucket_ready or self._draining:

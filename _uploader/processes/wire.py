@@ -47,6 +47,12 @@ class Share(NamedTuple):
     share: float
 
 
+class CpuRate(NamedTuple):
+    """To a worker: the seconds of CPU a second that it may use."""
+
+    rate: float
+
+
 class Drain(NamedTuple):
     """To a worker: finish what is in flight, return the rest, take nothing more."""
 
@@ -130,6 +136,7 @@ Message: TypeAlias = (
     | Resume
     | Jobs
     | Share
+    | CpuRate
     | Drain
     | Destination
     | Missing

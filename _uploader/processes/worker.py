@@ -31,6 +31,7 @@ from ..transfer.strays import abort_uploads
 from ..transfer.window import SOCKET_BYTES
 from . import wire
 from .cpu_clock import demand_clock
+from .pacing import Pacer
 
 FLUSH_INTERVAL = 0.01
 """Seconds of results that travel in one message."""
@@ -56,6 +57,7 @@ class Worker:
         self._engine: Engine | None = None
         self._resume_since: float | None = None
         self._may_create = Event()
+        self._pacer = Pacer()
 
     def run(self) -> NoReturn:
         """Serves the supervisor until it is gone, then exits the process at once.
@@ -78,6 +80,8 @@ class Worker:
             self._resume_since = message.since
         elif isinstance(message, wire.Create):
             self._may_create.set()
+        elif isinstance(message, wire.CpuRate):
+            self._pacer.set_rate(message.rate)
         elif self._engine is None:
             return
         elif isinstance(message, wire.Jobs):

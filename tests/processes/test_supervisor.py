@@ -416,6 +416,16 @@ class TestMessages:
         setup.step()
         assert [w.received()[1:] for w in setup.workers[1:]] == [[wire.Resume(123.0)]] * 2
 
+    def test_every_worker_learns_the_cpu_that_it_may_use_later_ones_too(self, make: Make) -> None:
+        setup = make()
+        setup.supervisor.set_cpu_rate(0.25)
+        assert setup.workers[0].received()[1:] == [wire.CpuRate(0.25)]
+        setup.workers[0].ready()
+        setup.step()
+        setup.workers[0].die()
+        setup.step()
+        assert setup.workers[1].received()[1:] == [wire.CpuRate(0.25)]
+
     def test_stderr_of_workers_and_fork_server_is_echoed(self, make: Make) -> None:
         setup = make()
         setup.fork_server.words = b"server\n"
