@@ -121,7 +121,7 @@ class Settings:
         env=("UPLOADER_PROCESSES",),
         parse=at_least(1),
         metavar="N",
-        shown="the usable CPUs: affinity and cgroup quota counted",
+        shown="the usable CPUs (affinity and cgroup quota counted), fewer for little work",
     )
     concurrency: int | None = option(
         None,

@@ -10,6 +10,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from .amounts import cpu_limit, memory_limit
@@ -31,6 +32,7 @@ from .processes.machine import (
     read_after_others,
     usable_cpus,
 )
+from .processes.sizing import FILES_EACH, processes_worth
 from .processes.supervisor import (
     BucketMissing,
     BucketReady,
@@ -58,6 +60,8 @@ MEMORY_INTERVAL = 0.5
 MOST_IN_FLIGHT = 2048
 """Ceiling of requests in flight in all workers where ``--concurrency`` sets none: more than two
 processors can use, and no flood from many."""
+FIRST_LOOK = 0.1
+"""Seconds of scanning before the first worker starts: the fork server imports meanwhile."""
 FIRST_SESSIONS = 16
 """Sessions of a worker that connect while the bucket is looked at: what is in flight at first."""
 MEMORY_FOR_A_JOB = 32 * 2**10
@@ -120,8 +124,8 @@ class Run:
         self._cpu_cap = CpuCap(most_cpus) if most_cpus < cpus else None
         wanted = settings.processes or min(usable_cpus(), math.ceil(most_cpus))
         processes = processes_within(limit, wanted)
-        self._processes = min(processes, settings.concurrency or processes)
-        self._body_budget = body_budget(limit, self._processes)
+        self._most_processes = min(processes, settings.concurrency or processes)
+        self._body_budget = body_budget(limit, self._most_processes)
         entries: Iterable[Job | Skipped | Failed]
         if jobs is not None:
             entries = jobs
@@ -149,7 +153,7 @@ class Run:
         supervisor: Supervisor | None = None
         watch = MemoryWatch(lambda: supervisor.pids() if supervisor else [])
         try:
-            self._entries.fetch(SCAN_SLICE)
+            self._look_at_the_work()
             supervisor = self._supervisor()
             supervisor.start()
             self._serve(supervisor, watch)
@@ -219,16 +223,33 @@ class Run:
         )
         return FLOOR
 
-    def _supervisor(self) -> Supervisor:
-        """A supervisor of as many workers as the files need: a short list is known at once."""
-        settings, count = self._settings, self._processes
+    def _look_at_the_work(self) -> None:
+        """Scans ahead, for a moment only, to see how many workers the files are worth."""
+        enough, until = FILES_EACH * self._most_processes, self._clock() + FIRST_LOOK
+        self._entries.fetch(SCAN_SLICE)
+        while self._entries.wants_more and self._entries.fetched < enough:
+            if self._clock() > until:
+                return
+            self._entries.fetch(SCAN_SLICE)
         if self._entries.exhausted:
-            count = max(1, min(count, self._entries.fetched))
-        share = -(-settings.concurrency // count) if settings.concurrency else None
+            self._most_processes = self._processes_now()
+
+    def _processes_now(self) -> int:
+        """Workers for the files that are known and have not ended."""
+        known = chain(self._entries.peek(), self._dispatcher.at_hand())
+        sizes = [entry.size for entry in known if isinstance(entry, Job)]
+        most = self._most_processes
+        if self._settings.processes:
+            return min(most, max(1, len(sizes))) if self._entries.exhausted else most
+        return min(most, processes_worth(len(sizes), sum(sizes)))
+
+    def _supervisor(self) -> Supervisor:
+        """A supervisor that begins with as many workers as the files seen are worth."""
+        settings, most, count = self._settings, self._most_processes, self._processes_now()
         start = wire.Start(
             dataclasses.asdict(settings),
-            share,
-            MOST_IN_FLIGHT // count,
+            -(-settings.concurrency // most) if settings.concurrency else None,
+            MOST_IN_FLIGHT // most,
             self._body_budget,
             sessions=min(FIRST_SESSIONS, -(-self._entries.fetched // count)),
         )
@@ -266,6 +287,8 @@ class Run:
                 self._ledger.commit()
                 self._show(supervisor, now)
                 self._check_progress(supervisor, now)
+                if supervisor.workers < self._most_processes:
+                    supervisor.grow(self._processes_now())
             if now >= next_sample:
                 next_sample = now + MEMORY_INTERVAL
                 if self._throttle.sample(watch.sample()):

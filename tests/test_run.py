@@ -32,7 +32,15 @@ from _uploader.processes.supervisor import (
 )
 from _uploader.records.counters import Counters, Summary
 from _uploader.records.ledger import DONE_BEFORE
-from _uploader.run import GRACE, MOST_IN_FLIGHT, OUTAGE_TOLD, Outcome, Run
+from _uploader.run import (
+    FIRST_LOOK,
+    GRACE,
+    MOST_IN_FLIGHT,
+    OUTAGE_TOLD,
+    SCAN_SLICE,
+    Outcome,
+    Run,
+)
 from _uploader.stopping import MOST_PLACES
 
 PATIENCE = 50.0
@@ -144,7 +152,8 @@ class FakeSupervisor:
     ) -> None:
         self.world.supervisor = self
         self.dispatcher = dispatcher
-        self.count = count
+        self.counts = [count]
+        """Workers that there should be, at first and later."""
         self.first_message = start
         self.totals = Totals()
         self.outage: tuple[float, float] | None = None
@@ -189,6 +198,13 @@ class FakeSupervisor:
 
     def set_share(self, share: float) -> None:
         self.shares.append(share)
+
+    @property
+    def workers(self) -> int:
+        return max(self.counts)
+
+    def grow(self, count: int) -> None:
+        self.counts.append(count)
 
     def set_cpu_rate(self, rate: float) -> None:
         self.cpu_rates.append(rate)
@@ -700,7 +716,33 @@ class TestSettings:
     @pytest.mark.parametrize(("files", "count"), [(0, 1), (1, 1), (3, 3), (9, 4)])
     def test_no_more_workers_than_files(self, world: World, files: int, count: int) -> None:
         world.files(*map(str, range(files)))
-        assert self.start(world, processes=4).count == count
+        assert self.start(world, processes=4).counts == [count]
+
+    @pytest.mark.parametrize(
+        ("files", "count"), [(0, 1), (20, 1), (64, 1), (65, 2), (200, 4), (1000, 8)]
+    )
+    def test_no_more_workers_than_the_files_are_worth(
+        self, world: World, eight_cpus: None, files: int, count: int
+    ) -> None:
+        world.files(*map(str, range(files)))
+        assert self.start(world).counts == [count]
+
+    def test_more_workers_when_the_scan_shows_more_work(
+        self, world: World, eight_cpus: None
+    ) -> None:
+        """A slow directory: the run begins before it is scanned."""
+
+        def slowly() -> Iterator[Job]:
+            for number in range(2000):
+                world.now += FIRST_LOOK / SCAN_SLICE
+                yield Job(number, str(number), 1, 1)
+
+        world.answer = never
+        world.signal_at(PATIENCE)
+        world.run(slowly())
+        assert world.supervisor
+        assert world.supervisor.counts[0] == 4
+        assert world.supervisor.counts[-1] == 8
 
     def test_the_concurrency_is_shared_among_the_workers(self, world: World) -> None:
         world.files(*map(str, range(9)))
@@ -709,14 +751,14 @@ class TestSettings:
 
     def test_no_more_workers_than_requests(self, world: World) -> None:
         world.files(*map(str, range(9)))
-        assert self.start(world, processes=4, concurrency=2).count == 2
+        assert self.start(world, processes=4, concurrency=2).counts == [2]
 
     @pytest.mark.parametrize(("cap", "count"), [("100%", 8), ("25%", 2), ("1.2", 2), ("99", 8)])
     def test_no_more_workers_than_the_cpu_that_may_be_used(
         self, world: World, eight_cpus: None, cap: str, count: int
     ) -> None:
         world.files(*map(str, range(1000)))
-        assert self.start(world, max_cpu=cap).count == count
+        assert self.start(world, max_cpu=cap).counts == [count]
 
     @pytest.mark.parametrize(("cap", "told"), [("7", True), ("8", False), ("100%", False)])
     def test_workers_are_told_what_cpu_they_may_use_where_that_is_not_all(

@@ -117,6 +117,16 @@ class Supervisor:
         for _ in range(self._count):
             self._start_worker()
 
+    @property
+    def workers(self) -> int:
+        """Worker processes that there are now."""
+        return len(self._workers)
+
+    def grow(self, count: int) -> None:
+        """Starts workers until there are ``count``; ends none."""
+        for _ in range(0 if self._draining else count - len(self._workers)):
+            self._start_worker()
+
     def step(self, timeout: float) -> Iterator[Event]:
         """One round: hands out jobs, waits up to ``timeout`` seconds for messages, yields events.
 

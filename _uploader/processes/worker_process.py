@@ -151,6 +151,9 @@ class WorkerProcesses:
         """In the order in which they started; they may die meanwhile."""
         return iter(list(self._workers))
 
+    def __len__(self) -> int:
+        return len(self._workers)
+
     def start(self) -> WorkerProcess:
         """Starts one more; raises OSError when that is impossible."""
         worker = WorkerProcess(self._fork_server, self._selector, self._pass_on)
