@@ -32,7 +32,7 @@ from .processes.machine import (
     read_after_others,
     usable_cpus,
 )
-from .processes.sizing import FILES_EACH, processes_worth
+from .processes.sizing import FILES_EACH, fills_page_cache, processes_worth
 from .processes.supervisor import (
     BucketMissing,
     BucketReady,
@@ -117,7 +117,8 @@ class Run:
         self._clock = clock
         self._began = clock()
         self._notes: list[str] = []
-        limit = self._memory_limit(memory_total())
+        self._memory = memory_total()
+        limit = self._memory_limit(self._memory)
         self._throttle = MemoryThrottle(limit)
         cpus = cpu_total()
         most_cpus = cpu_limit(settings.max_cpu, cpus)
@@ -271,6 +272,8 @@ class Run:
         patience: float | None = None
         while not supervisor.finished:
             scanning = patience is None and self._scan_on()
+            if fills_page_cache(self._ledger.counters.bytes_to_read, self._memory):
+                supervisor.drop_pages()  # before they get the files
             for event in supervisor.step(0.0 if scanning else TICK):
                 self._take(event, supervisor)
             if self._cpu_cap:

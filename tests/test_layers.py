@@ -22,7 +22,13 @@ REPO = Path(__file__).resolve().parent.parent
 CLOUD = "<a cloud>"
 """Stands for every public file of providers/ that has no place of its own."""
 FLOORS: tuple[set[str], ...] = (
-    {"providers.attributes", "providers.errors", "providers.options", "providers.traffic"},
+    {
+        "providers.attributes",
+        "providers.errors",
+        "providers.options",
+        "providers.page_cache",
+        "providers.traffic",
+    },
     {"providers.source"},
     {"providers.base", "providers.disk"},
     {
@@ -148,8 +154,10 @@ FLOORS: tuple[set[str], ...] = (
     {"_uploader.start"},
     {"uploader"},
 )
-PUBLIC_FACE = {"bench.network", "bench.process", "bench.sink", "bench.slowdisk"}
-"""What bench offers: servers, a bad network, a slow disk."""
+PUBLIC_FACE = {
+    *("bench.network", "bench.page_cache", "bench.process", "bench.sink", "bench.slowdisk"),
+}
+"""What bench offers: servers, a bad network, a slow disk, a look into the page cache."""
 PATCHING = {"_uploader/__main__.py", "uploader.py"}
 """The two places where a process is patched."""
 HARMLESS = {"import functools", "import gc", "import importlib.metadata"}

@@ -161,7 +161,7 @@ class FakeSupervisor:
         self.shares: list[float] = []
         self.cpu_rates: list[float] = []
         self.handed_out: list[str] = []
-        self.drained = self.stopped = False
+        self.drained = self.stopped = self.drops_pages = False
         self.rounds = 0
         self._ready = False
 
@@ -208,6 +208,9 @@ class FakeSupervisor:
 
     def set_cpu_rate(self, rate: float) -> None:
         self.cpu_rates.append(rate)
+
+    def drop_pages(self) -> None:
+        self.drops_pages = True
 
     def pids(self) -> list[int]:
         return []
@@ -766,6 +769,15 @@ class TestSettings:
     ) -> None:
         world.files("a")
         assert bool(self.start(world, max_cpu=cap).cpu_rates) == told
+
+    @pytest.mark.parametrize(("size", "drops"), [(2**29, False), (2**30, True)])
+    def test_a_run_larger_than_half_of_the_memory_leaves_the_page_cache_alone(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, size: int, drops: bool
+    ) -> None:
+        monkeypatch.setattr(module, "memory_total", lambda: 2**30)
+        world.run([Job(0, "a", size, 1)])
+        assert world.supervisor
+        assert world.supervisor.drops_pages == drops
 
     def test_too_little_memory_is_wrong_usage(self, world: World) -> None:
         world.settings["max_memory"] = "1M"

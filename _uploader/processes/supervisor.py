@@ -170,6 +170,11 @@ class Supervisor:
         """Tells the workers how many seconds of CPU a second each may use."""
         self._tell_all(wire.CpuRate(rate))
 
+    def drop_pages(self) -> None:
+        """Tells the workers to leave the page cache as it was; once is enough."""
+        if wire.DropPages not in self._standing:
+            self._tell_all(wire.DropPages())
+
     def resume(self, since: float) -> None:
         """Tells the workers that this run resumes earlier ones, the first of which began at
         ``since``, in seconds since the epoch.  Comes before ``BucketReady``."""

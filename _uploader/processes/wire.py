@@ -53,6 +53,10 @@ class CpuRate(NamedTuple):
     rate: float
 
 
+class DropPages(NamedTuple):
+    """To a worker: files that are read are to leave the page cache as it was."""
+
+
 class Drain(NamedTuple):
     """To a worker: finish what is in flight, return the rest, take nothing more."""
 
@@ -137,6 +141,7 @@ Message: TypeAlias = (
     | Jobs
     | Share
     | CpuRate
+    | DropPages
     | Drain
     | Destination
     | Missing

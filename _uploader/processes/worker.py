@@ -58,6 +58,7 @@ class Worker:
         self._resume_since: float | None = None
         self._may_create = Event()
         self._pacer = Pacer()
+        self._drops_pages = False
 
     def run(self) -> NoReturn:
         """Serves the supervisor until it is gone, then exits the process at once.
@@ -82,6 +83,10 @@ class Worker:
             self._may_create.set()
         elif isinstance(message, wire.CpuRate):
             self._pacer.set_rate(message.rate)
+        elif isinstance(message, wire.DropPages):
+            self._drops_pages = True
+            if self._engine:
+                self._engine.drop_pages()
         elif self._engine is None:
             return
         elif isinstance(message, wire.Jobs):
@@ -99,6 +104,8 @@ class Worker:
             cloud = providers.load(settings.cloud())
             self._engine = engine = self._make_engine(settings, cloud, start)
             gevent.spawn(self._send_results, engine, cloud.notices)
+            if self._drops_pages:
+                engine.drop_pages()
             engine.connect(start.sessions)
             if start.prepare:
                 self._send(wire.Destination(cloud.destination()))

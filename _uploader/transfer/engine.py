@@ -75,10 +75,12 @@ class Engine:
             cannot_open=lambda error: stop_run(reason_of(error)),
             connects_ahead=cloud.connects_ahead,
         )
+        self._disk = Disk()
         self._context = Context(
             attempts=self.attempts,
             add=self._slots.add,
-            open=Disk().open,
+            open=self._disk.open,
+            reading=self._disk.reading,
             rules=cloud.parts,
             source_root=source_root,
             key_prefix=key_prefix,
@@ -106,6 +108,10 @@ class Engine:
     def set_share(self, share: float) -> None:
         """Uses only a share of the concurrency, 0 to 1, but at least one request."""
         self._slots.set_share(share)
+
+    def drop_pages(self) -> None:
+        """From now on files that are read leave the page cache as it was."""
+        self._disk.drops_pages = True
 
     def drain(self) -> list[int]:
         """Takes back the files not begun and returns their job numbers.

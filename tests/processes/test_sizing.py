@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _uploader.processes.sizing import BYTES_EACH, FILES_EACH, processes_worth
+from _uploader.processes.sizing import (
+    BYTES_EACH,
+    CACHE_SHARE,
+    FILES_EACH,
+    fills_page_cache,
+    processes_worth,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,3 +40,8 @@ def test_more_work_is_never_worth_fewer(files: int, size: int, more: int) -> Non
     few = processes_worth(files, size)
     assert few <= processes_worth(files + more, size)
     assert few <= processes_worth(files, size + more * BYTES_EACH)
+
+
+def test_only_a_run_that_is_large_for_the_memory_drops_what_it_has_read() -> None:
+    most = int(CACHE_SHARE * 2**30)
+    assert [fills_page_cache(size, 2**30) for size in (0, most, most + 1)] == [False, False, True]

@@ -442,6 +442,13 @@ class TestMessages:
         setup.step()
         assert setup.workers[1].received()[1:] == [wire.CpuRate(0.25)]
 
+    def test_every_worker_is_told_once_to_leave_the_page_cache(self, make: Make) -> None:
+        setup = make()
+        setup.supervisor.drop_pages()
+        setup.supervisor.drop_pages()
+        setup.supervisor.grow(2)
+        assert [w.received()[1:] for w in setup.workers] == [[wire.DropPages()]] * 2
+
     def test_stderr_of_workers_and_fork_server_is_echoed(self, make: Make) -> None:
         setup = make()
         setup.fork_server.words = b"server\n"
