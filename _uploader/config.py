@@ -25,36 +25,10 @@ from providers.options import (
     switch,
 )
 
+from .amounts import cpu, memory
 from .errors import UsageError
 
 DEFAULT_MEMORY = "25%"
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-
-
-def memory(text: str) -> str:
-    """A share of memory (``25%``) or an amount (``512M``); returned as given, checked."""
-    memory_limit(text, 1)
-    return text
-
-
-def memory_limit(text: str, total: int) -> int:
-    """What ``--max-memory`` stands for in bytes on a machine (or cgroup) that has ``total``.
-
-    Raises ``ValueError`` for a text that ``memory`` refuses.
-    """
-    number, unit = text.strip(), ""
-    if number and not number[-1].isdigit():
-        number, unit = number[:-1], number[-1].upper()
-    try:
-        value = float(number)
-    except ValueError:
-        value = -1.0
-    if unit == "%" and 0 < value <= 100:
-        return int(total * value / 100)
-    amount = value * _UNITS.get(unit, 0)
-    if 0 < amount < float("inf"):
-        return int(amount)
-    raise ValueError(f"{text!r} is no amount of memory: give a share like 25% or a size like 512M")
 
 
 def metadata_pair(text: str) -> tuple[str, str]:
@@ -147,7 +121,7 @@ class Settings:
         env=("UPLOADER_PROCESSES",),
         parse=at_least(1),
         metavar="N",
-        shown="the usable CPUs: affinity and cgroup quota counted",
+        shown="the usable CPUs (affinity and cgroup quota counted), fewer for little work",
     )
     concurrency: int | None = option(
         None,
@@ -183,6 +157,15 @@ class Settings:
         parse=memory,
         metavar="SIZE",
         shown=DEFAULT_MEMORY,
+    )
+    max_cpu: str = option(
+        "100%",
+        "limit for all processes together, kept by pausing: a share of the usable CPUs or a number "
+        "of CPUs like 1.5",
+        flag="--max-cpu",
+        env=("UPLOADER_MAX_CPU",),
+        parse=cpu,
+        metavar="SHARE",
     )
     nice: int = option(
         10,

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from itertools import chain
 from typing import NamedTuple
 
-from .config import DEFAULT_MEMORY, Settings, memory_limit
+from .amounts import cpu_limit, memory_limit
+from .config import DEFAULT_MEMORY, Settings
 from .display.base import Display
 from .display.text import files_text, seconds_text
 from .errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_SIGNAL, RunError, UsageError
@@ -21,15 +22,18 @@ from .files.model import INTERRUPTED, Failed, Job, Result, Skipped
 from .files.scan import scan
 from .interrupts import Interrupts
 from .processes import wire
+from .processes.cpu_cap import CpuCap
 from .processes.dispatch import LOOKAHEAD, Dispatcher, ReadAhead
 from .processes.fork_server import ForkServer
 from .processes.machine import (
     MemoryWatch,
     SpareMemory,
+    cpu_total,
     memory_total,
     read_after_others,
     usable_cpus,
 )
+from .processes.sizing import FILES_EACH, fills_page_cache, processes_worth
 from .processes.supervisor import (
     BucketMissing,
     BucketReady,
@@ -45,7 +49,7 @@ from .records.counters import Summary
 from .records.failures import FailureList
 from .records.journal import Journal
 from .records.ledger import Ledger
-from .records.paths import journal_files, journal_path, state_directory
+from .state import open_journal, own_files
 from .stopping import RefusalJudge, StallDetector
 from .transfer.memory import FLOOR, MemoryThrottle, body_budget, processes_within
 
@@ -63,6 +67,8 @@ MEMORY_INTERVAL = 0.5
 MOST_IN_FLIGHT = 2048
 """Ceiling of requests in flight in all workers where ``--concurrency`` sets none: more than two
 processors can use, and no flood from many."""
+FIRST_LOOK = 0.1
+"""Seconds of scanning before the first worker starts: the fork server imports meanwhile."""
 FIRST_SESSIONS = 16
 """Sessions of a worker that connect while the bucket is looked at: what is in flight at first."""
 MEMORY_FOR_A_JOB = 32 * 2**10
@@ -118,17 +124,22 @@ class Run:
         self._clock = clock
         self._began = clock()
         self._notes: list[str] = []
-        limit = self._memory_limit(memory_total())
+        self._memory = memory_total()
+        limit = self._memory_limit(self._memory)
         self._throttle = MemoryThrottle(limit)
-        processes = processes_within(limit, settings.processes or usable_cpus())
-        self._processes = min(processes, settings.concurrency or processes)
-        self._body_budget = body_budget(limit, self._processes)
+        cpus = cpu_total()
+        most_cpus = cpu_limit(settings.max_cpu, cpus)
+        self._cpu_cap = CpuCap(most_cpus) if most_cpus < cpus else None
+        wanted = settings.processes or min(usable_cpus(), math.ceil(most_cpus))
+        processes = processes_within(limit, wanted)
+        self._most_processes = min(processes, settings.concurrency or processes)
+        self._body_budget = body_budget(limit, self._most_processes)
         entries: Iterable[Job | Skipped | Failed]
         if jobs is not None:
             entries = jobs
         else:
             follow = settings.follow_symlinks
-            own = _own_files(settings)
+            own = own_files(settings)
             entries = scan(settings.src, follow_symlinks=follow, prefix=settings.prefix, own=own)
         lookahead = min(LOOKAHEAD, limit // MEMORY_FOR_A_JOB)
         self._entries = ReadAhead(entries, lookahead)
@@ -150,7 +161,7 @@ class Run:
         supervisor: Supervisor | None = None
         watch = MemoryWatch(lambda: supervisor.pids() if supervisor else [])
         try:
-            self._scan_slice(self._entries.fetch)
+            self._look_at_the_work()
             supervisor = self._supervisor()
             supervisor.start()
             self._serve(supervisor, watch)
@@ -220,16 +231,33 @@ class Run:
         )
         return FLOOR
 
-    def _supervisor(self) -> Supervisor:
-        """A supervisor of as many workers as the files need: a short list is known at once."""
-        settings, count = self._settings, self._processes
+    def _look_at_the_work(self) -> None:
+        """Scans ahead, for a moment only, to see how many workers the files are worth."""
+        enough, until = FILES_EACH * self._most_processes, self._clock() + FIRST_LOOK
+        self._scan_slice(self._entries.fetch)
+        while self._entries.wants_more and self._entries.fetched < enough:
+            if self._clock() > until:
+                return
+            self._scan_slice(self._entries.fetch)
         if self._entries.exhausted:
-            count = max(1, min(count, self._entries.fetched))
-        share = -(-settings.concurrency // count) if settings.concurrency else None
+            self._most_processes = self._processes_now()
+
+    def _processes_now(self) -> int:
+        """Workers for the files that are known and have not ended."""
+        known = chain(self._entries.peek(), self._dispatcher.at_hand())
+        sizes = [entry.size for entry in known if isinstance(entry, Job)]
+        most = self._most_processes
+        if self._settings.processes:
+            return min(most, max(1, len(sizes))) if self._entries.exhausted else most
+        return min(most, processes_worth(len(sizes), sum(sizes)))
+
+    def _supervisor(self) -> Supervisor:
+        """A supervisor that begins with as many workers as the files seen are worth."""
+        settings, most, count = self._settings, self._most_processes, self._processes_now()
         start = wire.Start(
             dataclasses.asdict(settings),
-            share,
-            MOST_IN_FLIGHT // count,
+            -(-settings.concurrency // most) if settings.concurrency else None,
+            MOST_IN_FLIGHT // most,
             self._body_budget,
             sessions=min(FIRST_SESSIONS, -(-self._entries.fetched // count)),
         )
@@ -252,8 +280,12 @@ class Run:
         patience: float | None = None
         while not supervisor.finished:
             scanning = patience is None and self._scan_on()
+            if fills_page_cache(self._ledger.counters.bytes_to_read, self._memory):
+                supervisor.drop_pages()  # before they get the files
             for event in supervisor.step(0.0 if scanning else TICK):
                 self._take(event, supervisor)
+            if self._cpu_cap:
+                self._cpu_cap.keep(supervisor.pids, supervisor.set_cpu_rate)
             now = self._clock()
             if self._interrupts.count and patience is None:
                 patience = now + GRACE
@@ -266,6 +298,8 @@ class Run:
                 self._ledger.commit()
                 self._show(supervisor, now)
                 self._check_progress(supervisor, now)
+                if supervisor.workers < self._most_processes:
+                    supervisor.grow(self._processes_now())
             if now >= next_sample:
                 next_sample = now + MEMORY_INTERVAL
                 if self._throttle.sample(watch.sample(), spare.sample()):
@@ -361,7 +395,7 @@ class Run:
         """Raises ``RunError`` when the journal cannot be used."""
         if not self._records or self._journal:
             return
-        journal = self._journal = _journal(self._settings, destination)
+        journal = self._journal = open_journal(self._settings, destination)
         self._ledger.use(journal)
         if not journal.expect(self._settings.description()):
             self._display.note(
@@ -376,29 +410,6 @@ class Run:
                 f"going on with the unfinished run of {_moment(journal.started)}: "
                 f"{files_text(journal.recorded)} done; --restart begins anew"
             )
-
-
-def _own_files(settings: Settings) -> list[Path]:
-    """Files that runs write: no part of what is uploaded."""
-    own = list(journal_files(Path(settings.journal))) if settings.journal else []
-    with contextlib.suppress(RuntimeError):  # no home
-        own.append(state_directory())
-    return own
-
-
-def _journal(settings: Settings, destination: str) -> Journal:
-    source = os.path.realpath(settings.src)
-    destination = f"{destination}/{settings.prefix}"
-    if settings.journal:
-        path = Path(settings.journal).absolute()
-    else:
-        try:
-            path = journal_path(state_directory(), source, destination)
-        except RuntimeError:
-            raise RunError(
-                "no place for the journal, as this user has no home: use --journal or --no-journal"
-            ) from None
-    return Journal(path, source, destination, restart=settings.restart)
 
 
 def _moment(seconds: float) -> str:

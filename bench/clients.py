@@ -163,6 +163,16 @@ CLIENTS: Mapping[str, Client] = {
     "ours": Client("ours", _ours, _our_version),
     "unsigned": Client("ours", _ours_with("--unsigned-payload"), _our_version),
     "no-journal": Client("ours", _ours_with("--no-journal"), _our_version),
+    "nice-0": Client("ours", _ours_with("--nice", "0"), _our_version),
+    **{
+        # Two, also on one processor: so that there is something to divide.
+        f"max-cpu-{share}": Client(
+            "ours",
+            _ours_with("--max-cpu", f"{share}%", "--processes", "2", "--nice", "0"),
+            _our_version,
+        )
+        for share in (25, 50, 75)
+    },
     "help": Client("ours", _help, _our_version, uploads=False),
     "dropin-linear": Client("ours", _example("uploader", "linear"), _our_version),
     "dropin-parallel": Client("ours", _example("uploader", "parallel"), _our_version),

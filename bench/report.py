@@ -31,6 +31,7 @@ ALL_METRICS = (*METRICS, "peak PSS MB")
 EXTRA_COLUMNS = (
     *("first PUT s", "example s"),
     *("failed files", "exit code", "sent x", "link %", "busy %", "resets", "resumed s", "pause s"),
+    *("CPU %", "other slower %", "other cached before %", "other cached after %"),
 )
 """Shown where somebody has a target for them."""
 

@@ -9,6 +9,17 @@ from dataclasses import dataclass, field
 from .scenarios import Limit, Ratio, Scenario
 
 
+@dataclass
+class Neighbour:
+    """What somebody else on the machine has noticed of a run; None where nobody was there."""
+
+    slower: float | None = None
+    """By which share the other's work took longer than alone."""
+    cached_before: float | None = None
+    """Share of the other's file in the page cache."""
+    cached_after: float | None = None
+
+
 @dataclass(frozen=True)
 class Run:
     """One run of a contender."""
@@ -43,6 +54,9 @@ class Run:
     """Seconds from the end of an outage to the next answer."""
     pause: float | None = None
     """Longest time between two answers since then, in seconds."""
+    cpus: int = 1
+    """Processors that the client might use."""
+    neighbour: Neighbour = field(default_factory=Neighbour)
 
     @property
     def cpu(self) -> float:
@@ -88,6 +102,10 @@ def _per(amount: float, of: float) -> float | None:
     return amount / of if of else None
 
 
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
 METRICS: dict[str, Callable[[Run], float | None]] = {
     "objects/s": lambda run: _per(run.objects, run.wall) or None,
     "MB/s": lambda run: _per(run.bytes / 1e6, run.wall) or None,
@@ -100,11 +118,15 @@ METRICS: dict[str, Callable[[Run], float | None]] = {
     "failed files": lambda run: run.failed,
     "exit code": lambda run: run.code,
     "sent x": lambda run: run.sent,
-    "link %": lambda run: None if run.link is None else 100 * run.link,
-    "busy %": lambda run: None if run.busy is None else 100 * run.busy,
+    "link %": lambda run: _percent(run.link),
+    "busy %": lambda run: _percent(run.busy),
     "resets": lambda run: run.resets,
     "resumed s": lambda run: run.resumed,
     "pause s": lambda run: run.pause,
+    "CPU %": lambda run: 100 * run.cpu / run.wall / run.cpus,
+    "other slower %": lambda run: _percent(run.neighbour.slower),
+    "other cached before %": lambda run: _percent(run.neighbour.cached_before),
+    "other cached after %": lambda run: _percent(run.neighbour.cached_after),
 }
 """Figures of one run by name; "peak PSS MB" comes from a run of its own, mostly."""
 

@@ -21,13 +21,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from . import chart, data, measure, report, services
+from . import chart, data, measure, neighbour, report, services
 from .clients import CLIENTS, HOME, NAMES, Client, Task
 from .data import Tree
 from .errors import BenchError
 from .network import Network
 from .process import ServerError
-from .results import Outcome, Run, Verdict, judge
+from .results import Neighbour, Outcome, Run, Verdict, judge
 from .scenarios import SCENARIOS, Contender, Scenario
 from .services import Counted, Service
 from .slowdisk import SlowDisk
@@ -145,13 +145,14 @@ class Bench:
     def run(self) -> None:
         """Warms up, lets the contenders take turns, and looks at their memory at the end."""
         slow = self._scenario.slow
+        watched = slow and not (self._scenario.neighbour or self._scenario.one_processor)
         for contender in self._contenders:
             self._warm_up(contender)
         for number in range(self._rounds):
             for contender in self._healthy():
                 self._note(contender, f"round {number + 1} of {self._rounds}")
                 value = self._outcome(contender).value
-                self._keep(contender, self._once(contender, value, sample=slow))
+                self._keep(contender, self._once(contender, value, sample=watched))
         for contender in [] if slow else self._healthy():
             self._note(contender, "memory")
             outcome = self._outcome(contender)
@@ -199,7 +200,9 @@ class Bench:
             self._cool_down(client, task)
         service.reset()
         server_before = service.cpu()
-        usage, words = self._command(client, task, sample=sample)
+        seen = Neighbour()
+        with self._beside(seen) as wrapper:
+            usage, words = self._command(client, task, sample=sample, wrapper=wrapper)
         server_cpu = service.cpu() - server_before
         counted = service.counted()
         traffic = service.traffic()
@@ -228,16 +231,31 @@ class Bench:
             resets=traffic.resets if traffic else None,
             resumed=traffic.resumed if traffic else None,
             pause=traffic.pause if traffic and traffic.resumed is not None else None,
+            cpus=1 if self._scenario.one_processor else len(os.sched_getaffinity(0)),
+            neighbour=seen,
         )
 
+    @contextlib.contextmanager
+    def _beside(self, seen: Neighbour) -> Iterator[Sequence[str]]:
+        """Who else is on the machine; gives a command that the client is run by."""
+        wrapper = neighbour.first_processor() if self._scenario.one_processor else []
+        if self._scenario.neighbour == "computes":
+            with neighbour.computing(seen, lambda: self._service.first_put() is not None):
+                yield wrapper
+        elif self._scenario.neighbour == "caches":
+            with neighbour.caching(seen) as enter:
+                yield [*wrapper, *enter]
+        else:
+            yield wrapper
+
     def _command(
-        self, client: Client, task: Task, *, sample: bool = False
+        self, client: Client, task: Task, *, sample: bool = False, wrapper: Sequence[str] = ()
     ) -> tuple[measure.Usage, str]:
         """Runs a client; what it took, and what it printed."""
         with tempfile.TemporaryDirectory(prefix="run-", dir=self._workspace) as scratch:
             output = Path(scratch) / "output"
             usage = measure.run(
-                client.argv(task),
+                [*wrapper, *client.argv(task)],
                 environment={
                     **self._service.environment,
                     **client.environment(task),
@@ -348,7 +366,10 @@ def _measure(scenario: Scenario, options: Options) -> Bench:
         serving = services.serving(
             kind, scenario.link, options.endpoint_url, options.port, str(workspace / "home")
         )
-        bench = Bench(scenario, cleanup.enter_context(serving), options, workspace, sources)
+        service = cleanup.enter_context(serving)
+        if scenario.neighbour or scenario.one_processor:
+            neighbour.leave_to_clients(service.pids(), first_processor=scenario.one_processor)
+        bench = Bench(scenario, service, options, workspace, sources)
         bench.run()
         return bench
 
@@ -363,11 +384,17 @@ def _directory(scenario: Scenario) -> Path:
 
 def _unavailable(scenario: Scenario, options: Options) -> str | None:
     """Why this scenario cannot be had here; None when it can."""
-    if options.endpoint_url and (scenario.link or scenario.server.distinct):
+    if options.endpoint_url and (
+        scenario.link or scenario.server.distinct or scenario.neighbour == "computes"
+    ):
         return "it needs the sink, so no --endpoint-url"
     if scenario.link and (reason := Network.missing()):
         return reason
     if scenario.disk.delay and (reason := SlowDisk.missing()):
+        return reason
+    if scenario.one_processor and len(os.sched_getaffinity(0)) < 2:
+        return "the server needs a processor of its own"
+    if scenario.neighbour == "caches" and (reason := neighbour.no_groups()):
         return reason
     if scenario.disk.cold and not os.access(PAGE_CACHE, os.W_OK):
         return "only root on Linux can empty the page cache"

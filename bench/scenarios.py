@@ -122,6 +122,11 @@ class Scenario:
     slow: bool = False
     """The network takes the time: no warm-up, and the timed runs are watched for their memory."""
     most_runs: int = 1000
+    neighbour: str = ""
+    """Who else is on the machine: somebody who "computes", or one who "caches" a file (see
+    ``bench.neighbour``)."""
+    one_processor: bool = False
+    """The client runs on one processor, the server on the others."""
 
     def beside(self, program: Path) -> Scenario:
         """The same, each contender of ours followed by the one of another checkout."""
@@ -141,7 +146,7 @@ class Scenario:
 
 
 OUR_CLIENTS = {
-    *("ours", "unsigned", "no-journal", "help"),
+    *("ours", "unsigned", "no-journal", "nice-0", "help"),
     *("dropin-linear", "dropin-parallel"),
 }
 OURS = Contender("ours", "ours")
@@ -286,6 +291,30 @@ def _wan(name: str, title: str, short: str, tree: Tree, obstore: tuple[int, ...]
         Link(125e6, latency=0.1, reset_share=0.001),
         rough=True,
         most_runs=3,
+    )
+
+
+def _max_cpu(name: str, title: str, short: str, tree: Tree, server: ServerKind) -> Scenario:
+    shares = (25, 50, 75)
+    return Scenario(
+        f"neighbour-max-cpu-{name}",
+        f"--max-cpu 25%, 50% and 75% of one processor, {title}",
+        f"CPU of --max-cpu, {short}",
+        {"files": tree},
+        tuple(Contender(f"ours, {share}%", f"max-cpu-{share}") for share in shares),
+        tuple(
+            target
+            for share in shares
+            for target in (
+                Limit("CPU %", f"ours, {share}%", at_least=0.95 * share),
+                Limit("CPU %", f"ours, {share}%", at_most=1.05 * share),
+            )
+        ),
+        "CPU %",
+        server,
+        slow=True,
+        most_runs=3,
+        one_processor=True,
     )
 
 
@@ -461,6 +490,51 @@ _ALL = (
         "objects/s",
         ServerKind(distinct=True, errors=0.02, resets=0.01),
         rough=True,
+    ),
+    Scenario(
+        "neighbour-cpu",
+        "100,000 files of 4 KiB, HTTP, beside a program that computes on each processor",
+        "100,000 × 4 KiB, beside another program",
+        {"files": Tree(count=100_000, size=4 * KIB, folders=100)},
+        (OURS, Contender("ours, --nice 0", "nice-0"), _s5cmd(256), _obstore(64)),
+        (
+            Limit("other slower %", "ours", at_most=15),
+            Limit("other slower %", "ours, --nice 0"),
+        ),
+        "other slower %",
+        slow=True,
+        neighbour="computes",
+    ),
+    _max_cpu(
+        "small",
+        "80,000 files of 4 KiB, HTTP",
+        "80,000 × 4 KiB",
+        Tree(count=80_000, size=4 * KIB, folders=100),
+        ServerKind(),
+    ),
+    _max_cpu(
+        "large",
+        "24 files of 256 MiB, TLS",
+        "24 × 256 MiB, TLS",
+        Tree(count=24, size=256 * MIB, grows="size"),
+        ServerKind(tls=True),
+    ),
+    Scenario(
+        "neighbour-cache",
+        "8 files of 256 MiB, HTTP, not in the page cache, in 512 MiB of memory that hold another "
+        "file of 128 MiB",
+        "8 × 256 MiB, pages of another file",
+        {"files": _LARGE},
+        (OURS, _s5cmd(64), _obstore(8)),
+        (
+            Limit("other cached before %", "ours"),
+            Limit("other cached after %", "ours", at_least=99),
+        ),
+        "other cached after %",
+        disk=Disk(cold=True),
+        slow=True,
+        most_runs=3,
+        neighbour="caches",
     ),
 )
 

@@ -55,6 +55,9 @@ class Service(Protocol):
     def cpu(self) -> float:
         """CPU seconds that the server has used so far; 0 if unknown."""
 
+    def pids(self) -> list[int]:
+        """Its processes on this machine."""
+
     def traffic(self) -> Traffic | None:
         """What passed the network since the last reset; None where there is none between."""
 
@@ -103,6 +106,9 @@ class SinkService:
     def cpu(self) -> float:
         return cpu_seconds(self._sink.pids())
 
+    def pids(self) -> list[int]:
+        return self._sink.pids()
+
     def traffic(self) -> Traffic | None:
         return self._network.traffic() if self._network else None
 
@@ -148,6 +154,9 @@ class RemoteService:
 
     def cpu(self) -> float:
         return 0.0
+
+    def pids(self) -> list[int]:
+        return []
 
     def traffic(self) -> Traffic | None:
         return None

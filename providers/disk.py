@@ -6,13 +6,15 @@ cold disk or a network volume it takes milliseconds, and many overlap.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from time import monotonic, thread_time
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import gevent
 
+from . import page_cache
 from .source import Leased, Source, loaded
 
 if TYPE_CHECKING:
@@ -75,6 +77,8 @@ class Disk:
         """``hangs``: the disk has held up a process for long; begins in threads."""
         self._pace = DiskPace(direct=not hangs)
         self._threads: ThreadPool | None = None
+        self.drops_pages = False
+        """Files that are read leave the page cache as it was."""
 
     def open(self, path: str) -> Source:
         """The file, open for reading; one of at most ``BLOCK_SIZE`` bytes is loaded.
@@ -87,16 +91,31 @@ class Disk:
                 # ``run`` without asking for the CPU's time, which takes 2 us.
                 started = monotonic()
                 try:
-                    source = loaded(path)
+                    source = loaded(path, self.drops_pages)
                 finally:
                     now = monotonic()
                     pace.took(now - started, now)
             else:
-                source = self.run(partial(loaded, path))
+                source = self.run(partial(loaded, path, self.drops_pages))
         except Leased:
             source = self._open_leased(path)
         source.run = self.run
         return source
+
+    @contextmanager
+    def reading(self, source: Source, offset: int, length: int) -> Iterator[None]:
+        """Around all that reads these bytes of an open file: with ``drops_pages`` they leave the
+        page cache at the end, unless they were in it before."""
+        if not self.drops_pages:
+            yield
+            return
+        if source.cached is None:
+            source.cached = self.run(partial(page_cache.Cached, source.fd, source.size))
+        try:
+            yield
+        finally:
+            if not source.cached[offset + length // 2]:
+                self.run(partial(page_cache.drop, source.fd, offset, length))
 
     def run(self, operation: Callable[[], T], /) -> T:
         """The result of an operation, run on the loop or in a thread, whichever is faster."""
@@ -127,7 +146,7 @@ class Disk:
         while True:
             gevent.sleep(LEASE_PAUSE)
             try:
-                return self.run(partial(loaded, path))
+                return self.run(partial(loaded, path, self.drops_pages))
             except Leased:
                 if monotonic() > deadline:
                     raise

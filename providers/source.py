@@ -14,6 +14,7 @@ from functools import lru_cache
 from posix import close as _close
 from typing import Protocol, TypeVar
 
+from . import page_cache
 from .errors import Busy, Failure, Rejected, SourceChanged
 
 T = TypeVar("T")
@@ -65,6 +66,7 @@ class Source:
     __slots__ = (
         "_content",
         "_status",
+        "cached",
         "ctime_ns",
         "fd",
         "gid",
@@ -100,16 +102,22 @@ class Source:
         self.gid = status.st_gid
         self.run: Run = _directly
         """Runs long operations on this file, such as the checksum of a part."""
+        self.cached: page_cache.Cached | None = None
+        """What the page cache held of the file before it was read, once somebody has looked."""
         self._status = status
         self._content: bytes | None = None
 
-    def load(self) -> None:
+    def load(self, drops_pages: bool = False) -> None:
         """Reads a file of at most ``BLOCK_SIZE`` bytes into memory and closes it: ``read``,
         ``blocks`` and ``check_unchanged`` touch no disk from now on.
 
-        Raises ``SourceChanged`` unless what was read is one version of the file.
+        With ``drops_pages`` the page cache is left as it was.  Raises ``SourceChanged`` unless what
+        was read is one version of the file.
         """
+        drops_pages = drops_pages and not page_cache.holds(self.fd, 0)
         content = self.read(0, self.size)
+        if drops_pages:
+            page_cache.drop(self.fd, 0, self.size)
         # By the descriptor, not the path, which takes several requests on a network volume: even
         # if another file has taken the place, this one is a whole version.
         try:
@@ -119,6 +127,11 @@ class Source:
         self._compare(now)
         self._content = content
         self.close()
+
+    @property
+    def is_loaded(self) -> bool:
+        """The whole file is in memory."""
+        return self._content is not None
 
     @property
     def atime_ns(self) -> int:
@@ -206,12 +219,13 @@ class Source:
         self.close()
 
 
-def loaded(path: str) -> Source:
-    """The file, open for reading; loaded when it has at most ``BLOCK_SIZE`` bytes."""
+def loaded(path: str, drops_pages: bool = False) -> Source:
+    """The file, open for reading; loaded when it has at most ``BLOCK_SIZE`` bytes, and then, with
+    ``drops_pages``, the page cache is left as it was."""
     source = Source(path)
     if source.size <= BLOCK_SIZE:
         try:
-            source.load()
+            source.load(drops_pages)
         except BaseException:
             source.close()
             raise

@@ -1,4 +1,4 @@
-"""Control groups of the tests' own, version 1 or 2, to limit a command's memory."""
+"""Control groups of the tests' own, version 1 or 2, to limit a command's memory or CPU."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class MemoryGroup:
     @property
     def wrapper(self) -> list[str]:
         """A command that moves itself into the group and becomes its arguments."""
-        return ["sh", "-c", f'echo $$ > {self._directory}/cgroup.procs && exec "$@"', "sh"]
+        return _entering(self._directory)
 
     @property
     def killed(self) -> int:
@@ -77,28 +77,61 @@ class MemoryGroup:
 @contextlib.contextmanager
 def memory_group(limit: int) -> Iterator[MemoryGroup]:
     """A new group of ``limit`` bytes; skips the test where none can be made."""
+    with _new_group("memory") as (directory, unified):
+        _write(directory / ("memory.max" if unified else "memory.limit_in_bytes"), str(limit))
+        group = MemoryGroup(directory, limit, unified=unified)
+        thread = threading.Thread(target=group.watch)
+        thread.start()
+        try:
+            yield group
+        finally:
+            group.end()
+            thread.join()
+
+
+@contextlib.contextmanager
+def cpu_group(cpus: float) -> Iterator[list[str]]:
+    """A new group that may take so many CPUs: a command that moves itself into it and becomes its
+    arguments.  Skips the test where none can be made."""
+    period = 100_000
+    with _new_group("cpu") as (directory, unified):
+        if unified:
+            _write(directory / "cpu.max", f"{int(cpus * period)} {period}")
+        else:
+            _write(directory / "cpu.cfs_period_us", str(period))
+            _write(directory / "cpu.cfs_quota_us", str(int(cpus * period)))
+        yield _entering(directory)
+
+
+@contextlib.contextmanager
+def _new_group(controller: str) -> Iterator[tuple[Path, bool]]:
+    """A new group and whether it is of version 2."""
     if os.geteuid():
         pytest.skip("control groups can be made by root only")
-    unified = "memory" in _words(ROOT / "cgroup.subtree_control")
-    parent = ROOT if unified else ROOT / "memory"
-    if not unified and not (parent / "memory.limit_in_bytes").exists():
-        pytest.skip("no control group for memory is mounted")
+    unified = controller in _words(ROOT / "cgroup.subtree_control")
+    parent = ROOT if unified else ROOT / controller
+    if not unified and not (parent / "cgroup.procs").exists():
+        pytest.skip(f"no control group for {controller} is mounted")
     directory = parent / f"uploader-{uuid.uuid4().hex[:12]}"
     try:
         directory.mkdir()
-        name = "memory.max" if unified else "memory.limit_in_bytes"
-        (directory / name).write_text(str(limit))
     except OSError as error:
         pytest.skip(f"no control group can be made: {error.strerror}")
-    group = MemoryGroup(directory, limit, unified=unified)
-    thread = threading.Thread(target=group.watch)
-    thread.start()
     try:
-        yield group
+        yield directory, unified
     finally:
-        group.end()
-        thread.join()
         directory.rmdir()
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text)
+    except OSError as error:
+        pytest.skip(f"the control group has no {file.name}: {error.strerror}")
+
+
+def _entering(directory: Path) -> list[str]:
+    return ["sh", "-c", f'echo $$ > {directory}/cgroup.procs && exec "$@"', "sh"]
 
 
 def _words(file: Path) -> list[str]:

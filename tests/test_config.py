@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _uploader import cli, config
+from _uploader import amounts, cli
 from _uploader.config import OPTIONS, TABLES, Settings, from_environment
 from _uploader.errors import UsageError
 from providers.base import CloudSettings
@@ -39,6 +39,7 @@ def sample(row: Any) -> tuple[str, Any]:
         "N": ("7", 7),
         "SECONDS": ("7.5", 7.5),
         "SIZE": ("512M", "512M"),
+        "SHARE": ("50%", "50%"),
         "KIND": ("md5", "md5"),
         "STYLE": ("virtual", "virtual"),
         "FORM": ("datasync", "datasync"),
@@ -98,7 +99,7 @@ class TestMemory:
         ],
     )
     def test_an_amount_of_memory(self, text: str, amount: int) -> None:
-        assert config.memory_limit(text, 1000) == amount
+        assert amounts.memory_limit(text, 1000) == amount
 
     @pytest.mark.parametrize(
         "text",
@@ -106,15 +107,30 @@ class TestMemory:
     )
     def test_what_is_no_amount_of_memory_is_refused(self, text: str) -> None:
         with pytest.raises(ValueError, match="is no amount of memory"):
-            config.memory_limit(text, 1000)
+            amounts.memory_limit(text, 1000)
 
     def test_memory_is_kept_as_given(self) -> None:
         """What it stands for depends on the machine that the run is on."""
-        assert config.memory("25%") == "25%"
+        assert amounts.memory("25%") == "25%"
 
     def test_memory_is_checked_when_given(self) -> None:
         with pytest.raises(ValueError, match="'lots'"):
-            config.memory("lots")
+            amounts.memory("lots")
+
+
+class TestCpu:
+    @pytest.mark.parametrize(
+        ("text", "cpus"), [("25%", 2), ("100%", 8), (" 0.5 % ", 0.04), ("1", 1), ("1.5", 1.5)]
+    )
+    def test_an_amount_of_cpu(self, text: str, cpus: float) -> None:
+        assert amounts.cpu_limit(text, 8) == cpus
+
+    @pytest.mark.parametrize(
+        "text", ["", "%", "0", "0%", "-1", "-5%", "900%", "1X", "1M", "all", "inf", "nan", "1e999"]
+    )
+    def test_what_is_no_amount_of_cpu_is_refused_with_a_good_example(self, text: str) -> None:
+        with pytest.raises(ValueError, match="is no amount of CPU: give a share like 50%"):
+            amounts.cpu(text)
 
 
 class TestParsers:

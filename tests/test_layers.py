@@ -22,7 +22,13 @@ REPO = Path(__file__).resolve().parent.parent
 CLOUD = "<a cloud>"
 """Stands for every public file of providers/ that has no place of its own."""
 FLOORS: tuple[set[str], ...] = (
-    {"providers.attributes", "providers.errors", "providers.options", "providers.traffic"},
+    {
+        "providers.attributes",
+        "providers.errors",
+        "providers.options",
+        "providers.page_cache",
+        "providers.traffic",
+    },
     {"providers.source"},
     {"providers.base", "providers.disk"},
     {
@@ -91,6 +97,7 @@ FLOORS: tuple[set[str], ...] = (
     },
     {"_uploader.apart", "_uploader.interrupts"},
     {
+        "_uploader.amounts",
         "_uploader.display.outlet",
         "_uploader.errors",
         "_uploader.files.model",
@@ -106,9 +113,11 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.dropin.account",
         "_uploader.dropin.failures",
         "_uploader.files.scan",
+        "_uploader.processes.cpu_budget",
         "_uploader.processes.cpu_clock",
         "_uploader.processes.dispatch",
         "_uploader.processes.fork_server",
+        "_uploader.processes.sizing",
         "_uploader.processes.wire",
         "_uploader.records.failures",
         "_uploader.records.journal",
@@ -125,6 +134,8 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.dropin.functions",
         "_uploader.dropin.sending",
         "_uploader.processes.machine",
+        "_uploader.processes.cpu_cap",
+        "_uploader.processes.pacing",
         "_uploader.processes.worker_process",
         "_uploader.transfer.attempts",
         "_uploader.transfer.slots",
@@ -134,6 +145,7 @@ FLOORS: tuple[set[str], ...] = (
     {
         "_uploader.processes.supervisor",
         "_uploader.records.ledger",
+        "_uploader.state",
         "_uploader.transfer.engine",
     },
     {"_uploader.processes.worker", "_uploader.run"},
@@ -143,8 +155,10 @@ FLOORS: tuple[set[str], ...] = (
     {"_uploader.start"},
     {"uploader"},
 )
-PUBLIC_FACE = {"bench.network", "bench.process", "bench.sink", "bench.slowdisk"}
-"""What bench offers: servers, a bad network, a slow disk."""
+PUBLIC_FACE = {
+    *("bench.network", "bench.page_cache", "bench.process", "bench.sink", "bench.slowdisk"),
+}
+"""What bench offers: servers, a bad network, a slow disk, a look into the page cache."""
 PATCHING = {"_uploader/__main__.py", "uploader.py"}
 """The two places where a process is patched."""
 HARMLESS = {"import functools", "import gc", "import importlib.metadata"}
@@ -294,7 +308,9 @@ class TestFloors:
         [
             "display.rates",
             "display.text",
+            "processes.cpu_budget",
             "processes.dispatch",
+            "processes.sizing",
             "records.counters",
             "stopping",
             "transfer.changes",

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from _uploader import run as module
+from _uploader import state
 from _uploader.config import Settings
 from _uploader.display.base import Display
 from _uploader.errors import RunError, UsageError
@@ -35,7 +36,15 @@ from _uploader.processes.supervisor import (
 from _uploader.records.counters import Counters, Summary
 from _uploader.records.journal import Journal
 from _uploader.records.ledger import DONE_BEFORE
-from _uploader.run import GRACE, MOST_IN_FLIGHT, OUTAGE_TOLD, Outcome, Run
+from _uploader.run import (
+    FIRST_LOOK,
+    GRACE,
+    MOST_IN_FLIGHT,
+    OUTAGE_TOLD,
+    SCAN_SLICE,
+    Outcome,
+    Run,
+)
 from _uploader.stopping import MOST_PLACES
 
 PATIENCE = 50.0
@@ -151,14 +160,16 @@ class FakeSupervisor:
     ) -> None:
         self.world.supervisor = self
         self.dispatcher = dispatcher
-        self.count = count
+        self.counts = [count]
+        """Workers that there should be, at first and later."""
         self.first_message = start
         self.totals = Totals()
         self.outage: tuple[float, float] | None = None
         self.resumed: float | None = None
         self.shares: list[tuple[float, str]] = []
+        self.cpu_rates: list[float] = []
         self.handed_out: list[str] = []
-        self.drained = self.stopped = False
+        self.drained = self.stopped = self.drops_pages = False
         self.rounds = 0
         self._ready = False
 
@@ -196,6 +207,19 @@ class FakeSupervisor:
     def set_share(self, share: float, reason: str) -> None:
         self.shares.append((share, reason))
 
+    @property
+    def workers(self) -> int:
+        return max(self.counts)
+
+    def grow(self, count: int) -> None:
+        self.counts.append(count)
+
+    def set_cpu_rate(self, rate: float) -> None:
+        self.cpu_rates.append(rate)
+
+    def drop_pages(self) -> None:
+        self.drops_pages = True
+
     def pids(self) -> list[int]:
         return []
 
@@ -206,6 +230,14 @@ class FakeSupervisor:
     def stop(self) -> list[Job]:
         self.stopped = True
         return self.dispatcher.held_by(self)
+
+
+@pytest.fixture
+def eight_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with eight processors and memory for them."""
+    monkeypatch.setattr(module, "cpu_total", lambda: 8.0)
+    monkeypatch.setattr(module, "usable_cpus", lambda: 8)
+    monkeypatch.setattr(module, "memory_total", lambda: 2**40)
 
 
 @pytest.fixture
@@ -689,7 +721,7 @@ class TestJournal:
             raise RuntimeError("no home")
 
         world.settings.pop("journal")
-        monkeypatch.setattr(module, "state_directory", no_home)
+        monkeypatch.setattr(state, "state_directory", no_home)
         outcome = world.run()
         assert outcome.exit_code == 3
         assert "use --journal or --no-journal" in str(outcome.error)
@@ -713,7 +745,33 @@ class TestSettings:
     @pytest.mark.parametrize(("files", "count"), [(0, 1), (1, 1), (3, 3), (9, 4)])
     def test_no_more_workers_than_files(self, world: World, files: int, count: int) -> None:
         world.files(*map(str, range(files)))
-        assert self.start(world, processes=4).count == count
+        assert self.start(world, processes=4).counts == [count]
+
+    @pytest.mark.parametrize(
+        ("files", "count"), [(0, 1), (20, 1), (64, 1), (65, 2), (200, 4), (1000, 8)]
+    )
+    def test_no_more_workers_than_the_files_are_worth(
+        self, world: World, eight_cpus: None, files: int, count: int
+    ) -> None:
+        world.files(*map(str, range(files)))
+        assert self.start(world).counts == [count]
+
+    def test_more_workers_when_the_scan_shows_more_work(
+        self, world: World, eight_cpus: None
+    ) -> None:
+        """A slow directory: the run begins before it is scanned."""
+
+        def slowly() -> Iterator[Job]:
+            for number in range(2000):
+                world.now += FIRST_LOOK / SCAN_SLICE
+                yield Job(number, str(number), 1, 1)
+
+        world.answer = never
+        world.signal_at(PATIENCE)
+        world.run(slowly())
+        assert world.supervisor
+        assert world.supervisor.counts[0] == 4
+        assert world.supervisor.counts[-1] == 8
 
     def test_the_concurrency_is_shared_among_the_workers(self, world: World) -> None:
         world.files(*map(str, range(9)))
@@ -722,7 +780,30 @@ class TestSettings:
 
     def test_no_more_workers_than_requests(self, world: World) -> None:
         world.files(*map(str, range(9)))
-        assert self.start(world, processes=4, concurrency=2).count == 2
+        assert self.start(world, processes=4, concurrency=2).counts == [2]
+
+    @pytest.mark.parametrize(("cap", "count"), [("100%", 8), ("25%", 2), ("1.2", 2), ("99", 8)])
+    def test_no_more_workers_than_the_cpu_that_may_be_used(
+        self, world: World, eight_cpus: None, cap: str, count: int
+    ) -> None:
+        world.files(*map(str, range(1000)))
+        assert self.start(world, max_cpu=cap).counts == [count]
+
+    @pytest.mark.parametrize(("cap", "told"), [("7", True), ("8", False), ("100%", False)])
+    def test_workers_are_told_what_cpu_they_may_use_where_that_is_not_all(
+        self, world: World, eight_cpus: None, cap: str, told: bool
+    ) -> None:
+        world.files("a")
+        assert bool(self.start(world, max_cpu=cap).cpu_rates) == told
+
+    @pytest.mark.parametrize(("size", "drops"), [(2**29, False), (2**30, True)])
+    def test_a_run_larger_than_half_of_the_memory_leaves_the_page_cache_alone(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, size: int, drops: bool
+    ) -> None:
+        monkeypatch.setattr(module, "memory_total", lambda: 2**30)
+        world.run([Job(0, "a", size, 1)])
+        assert world.supervisor
+        assert world.supervisor.drops_pages == drops
 
     def test_too_little_memory_is_wrong_usage(self, world: World) -> None:
         world.settings["max_memory"] = "1M"

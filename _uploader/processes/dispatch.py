@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TypeVar
 
 from ..files.model import Job
@@ -85,6 +86,10 @@ class ReadAhead(Iterator[T]):
     def fetched(self) -> int:
         """Values that wait."""
         return len(self._fetched)
+
+    def peek(self) -> Iterator[T]:
+        """The values that wait; they go on waiting."""
+        return iter(self._fetched)
 
     def __next__(self) -> T:
         return self._fetched.popleft() if self._fetched else next(self._values)
@@ -213,6 +218,12 @@ class Dispatcher:
         """A worker holds jobs."""
         worker = self._workers.get(name)
         return worker is not None and bool(worker.held)
+
+    def at_hand(self) -> Iterator[Job]:
+        """The jobs that wait for a worker, or have not ended in one."""
+        yield from chain(self._large, self._small, self._suspects, self._again)
+        for worker in self._workers.values():
+            yield from worker.held.values()
 
     @property
     def finished(self) -> bool:

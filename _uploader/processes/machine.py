@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -22,12 +23,27 @@ the first three.  Caches it takes back by itself: those of files that were read,
 
 
 def usable_cpus(root: Path = _ROOT) -> int:
-    """Processors that this process may use: its affinity or, if smaller, a cgroup's quota.
+    """Processors that this process may use, a part of one counted as a whole.
 
-    Quotas round up.  ``root`` holds ``proc`` and the cgroup mounts.
+    ``root`` holds ``proc`` and the cgroup mounts.
     """
-    quotas = (-(-quota // period) for quota, period in _cpu_quotas(root) if period > 0)
-    return max(1, min([_affinity(), *quotas]))
+    return math.ceil(cpu_total(root))
+
+
+def cpu_total(root: Path = _ROOT) -> float:
+    """Seconds of CPU a second that this process may use: its affinity or, if smaller, a cgroup's
+    quota."""
+    quotas = (quota / period for quota, period in _cpu_quotas(root) if period > 0)
+    return min([float(_affinity()), *quotas])
+
+
+def cpu_used(pid: int) -> float:
+    """Seconds of CPU that a process has used so far; 0 when it is gone."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
 
 
 def memory_total(root: Path = _ROOT) -> int:

@@ -122,8 +122,8 @@ class Supervisor:
         self._dispatcher = dispatcher
         self._count = count
         self._start = start
-        self._resume: wire.Resume | None = None
-        self._share: wire.Share | None = None
+        self._standing: dict[type[wire.Message], wire.Message] = {}
+        """What every worker has to know, those that start later as well."""
         self._workers = WorkerProcesses(fork_server, echo, clock)
         self._bucket_ready = False
         self._draining = False
@@ -136,6 +136,16 @@ class Supervisor:
     def start(self) -> None:
         """Starts all workers; the first one looks at the bucket meanwhile."""
         for _ in range(self._count):
+            self._start_worker()
+
+    @property
+    def workers(self) -> int:
+        """Worker processes that there are now."""
+        return len(self._workers)
+
+    def grow(self, count: int) -> None:
+        """Starts workers until there are ``count``; ends none."""
+        for _ in range(0 if self._draining else count - len(self._workers)):
             self._start_worker()
 
     def step(self, timeout: float) -> Iterator[Event]:
@@ -183,14 +193,21 @@ class Supervisor:
 
     def set_share(self, share: float, reason: str) -> None:
         """Tells the workers how much of their concurrency they may use, and why."""
-        self._share = wire.Share(share, reason)
-        self._workers.broadcast(self._share)
+        self._tell_all(wire.Share(share, reason))
+
+    def set_cpu_rate(self, rate: float) -> None:
+        """Tells the workers how many seconds of CPU a second each may use."""
+        self._tell_all(wire.CpuRate(rate))
+
+    def drop_pages(self) -> None:
+        """Tells the workers to leave the page cache as it was; once is enough."""
+        if wire.DropPages not in self._standing:
+            self._tell_all(wire.DropPages())
 
     def resume(self, since: float) -> None:
         """Tells the workers that this run resumes earlier ones, the first of which began at
         ``since``, in seconds since the epoch.  Comes before ``BucketReady``."""
-        self._resume = wire.Resume(since)
-        self._workers.broadcast(self._resume)
+        self._tell_all(wire.Resume(since))
 
     def drain(self) -> list[Job]:
         """Hands out nothing more and asks the workers to return what they have not begun.
@@ -215,10 +232,12 @@ class Supervisor:
             raise RunError(f"cannot start a worker process: {error.strerror}") from None
         worker.prepares = prepares
         worker.send(self._start._replace(prepare=prepares))
-        if self._resume:
-            worker.send(self._resume)
-        if self._share:
-            worker.send(self._share)
+        for message in self._standing.values():
+            worker.send(message)
+
+    def _tell_all(self, message: wire.Message) -> None:
+        self._standing[type(message)] = message
+        self._workers.broadcast(message)
 
     def _hand_out(self) -> None:
         if not self._bucket_ready or self._draining:

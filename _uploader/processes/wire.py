@@ -51,6 +51,16 @@ class Share(NamedTuple):
     """Why, in a few words."""
 
 
+class CpuRate(NamedTuple):
+    """To a worker: the seconds of CPU a second that it may use."""
+
+    rate: float
+
+
+class DropPages(NamedTuple):
+    """To a worker: files that are read are to leave the page cache as it was."""
+
+
 class Drain(NamedTuple):
     """To a worker: finish what is in flight, return the rest, take nothing more."""
 
@@ -143,6 +153,8 @@ Message: TypeAlias = (
     | Resume
     | Jobs
     | Share
+    | CpuRate
+    | DropPages
     | Drain
     | Destination
     | Missing

@@ -33,6 +33,7 @@ from ..transfer.strays import abort_uploads
 from ..transfer.window import SOCKET_BYTES
 from . import wire
 from .cpu_clock import demand_clock
+from .pacing import Pacer
 
 FLUSH_INTERVAL = 0.01
 """Seconds of results that travel in one message."""
@@ -59,6 +60,8 @@ class Worker:
         self._resume_since: float | None = None
         self._share = wire.Share(1.0, "")
         self._may_create = Event()
+        self._pacer = Pacer()
+        self._drops_pages = False
 
     def run(self) -> NoReturn:
         """Serves the supervisor until it is gone, then exits the process at once.
@@ -85,6 +88,12 @@ class Worker:
             self._share = message
             if self._engine:
                 self._engine.allow(*message)
+        elif isinstance(message, wire.CpuRate):
+            self._pacer.set_rate(message.rate)
+        elif isinstance(message, wire.DropPages):
+            self._drops_pages = True
+            if self._engine:
+                self._engine.drop_pages()
         elif self._engine is None:
             return
         elif isinstance(message, wire.Jobs):
@@ -101,6 +110,8 @@ class Worker:
             self._engine = engine = self._make_engine(settings, cloud, start)
             engine.allow(*self._share)
             gevent.spawn(self._send_results, engine, cloud.notices)
+            if self._drops_pages:
+                engine.drop_pages()
             engine.connect(start.sessions)
             if start.prepare:
                 self._send(wire.Destination(cloud.destination()))

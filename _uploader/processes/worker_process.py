@@ -157,6 +157,9 @@ class WorkerProcesses:
         """In the order in which they started; they may die meanwhile."""
         return iter(list(self._workers))
 
+    def __len__(self) -> int:
+        return len(self._workers)
+
     def start(self) -> WorkerProcess:
         """Starts one more, numbered from 1; raises OSError when that is impossible."""
         number = self._started + 1

@@ -124,6 +124,11 @@ class Counters:
         return max(0, self.bytes - self.left_out_bytes - self.moved_bytes)
 
     @property
+    def bytes_to_read(self) -> int:
+        """Bytes of the files found that were not skipped and have not failed, sent or not."""
+        return self.bytes - self.left_out_bytes
+
+    @property
     def fraction(self) -> float:
         """Settled share of what the scan found, in files or in bytes, whichever is less."""
         files = self.settled / self.files if self.files else 1.0

@@ -80,10 +80,12 @@ class Engine:
             cannot_open=lambda error: stop_run(reason_of(error)),
             connects_ahead=cloud.connects_ahead,
         )
+        self._disk = Disk(disk_hangs)
         self._context = Context(
             attempts=self.attempts,
             add=self._slots.add,
-            open=Disk(disk_hangs).open,
+            open=self._disk.open,
+            reading=self._disk.reading,
             rules=cloud.parts,
             source_root=source_root,
             key_prefix=key_prefix,
@@ -113,6 +115,10 @@ class Engine:
         in a few words why."""
         if self._limiter.allow(time.monotonic(), share, reason):
             self._slots.resize()
+
+    def drop_pages(self) -> None:
+        """From now on files that are read leave the page cache as it was."""
+        self._disk.drops_pages = True
 
     def drain(self) -> list[int]:
         """Takes back the files not begun and returns their job numbers.

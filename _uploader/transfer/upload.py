@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from itertools import count
 from typing import NamedTuple
@@ -37,6 +38,8 @@ class Context(NamedTuple):
     add: Callable[[Task], None]
     """Queues a task for a session."""
     open: Callable[[str], Source]
+    reading: Callable[[Source, int, int], AbstractContextManager[None]]
+    """Around all that reads so many bytes of a file from an offset; not for a loaded one."""
     rules: PartRules | None
     """How large files are cut; None: never."""
     source_root: str
@@ -87,7 +90,12 @@ class Upload:
                 large.begin(session)
                 return None
             key, metadata, content_type = describe(job, source, context)
-            context.attempts.run(session.put, key, source, metadata, content_type)
+            put, run = session.put, context.attempts.run
+            if source.is_loaded:
+                run(put, key, source, metadata, content_type)
+            else:
+                with context.reading(source, 0, source.size):
+                    run(put, key, source, metadata, content_type)
         except Exception as error:
             self.failed(error)
             return None
@@ -230,9 +238,10 @@ class _LargeUpload:
         try:
             if self._parts.error:
                 raise self._parts.error
-            part = self._context.attempts.run(
-                session.put_part, self._key, self._id, number, self._source, offset, length
-            )
+            with self._context.reading(self._source, offset, length):
+                part = self._context.attempts.run(
+                    session.put_part, self._key, self._id, number, self._source, offset, length
+                )
         except Exception as error:
             self._parts.failed(error)
             return None

@@ -60,6 +60,7 @@ REQUIRED = ("--src", ".", "--bucket", "bucket")
         ((*REQUIRED, "--max-memory", "lots"), "--max-memory"),
         ((*REQUIRED, "--max-memory", "1K"), "--max-memory"),
         ((*REQUIRED, "--max-memory", "200%"), "--max-memory"),
+        *(((*REQUIRED, "--max-cpu", bad), "50%") for bad in ("0", "900%", "-1", "1X", "nan")),
         ((*REQUIRED, "--nice", "20"), "--nice"),
         ((*REQUIRED, "--sr", "."), "--sr"),
         ((*REQUIRED, "--acl", "public"), "--acl"),
@@ -85,6 +86,7 @@ def test_command_names_what_is_wrong_with_it(
     [
         ("UPLOADER_PROCESSES", "none"),
         ("UPLOADER_MAX_MEMORY", "1X"),
+        ("UPLOADER_MAX_CPU", "1X"),
         ("UPLOADER_JSON", "maybe"),
         ("UPLOADER_TIMEOUT", "-1"),
     ],
@@ -144,6 +146,7 @@ DEFAULTS = {
     "--if-none-match": None,
     "--allow-public": None,
     "--max-memory": "25%",
+    "--max-cpu": "100%",
     "--nice": "10",
     "--metadata": "none",
     "--posix-metadata": "rclone",

@@ -76,6 +76,12 @@ class Counting:
 
 
 class TestReadAhead:
+    def test_what_waits_can_be_looked_at(self) -> None:
+        ahead = ReadAhead(jobs(3))
+        ahead.fetch(2)
+        assert list(ahead.peek()) == jobs(2)
+        assert list(ahead) == jobs(3)
+
     def test_nothing_is_fetched_before_it_is_wanted(self) -> None:
         scan = Counting(jobs(10))
         ahead = ReadAhead(scan)
@@ -122,6 +128,15 @@ class TestReadAhead:
         assert (full.wants_more, ended.wants_more) == (False, False)
         next(full)
         assert full.wants_more
+
+
+def test_what_has_not_ended_is_at_hand_wherever_it_is() -> None:
+    given = dispatcher([job(0, LARGE), *map(job, range(1, 6))], workers="")
+    assert sorted(each.number for each in given.at_hand()) == [0, 1, 2, 3, 4, 5]
+    given.add_worker("a", 2)
+    sent(given)
+    assert given.done("a", 3)
+    assert sorted(each.number for each in given.at_hand()) == [0, 1, 2, 4, 5]
 
 
 class TestLookahead:

@@ -12,7 +12,14 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from _uploader.processes.machine import MemoryWatch, SpareMemory, memory_total, usable_cpus
+from _uploader.processes.machine import (
+    MemoryWatch,
+    SpareMemory,
+    cpu_total,
+    cpu_used,
+    memory_total,
+    usable_cpus,
+)
 from _uploader.transfer.memory import Room
 
 GIB = 2**30
@@ -84,6 +91,10 @@ def test_max_means_no_limit(tree: Tree) -> None:
 )
 def test_a_quota_is_rounded_up_and_never_adds_processors(tree: Tree, quota: str, cpus: int) -> None:
     assert usable_cpus(tree("0::/app", V2_MOUNT, {"app/cpu.max": quota})) == cpus
+
+
+def test_a_quota_of_less_than_a_processor_is_what_may_be_used(tree: Tree) -> None:
+    assert cpu_total(tree("0::/app", V2_MOUNT, {"app/cpu.max": "50000 100000"})) == 0.5
 
 
 @pytest.mark.parametrize("tight", ["", "a/", "a/b/"])
@@ -225,6 +236,18 @@ def test_memory_of_other_processes_is_added(child: int) -> None:
 def test_this_process_counts_once_also_when_it_is_named() -> None:
     alone = MemoryWatch(list).sample()
     assert MemoryWatch(lambda: [os.getpid()]).sample() < 1.5 * alone
+
+
+def test_the_cpu_that_a_process_has_used_grows() -> None:
+    before = cpu_used(os.getpid())
+    while cpu_used(os.getpid()) == before:
+        pass
+
+
+def test_a_process_that_is_gone_uses_no_cpu(child: int) -> None:
+    psutil.Process(child).kill()
+    psutil.wait_procs([psutil.Process(child)])
+    assert cpu_used(child) == 0.0
 
 
 def test_processes_that_are_gone_count_nothing() -> None:

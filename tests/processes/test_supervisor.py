@@ -456,6 +456,39 @@ class TestMessages:
         setup.step()
         assert [w.received()[1:] for w in setup.workers[1:]] == [[wire.Resume(123.0)]] * 2
 
+    def test_more_workers_are_started_up_to_a_number(self, make: Make) -> None:
+        setup = make(count=1)
+        setup.supervisor.grow(3)
+        assert len(setup.workers) == setup.supervisor.workers == 3
+
+    def test_no_worker_ends_for_a_lower_number(self, make: Make) -> None:
+        setup = make(count=2)
+        setup.supervisor.grow(1)
+        assert not any(worker.is_alone() for worker in setup.workers)
+
+    def test_no_worker_is_started_for_a_run_that_is_to_stop(self, make: Make) -> None:
+        setup = make(files=10, count=1)
+        setup.supervisor.drain()
+        setup.supervisor.grow(2)
+        assert len(setup.workers) == 1
+
+    def test_every_worker_learns_the_cpu_that_it_may_use_later_ones_too(self, make: Make) -> None:
+        setup = make()
+        setup.supervisor.set_cpu_rate(0.25)
+        assert setup.workers[0].received()[1:] == [wire.CpuRate(0.25)]
+        setup.workers[0].ready()
+        setup.step()
+        setup.workers[0].die()
+        setup.step()
+        assert setup.workers[1].received()[1:] == [wire.CpuRate(0.25)]
+
+    def test_every_worker_is_told_once_to_leave_the_page_cache(self, make: Make) -> None:
+        setup = make()
+        setup.supervisor.drop_pages()
+        setup.supervisor.drop_pages()
+        setup.supervisor.grow(2)
+        assert [w.received()[1:] for w in setup.workers] == [[wire.DropPages()]] * 2
+
     def test_stderr_of_workers_and_fork_server_is_echoed(self, make: Make) -> None:
         setup = make()
         setup.fork_server.words = b"server\n"

@@ -1,0 +1,56 @@
+"""Amounts of memory and CPU as the user writes them: a share of what there is, or a number."""
+
+from __future__ import annotations
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def memory(text: str) -> str:
+    """A share of memory (``25%``) or an amount (``512M``); returned as given, checked."""
+    memory_limit(text, 1)
+    return text
+
+
+def memory_limit(text: str, total: int) -> int:
+    """What ``--max-memory`` stands for in bytes on a machine (or cgroup) that has ``total``.
+
+    Raises ``ValueError`` for a text that ``memory`` refuses.
+    """
+    value, unit = _number_and_unit(text)
+    if unit == "%" and 0 < value <= 100:
+        return int(total * value / 100)
+    amount = value * _UNITS.get(unit, 0)
+    if 0 < amount < float("inf"):
+        return int(amount)
+    raise ValueError(f"{text!r} is no amount of memory: give a share like 25% or a size like 512M")
+
+
+def cpu(text: str) -> str:
+    """A share of the usable CPUs (``50%``) or a number of them (``1.5``); returned as given,
+    checked."""
+    cpu_limit(text, 1)
+    return text
+
+
+def cpu_limit(text: str, usable: float) -> float:
+    """What ``--max-cpu`` stands for in CPUs where so many can be used.
+
+    Raises ``ValueError`` for a text that ``cpu`` refuses.
+    """
+    value, unit = _number_and_unit(text)
+    if unit == "%" and 0 < value <= 100:
+        return usable * value / 100
+    if not unit and 0 < value < float("inf"):
+        return value
+    raise ValueError(f"{text!r} is no amount of CPU: give a share like 50% or CPUs like 1.5")
+
+
+def _number_and_unit(text: str) -> tuple[float, str]:
+    """The number, -1 where there is none, and the letter or sign after it."""
+    number, unit = text.strip(), ""
+    if number and not number[-1].isdigit():
+        number, unit = number[:-1], number[-1].upper()
+    try:
+        return float(number), unit
+    except ValueError:
+        return -1.0, unit

@@ -1,0 +1,141 @@
+"""Somebody else on the machine while a client runs: a program that computes, or a file in the page
+cache that a container shares with the client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+
+from .errors import BenchError
+from .page_cache import cached_share
+from .results import Neighbour
+
+WORK = """
+import time
+began = time.perf_counter()
+for _ in range(100_000_000): pass
+print(time.perf_counter() - began)
+"""
+"""Some seconds of one processor: always the same."""
+POLL = 0.02
+GROUPS = Path("/sys/fs/cgroup")
+GROUP_MEMORY = 512 * 2**20
+FILE_SIZE = 128 * 2**20
+
+
+def first_processor() -> list[str]:
+    """A command that runs its arguments on one processor."""
+    return ["taskset", "--cpu-list", str(min(os.sched_getaffinity(0)))]
+
+
+def leave_to_clients(pids: Sequence[int], *, first_processor: bool) -> None:
+    """Has a server stand for a machine elsewhere: it runs when nobody else wants to, or on
+    processors of its own."""
+    others = sorted(os.sched_getaffinity(0))[1:]
+    for pid in pids:
+        if first_processor:
+            os.sched_setaffinity(pid, others)
+        else:
+            psutil.Process(pid).nice(19)
+            os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
+
+
+def compute() -> float:
+    """Does fixed work on each processor; returns the seconds that the slowest took."""
+    command = [sys.executable, "-S", "-c", WORK]
+    with contextlib.ExitStack() as cleanup:
+        started = []
+        for _ in os.sched_getaffinity(0):
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            cleanup.callback(process.wait)
+            cleanup.callback(process.kill)
+            started.append(process)
+        return max(float(process.communicate()[0]) for process in started)
+
+
+@contextlib.contextmanager
+def computing(seen: Neighbour, has_begun: Callable[[], bool]) -> Iterator[None]:
+    """The work is done once alone, and again while the client uploads, from its first object on."""
+    alone = compute()
+    over = threading.Event()
+
+    def beside() -> None:
+        while not has_begun():
+            if over.wait(POLL):
+                return
+        seconds = compute()
+        if not over.is_set():  # else it was alone for a while
+            seen.slower = seconds / alone - 1
+
+    thread = threading.Thread(target=beside)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def caching(seen: Neighbour) -> Iterator[list[str]]:
+    """A container whose page cache holds a file; gives the command that enters it."""
+    with _memory_group() as enter, tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        file = Path(directory) / "file"
+        subprocess.run(
+            [
+                *enter,
+                "dd",
+                "if=/dev/urandom",
+                f"of={file}",
+                "bs=1M",
+                "conv=fsync",
+                f"count={FILE_SIZE // 2**20}",
+                "status=none",
+            ],
+            check=True,
+        )
+        seen.cached_before = cached_share(file)
+        yield enter
+        seen.cached_after = cached_share(file)
+
+
+def no_groups() -> str | None:
+    """Why there can be no container here; None when there can."""
+    if os.geteuid():
+        return "only root can make a control group"
+    if _parent() is None:
+        return "no control group for memory is mounted"
+    return None
+
+
+def _parent() -> Path | None:
+    control = GROUPS / "cgroup.subtree_control"
+    if control.exists() and "memory" in control.read_text().split():
+        return GROUPS
+    version_1 = GROUPS / "memory"
+    return version_1 if (version_1 / "memory.limit_in_bytes").exists() else None
+
+
+@contextlib.contextmanager
+def _memory_group() -> Iterator[list[str]]:
+    parent = _parent()
+    if parent is None:
+        raise BenchError("no control group for memory is mounted")
+    group = parent / f"bench-{os.getpid()}-{time.monotonic_ns()}"
+    group.mkdir()
+    try:
+        limit = "memory.max" if parent == GROUPS else "memory.limit_in_bytes"
+        (group / limit).write_text(str(GROUP_MEMORY))
+        yield ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"]
+    finally:
+        group.rmdir()
