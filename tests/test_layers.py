@@ -134,7 +134,6 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.dropin.functions",
         "_uploader.dropin.sending",
         "_uploader.processes.machine",
-        "_uploader.processes.cpu_cap",
         "_uploader.processes.pacing",
         "_uploader.processes.worker_process",
         "_uploader.transfer.attempts",
