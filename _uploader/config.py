@@ -25,10 +25,10 @@ from providers.options import (
     switch,
 )
 
+from .amounts import amount
 from .errors import UsageError
 
 DEFAULT_MEMORY = "25%"
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def memory(text: str) -> str:
@@ -42,18 +42,14 @@ def memory_limit(text: str, total: int) -> int:
 
     Raises ``ValueError`` for a text that ``memory`` refuses.
     """
-    number, unit = text.strip(), ""
-    if number and not number[-1].isdigit():
-        number, unit = number[:-1], number[-1].upper()
+    given = text.strip()
     try:
-        value = float(number)
+        if not given.endswith("%"):
+            return int(amount(given))
+        if 0 < (share := float(given[:-1])) <= 100:
+            return int(total * share / 100)
     except ValueError:
-        value = -1.0
-    if unit == "%" and 0 < value <= 100:
-        return int(total * value / 100)
-    amount = value * _UNITS.get(unit, 0)
-    if 0 < amount < float("inf"):
-        return int(amount)
+        pass
     raise ValueError(f"{text!r} is no amount of memory: give a share like 25% or a size like 512M")
 
 

@@ -89,7 +89,7 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.records",
         "_uploader.transfer",
     },
-    {"_uploader.apart", "_uploader.interrupts"},
+    {"_uploader.amounts", "_uploader.apart", "_uploader.interrupts"},
     {
         "_uploader.display.outlet",
         "_uploader.errors",
