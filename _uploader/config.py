@@ -27,6 +27,7 @@ from providers.options import (
 
 from .amounts import amount
 from .errors import UsageError
+from .limit_rate import limit_rate
 
 DEFAULT_MEMORY = "25%"
 
@@ -179,6 +180,16 @@ class Settings:
         parse=memory,
         metavar="SIZE",
         shown=DEFAULT_MEMORY,
+    )
+    limit_rate: str | None = option(
+        None,
+        "bytes a second that all processes together send, such as 10M, off, or @FILE, a file that "
+        "says so and may change",
+        flag="--limit-rate",
+        env=("UPLOADER_LIMIT_RATE",),
+        parse=limit_rate,
+        metavar="RATE",
+        shown="off",
     )
     nice: int = option(
         10,

@@ -34,6 +34,7 @@ from .processes.supervisor import (
     Note,
     Supervisor,
 )
+from .rate_control import RateControl
 from .records.counters import Summary
 from .records.failures import FailureList
 from .records.journal import Journal
@@ -105,6 +106,7 @@ class Run:
         self._fork_server = fork_server or ForkServer(settings.provider)
         self._clock = clock
         self._began = clock()
+        self._rate = RateControl(settings.limit_rate, self._interrupts, display.note)
         self._notes: list[str] = []
         limit = self._memory_limit(memory_total())
         self._throttle = MemoryThrottle(limit)
@@ -154,6 +156,7 @@ class Run:
             if supervisor:
                 self._ledger.counters.retries = supervisor.totals.retries
                 unfinished += supervisor.stop()
+            self._rate.close()
         summary = self._close(unfinished, watch.peak, error)
         self._display.finish(summary)
         return Outcome(summary, error, self._interrupts.first)
@@ -213,6 +216,7 @@ class Run:
         settings, count = self._settings, self._processes
         if self._entries.exhausted:
             count = max(1, min(count, self._entries.fetched))
+        self._rate.begin(self._fork_server, count)
         share = -(-settings.concurrency // count) if settings.concurrency else None
         start = wire.Start(
             dataclasses.asdict(settings),
@@ -253,6 +257,7 @@ class Run:
                 self._ledger.commit()
                 self._show(supervisor, now)
                 self._check_progress(supervisor, now)
+                self._rate.look(now)
             if now >= next_sample:
                 next_sample = now + MEMORY_INTERVAL
                 if self._throttle.sample(watch.sample()):

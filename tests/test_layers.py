@@ -94,6 +94,7 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.display.outlet",
         "_uploader.errors",
         "_uploader.files.model",
+        "_uploader.limit_rate",
         "_uploader.records.counters",
         "_uploader.records.paths",
     },
@@ -131,7 +132,7 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.transfer.pacer",
         "_uploader.transfer.slots",
     },
-    {"_uploader.transfer.strays"},
+    {"_uploader.rate_control", "_uploader.transfer.strays"},
     {"_uploader.transfer.upload"},
     {
         "_uploader.processes.supervisor",

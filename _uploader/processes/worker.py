@@ -26,11 +26,13 @@ from ..config import Settings
 from ..files.model import Job, Result
 from ..transfer.concurrency import ConcurrencyLimiter
 from ..transfer.engine import Engine
+from ..transfer.pacer import Pacer
 from ..transfer.retry import RetryPolicy
 from ..transfer.strays import abort_uploads
 from ..transfer.window import SOCKET_BYTES
 from . import wire
 from .cpu_clock import demand_clock
+from .shared_rate import SharedRate
 
 FLUSH_INTERVAL = 0.01
 """Seconds of results that travel in one message."""
@@ -48,8 +50,10 @@ the service needs memory for each."""
 class Worker:
     """Answers the supervisor's messages with an engine that uploads."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, pacer: Pacer | None = None) -> None:
+        """``pacer`` limits the rate at which it sends."""
         self._connection = connection
+        self._pacer = pacer
         self._results: list[Result] = []
         self._wake = Event()
         self._sending = Semaphore()
@@ -93,6 +97,7 @@ class Worker:
         _let_others_go_first(settings.nice)
         try:
             cloud = providers.load(settings.cloud())
+            cloud.traffic.limit = self._pacer
             self._engine = engine = self._make_engine(settings, cloud, start)
             gevent.spawn(self._send_results, engine, cloud.notices)
             engine.connect(start.sessions)
@@ -218,6 +223,8 @@ def _let_others_go_first(niceness: int) -> None:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
-def main(descriptor: int) -> NoReturn:
-    """Serves the supervisor at the other end of the socket ``descriptor``; never returns."""
-    Worker(socket.socket(fileno=descriptor)).run()
+def main(descriptor: int, rate: int | None = None) -> NoReturn:
+    """Serves the supervisor at the other end of the socket ``descriptor``; never returns.
+    ``rate``: the descriptor of the run's ``SharedRate``, if its rate is limited."""
+    pacer = None if rate is None else Pacer(SharedRate(rate))
+    Worker(socket.socket(fileno=descriptor), pacer).run()
