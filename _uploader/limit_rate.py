@@ -51,7 +51,7 @@ def rate_of(text: str) -> float:
         ) from None
     if rate < LEAST_RATE:
         raise ValueError(
-            f"{text} is too low a rate for parts of 8 MiB: give {LEAST_RATE // 1024}K or more, "
+            f"{text!r} is too low a rate for parts of 8 MiB: give {LEAST_RATE // 1024}K or more, "
             "such as 1M"
         )
     return rate

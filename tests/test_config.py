@@ -39,6 +39,7 @@ def sample(row: Any) -> tuple[str, Any]:
         "N": ("7", 7),
         "SECONDS": ("7.5", 7.5),
         "SIZE": ("512M", "512M"),
+        "RATE": ("10M", "10M"),
         "KIND": ("md5", "md5"),
         "STYLE": ("virtual", "virtual"),
         "FORM": ("datasync", "datasync"),

@@ -70,7 +70,7 @@ class Pacer:
 
     def give_back(self, unsent: int) -> None:
         """Of what was taken so many bytes have not gone: the socket was full."""
-        if unsent:
+        if unsent and self._schedule.rate:
             self._allowance.add(monotonic(), unsent)
 
     def _taken(self, wanted: int) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from pathlib import Path
 
 import gevent
 import pytest
 import trustme
 
+from providers.http import stream as _stream
 from providers.http.conn_class import LibcloudConnection
 from providers.http.connection import Connection
 from providers.http.limit import Timeouts
@@ -134,6 +136,38 @@ def test_what_a_full_socket_does_not_take_is_given_back(traffic: Traffic, turns:
         assert connection.request(put(size), bytes(size)).status == 200
         connection.close()
     assert turns.gone == len(put(size)) + size
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="needs TCP_NOTSENT_LOWAT")
+def test_little_queues_behind_a_link_that_is_slower(
+    traffic: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would all go at once when the link recovers."""
+    monkeypatch.setattr(_stream, "QUEUE_SECONDS", 1000.0)
+    size = 64 * MIB
+    hurry = threading.Event()
+
+    def handle(peer: socket.socket) -> None:
+        read_head(peer)
+        left = size
+        while left:
+            left -= len(peer.recv(256 * KIB))
+            hurry.wait(0.01)
+        peer.sendall(OK)
+        wait_for_end(peer)
+
+    with Server(handle, receive_buffer=16 * KIB) as server:
+        connection = Connection(server.endpoint, Timeouts(PATIENCE, 0.4), traffic=traffic)
+        sending = gevent.spawn(connection.request, put(size), bytes(size))
+        with gevent.Timeout(PATIENCE):
+            while traffic.queued() <= MIB:
+                gevent.sleep(0.01)
+            while traffic.queued() >= 300 * KIB:
+                gevent.sleep(0.01)
+        assert traffic.sent < size
+        hurry.set()
+        assert sending.get().status == 200
+        connection.close()
 
 
 @pytest.mark.parametrize("kind", ["bytes", "file"])

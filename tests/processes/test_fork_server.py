@@ -129,7 +129,9 @@ def test_workers_share_a_descriptor(fork_server_of: Make, children: list[Child])
     fork_server.share(writing)
     for _ in range(2):
         assert born(fork_server, children).pid() == 1
-    os.kill(fork_server.pids()[0], signal.SIGKILL)
+    [own] = fork_server.pids()
+    os.kill(own, signal.SIGKILL)
+    wait_until(lambda: gone(own))
     assert born(fork_server, children).pid() == 1
     os.close(writing)
     assert os.read(reading, 10) == b"..."
