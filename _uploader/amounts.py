@@ -1,8 +1,20 @@
-"""Amounts of memory and CPU as the user writes them: a share of what there is, or a number."""
+"""Amounts of bytes and CPU as users write them.  Pure."""
 
 from __future__ import annotations
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def amount(text: str) -> float:
+    """The bytes that ``512M`` stands for: a number above 0 with its unit, a power of 1024.
+
+    Raises ``ValueError``, whose text is not for the user.
+    """
+    number, unit = _number_and_unit(text)
+    value = number * _UNITS.get(unit, 0)
+    if not 0 < value < float("inf"):
+        raise ValueError(text)
+    return value
 
 
 def memory(text: str) -> str:
@@ -16,12 +28,14 @@ def memory_limit(text: str, total: int) -> int:
 
     Raises ``ValueError`` for a text that ``memory`` refuses.
     """
-    value, unit = _number_and_unit(text)
-    if unit == "%" and 0 < value <= 100:
-        return int(total * value / 100)
-    amount = value * _UNITS.get(unit, 0)
-    if 0 < amount < float("inf"):
-        return int(amount)
+    share, unit = _number_and_unit(text)
+    try:
+        if unit != "%":
+            return int(amount(text))
+        if 0 < share <= 100:
+            return int(total * share / 100)
+    except ValueError:
+        pass
     raise ValueError(f"{text!r} is no amount of memory: give a share like 25% or a size like 512M")
 
 

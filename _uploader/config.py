@@ -27,6 +27,7 @@ from providers.options import (
 
 from .amounts import cpu, memory
 from .errors import UsageError
+from .limit_rate import limit_rate
 
 DEFAULT_MEMORY = "25%"
 
@@ -166,6 +167,16 @@ class Settings:
         env=("UPLOADER_MAX_CPU",),
         parse=cpu,
         metavar="SHARE",
+    )
+    limit_rate: str | None = option(
+        None,
+        "bytes a second that all processes together send, such as 10M, off, or @FILE, a file that "
+        "says so and may change",
+        flag="--limit-rate",
+        env=("UPLOADER_LIMIT_RATE",),
+        parse=limit_rate,
+        metavar="RATE",
+        shown="off",
     )
     nice: int = option(
         10,

@@ -1,4 +1,4 @@
-"""Counts the signals that ask a run to stop."""
+"""Counts the signals to a run."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 
 class Interrupts:
-    """Counts signals while it is entered; the run looks at the count.
+    """Counts signals while it is entered; the run looks at the counts.
 
+    Most ask it to stop; SIGUSR2 turns the limit of its rate off and on, as with rclone's --bwlimit.
     SIGHUP counts like SIGTERM: the terminal is gone, but bucket and report should still agree.
     """
 
@@ -17,14 +18,17 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.count = 0
+        """Signals that ask to stop."""
         self.first: int | None = None
         """The signal that came first."""
+        self.toggles = 0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
         for number in self.SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._note)
+        self._before[signal.SIGUSR2] = signal.signal(signal.SIGUSR2, self._toggle)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -37,3 +41,6 @@ class Interrupts:
     def _note(self, number: int, _: FrameType | None) -> None:
         self.count += 1
         self.first = self.first or number
+
+    def _toggle(self, _: int, __: FrameType | None) -> None:
+        self.toggles += 1

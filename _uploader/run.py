@@ -45,6 +45,7 @@ from .processes.supervisor import (
     Note,
     Supervisor,
 )
+from .rate_control import RateControl
 from .records.counters import Summary
 from .records.failures import FailureList
 from .records.journal import Journal
@@ -123,6 +124,7 @@ class Run:
         self._fork_server = fork_server or ForkServer(settings.provider)
         self._clock = clock
         self._began = clock()
+        self._rate = RateControl(settings.limit_rate, self._interrupts, display.note)
         self._notes: list[str] = []
         self._memory = memory_total()
         limit = self._memory_limit(self._memory)
@@ -177,6 +179,7 @@ class Run:
             if supervisor:
                 self._ledger.counters.retries = supervisor.totals.retries
                 unfinished += supervisor.stop()
+            self._rate.close()
         summary = self._close(unfinished, watch.peak, error)
         self._display.finish(summary)
         return Outcome(summary, error, self._interrupts.first)
@@ -254,6 +257,7 @@ class Run:
     def _supervisor(self) -> Supervisor:
         """A supervisor that begins with as many workers as the files seen are worth."""
         settings, most, count = self._settings, self._most_processes, self._processes_now()
+        self._rate.begin(self._fork_server, most)
         start = wire.Start(
             dataclasses.asdict(settings),
             -(-settings.concurrency // most) if settings.concurrency else None,
@@ -300,6 +304,7 @@ class Run:
                 self._check_progress(supervisor, now)
                 if supervisor.workers < self._most_processes:
                     supervisor.grow(self._processes_now())
+                self._rate.look(now)
             if now >= next_sample:
                 next_sample = now + MEMORY_INTERVAL
                 if self._throttle.sample(watch.sample(), spare.sample()):

@@ -13,6 +13,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _exit)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # until the run looks at it, and after
     from . import cli
 
     return cli.main()

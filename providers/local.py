@@ -31,7 +31,7 @@ from .libcloud import DriverSession, mapped
 from .source import PASSING, Source
 
 STEP = 8 * MIB
-"""Bytes copied between two reports of progress."""
+"""Most bytes copied between two reports of progress."""
 KNOWN_DIRECTORIES = 10_000
 """Most paths to remember."""
 _TEMPORARY = re.compile(r"\.uploading-[0-9a-f]{16}-\d+")
@@ -48,10 +48,17 @@ class Writer:
     disk's fsync.
     """
 
-    def __init__(self, disk: Disk, moved: Callable[[int], None] = lambda size: None) -> None:
-        """``moved`` is called with the number of bytes copied."""
+    def __init__(
+        self,
+        disk: Disk,
+        moved: Callable[[int], None] = lambda size: None,
+        turn: Callable[[int], int] = lambda size: size,
+    ) -> None:
+        """``moved`` is called with the number of bytes copied; ``turn`` with the number of those to
+        copy next: it waits until some may be copied, and returns how many."""
         self._disk = disk
         self._moved = moved
+        self._turn = turn
         self._prefix = f".uploading-{secrets.token_hex(8)}-"
         self._numbers = count()
         self._known: set[str] = set()
@@ -60,32 +67,44 @@ class Writer:
         """Copies the file to ``path`` below the directory ``bucket``; raises ``Failure``."""
         if _TEMPORARY.fullmatch(os.path.basename(path)):
             raise Rejected("this is the name of an unfinished upload")
-        copying = self._copying(source, bucket, path)
         left = source.size
+        step = [self._step(left)]
+        copying = self._copying(source, bucket, path, step)
         try:
             while size := self._disk.wait(partial(next, copying, 0)):
                 self._moved(size)
                 left -= size
+                step[0] = self._step(left)
         except OSError as error:
             raise self._failure(error, bucket) from None
         finally:
             copying.close()
         self._moved(left)
 
-    def _copying(self, source: Source, bucket: str, path: str) -> Generator[int, None, None]:
-        """Copies step by step, each step in a thread; yields the bytes of every step but the
-        last."""
+    def _step(self, left: int) -> int:
+        """Bytes of the next step; waits for their turn."""
+        return self._turn(min(left, STEP)) if left else 0
+
+    def _copying(
+        self, source: Source, bucket: str, path: str, step: list[int]
+    ) -> Generator[int, None, None]:
+        """Copies step by step, each step in a thread and of as many bytes as ``step`` then has;
+        yields the bytes of every step but the last."""
         directory, name = os.path.split(path)
         self._enter(bucket, directory)
         temporary = os.path.join(directory, f"{self._prefix}{next(self._numbers)}")
         with open(temporary, "xb", opener=_private) as file:
             try:
                 _lock(file.fileno())
-                for offset in range(0, max(source.size, 1), STEP):
-                    if offset:
-                        yield STEP
-                    for block in source.blocks(offset, min(STEP, source.size - offset)):
+                offset = 0
+                while True:
+                    [size] = step
+                    for block in source.blocks(offset, size):
                         file.write(block)
+                    offset += size
+                    if offset >= source.size:
+                        break
+                    yield size
                 file.flush()
                 source.check_unchanged()
                 os.utime(file.fileno(), ns=(source.mtime_ns, source.mtime_ns))
@@ -244,7 +263,7 @@ class LocalCloud(Cloud):
         self._base = os.path.abspath(settings.endpoint_url)
         if "/" in settings.bucket or settings.bucket in ("", ".", ".."):
             raise Fatal(f"{settings.bucket!r} is no name for a bucket")
-        self._writer = Writer(Disk(), self._moved)
+        self._writer = Writer(Disk(), self._moved, self._turn)
 
     @classmethod
     def facts(cls, provider: str) -> Facts:
@@ -255,6 +274,10 @@ class LocalCloud(Cloud):
         """A session with a driver of its own."""
         driver = mapped(lambda: LocalDriver(self._base, self._writer))
         return LocalSession(driver, self.settings.bucket)
+
+    def _turn(self, size: int) -> int:
+        limit = self.traffic.limit
+        return limit.take(size) if limit else size
 
     def _moved(self, size: int) -> None:
         self.traffic.sent += size

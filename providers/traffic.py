@@ -15,10 +15,28 @@ class Queue(Protocol):
         ...
 
 
+class RateLimit(Protocol):
+    """Says when bytes may go; for any number of greenlets."""
+
+    @property
+    def share(self) -> float:
+        """Bytes a second that this process may send if all others send, too; infinity: any."""
+
+    @property
+    def waiting(self) -> bool:
+        """A greenlet waits in ``take``, or has waited a moment ago."""
+
+    def take(self, wanted: int) -> int:
+        """Waits until bytes may go; returns how many of ``wanted``, at least one of them."""
+
+    def give_back(self, unsent: int) -> None:
+        """Of the bytes taken so many were not sent."""
+
+
 class Traffic:
     """Counters of one process: its connections write, anyone reads."""
 
-    __slots__ = ("sent", "moved_at", "progress", "queues", "lost_before")
+    __slots__ = ("sent", "moved_at", "progress", "queues", "lost_before", "limit")
 
     def __init__(self) -> None:
         self.sent = 0
@@ -32,6 +50,8 @@ class Traffic:
         self.lost_before = 0.0
         """Requests that have not moved since this moment (``time.monotonic``) are given up: the
         service was away since then and has forgotten them."""
+        self.limit: RateLimit | None = None
+        """Whoever sends asks it first: heads and bodies, with what TLS adds, but no handshakes."""
         self.queues: WeakSet[Queue] = WeakSet()
         """The open connections."""
 

@@ -40,6 +40,7 @@ def sample(row: Any) -> tuple[str, Any]:
         "SECONDS": ("7.5", 7.5),
         "SIZE": ("512M", "512M"),
         "SHARE": ("50%", "50%"),
+        "RATE": ("10M", "10M"),
         "KIND": ("md5", "md5"),
         "STYLE": ("virtual", "virtual"),
         "FORM": ("datasync", "datasync"),

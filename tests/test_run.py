@@ -555,7 +555,8 @@ class TestSignals:
 class TestInterrupts:
     @pytest.fixture(autouse=True)
     def handlers(self) -> Iterator[None]:
-        before = {number: signal.getsignal(number) for number in Interrupts.SIGNALS}
+        numbers = (*Interrupts.SIGNALS, signal.SIGUSR2)
+        before = {number: signal.getsignal(number) for number in numbers}
         yield
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -566,6 +567,14 @@ class TestInterrupts:
             os.kill(os.getpid(), number)
             os.kill(os.getpid(), signal.SIGTERM)
         assert (interrupts.count, interrupts.first) == (2, number)
+
+    def test_a_toggle_asks_nobody_to_stop(self) -> None:
+        """Even where it was ignored before: until the run looks at it, it is."""
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        with Interrupts() as interrupts:
+            os.kill(os.getpid(), signal.SIGUSR2)
+        assert (interrupts.toggles, interrupts.count, interrupts.first) == (1, 0, None)
+        assert signal.getsignal(signal.SIGUSR2) == signal.SIG_IGN
 
     def test_without_signals_the_handlers_come_back(self) -> None:
         before = signal.getsignal(signal.SIGTERM)

@@ -28,12 +28,13 @@ ANSWER_TIMEOUT = 2.0
 """Seconds after which a fork server that does not answer is killed; its workers live on."""
 STDERR_KEPT = 4096
 FORK = -1
-"""Request: fork a worker; comes with the descriptors of its connection and its stderr.
+"""Request: fork a worker; comes with the descriptors of its connection and its stderr, and with one
+more if the workers share one.
 Non-negative: kill that worker, counted from 0, and reply with its exit code."""
 
 _NUMBER = struct.Struct("!i")
 _HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 """Only the supervisor handles these: systemd and some terminals send them to every process of a
 run, but what is in flight should end."""
 
@@ -56,6 +57,7 @@ class ForkServer:
         self._provider = provider
         self._environment = environment or {}
         self._process: _Process | None = None
+        self._shared: list[int] = []
 
     def start(self) -> None:
         """Starts the process unless it runs: its imports take place beside the caller's work.
@@ -64,6 +66,10 @@ class ForkServer:
         """
         if self._process is None:
             self._process = _Process(self._provider, {**os.environ, **self._environment})
+
+    def share(self, descriptor: int) -> None:
+        """Gives this descriptor, too, to each worker that is forked from now on."""
+        self._shared = [descriptor]
 
     def fork(self, connection: socket.socket, stderr: int) -> Callable[[], End]:
         """Starts a worker that serves ``connection`` and writes its stderr to ``stderr``.
@@ -74,12 +80,13 @@ class ForkServer:
         """
         self.start()
         assert self._process is not None
+        descriptors = [connection.fileno(), stderr, *self._shared]
         try:
-            return self._process.fork(connection, stderr)
+            return self._process.fork(descriptors)
         except OSError:
             self.close()
             self.start()
-            return self._process.fork(connection, stderr)
+            return self._process.fork(descriptors)
 
     def listen(self) -> bytes:
         """What the process has written since the last call.  Call it now and then: once the pipe is
@@ -130,8 +137,8 @@ class _Process:
             os.close(stderr)
         self.pid = self._process.pid
 
-    def fork(self, connection: socket.socket, stderr: int) -> Callable[[], End]:
-        socket.send_fds(self._control, [_NUMBER.pack(FORK)], [connection.fileno(), stderr])
+    def fork(self, descriptors: list[int]) -> Callable[[], End]:
+        socket.send_fds(self._control, [_NUMBER.pack(FORK)], descriptors)
         number = self._forks
         self._forks += 1
         return partial(self._end, number)
@@ -174,11 +181,11 @@ class _Process:
             os.close(self._stderr)
 
 
-def serve(descriptor: int, work: Callable[[int], NoReturn]) -> NoReturn:
+def serve(descriptor: int, work: Callable[..., NoReturn]) -> NoReturn:
     """Serves the supervisor at the other end of the socket ``descriptor`` until it is gone, then
     kills all workers.
 
-    ``work`` runs a worker, given its connection's descriptor.
+    ``work`` runs a worker, given its connection's descriptor and the one that all share, if any.
     """
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -188,7 +195,7 @@ def serve(descriptor: int, work: Callable[[int], NoReturn]) -> NoReturn:
     gc.freeze()  # pages that the collector never touches stay shared with the forks
     pids: list[int] = []
     while True:
-        request, descriptors, *_ = socket.recv_fds(control, _NUMBER.size, 2)  # type: ignore[arg-type]
+        request, descriptors, *_ = socket.recv_fds(control, _NUMBER.size, 3)  # type: ignore[arg-type]
         if not request:
             break
         (number,) = _NUMBER.unpack(request)
@@ -217,7 +224,13 @@ runpy.run_module("_uploader", run_name="__main__")
 """
 
 
-def _start(control: _socket.socket, work: Callable[[int], NoReturn], mine: int, stderr: int) -> int:
+def _start(
+    control: _socket.socket,
+    work: Callable[..., NoReturn],
+    mine: int,
+    stderr: int,
+    *shared: int,
+) -> int:
     """Forks a worker and returns its pid; 0 when that is impossible: its stderr says why."""
     try:
         pid = _fork()
@@ -232,9 +245,9 @@ def _start(control: _socket.socket, work: Callable[[int], NoReturn], mine: int, 
             os.dup2(stderr, 2)
             _close(stderr)
             gc.enable()
-            work(mine)
-    _close(mine)
-    _close(stderr)
+            work(mine, *shared)
+    for descriptor in (mine, stderr, *shared):
+        _close(descriptor)
     return pid
 
 

@@ -28,12 +28,14 @@ from ..files.model import Job, Result
 from ..transfer.changes import Changes
 from ..transfer.concurrency import ConcurrencyLimiter
 from ..transfer.engine import Engine
+from ..transfer.pacer import Pacer
 from ..transfer.retry import RetryPolicy
 from ..transfer.strays import abort_uploads
 from ..transfer.window import SOCKET_BYTES
 from . import wire
 from .cpu_clock import demand_clock
-from .pacing import Pacer
+from .cpu_pause import CpuPause
+from .shared_rate import SharedRate
 
 FLUSH_INTERVAL = 0.01
 """Seconds of results that travel in one message."""
@@ -51,8 +53,10 @@ the service needs memory for each."""
 class Worker:
     """Answers the supervisor's messages with an engine that uploads."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, pacer: Pacer | None = None) -> None:
+        """``pacer`` limits the rate at which it sends."""
         self._connection = connection
+        self._pacer = pacer
         self._results: list[Result] = []
         self._wake = Event()
         self._sending = Semaphore()
@@ -60,7 +64,7 @@ class Worker:
         self._resume_since: float | None = None
         self._share = wire.Share(1.0, "")
         self._may_create = Event()
-        self._pacer = Pacer()
+        self._cpu_pause = CpuPause()
         self._drops_pages = False
 
     def run(self) -> NoReturn:
@@ -89,7 +93,7 @@ class Worker:
             if self._engine:
                 self._engine.allow(*message)
         elif isinstance(message, wire.CpuRate):
-            self._pacer.set_rate(message.rate)
+            self._cpu_pause.set_rate(message.rate)
         elif isinstance(message, wire.DropPages):
             self._drops_pages = True
             if self._engine:
@@ -107,6 +111,7 @@ class Worker:
         _let_others_go_first(settings.nice)
         try:
             cloud = providers.load(settings.cloud())
+            cloud.traffic.limit = self._pacer
             self._engine = engine = self._make_engine(settings, cloud, start)
             engine.allow(*self._share)
             gevent.spawn(self._send_results, engine, cloud.notices)
@@ -244,6 +249,8 @@ def _let_others_go_first(niceness: int) -> None:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
-def main(descriptor: int) -> NoReturn:
-    """Serves the supervisor at the other end of the socket ``descriptor``; never returns."""
-    Worker(socket.socket(fileno=descriptor)).run()
+def main(descriptor: int, rate: int | None = None) -> NoReturn:
+    """Serves the supervisor at the other end of the socket ``descriptor``; never returns.
+    ``rate``: the descriptor of the run's ``SharedRate``, if its rate is limited."""
+    pacer = None if rate is None else Pacer(SharedRate(rate))
+    Worker(socket.socket(fileno=descriptor), pacer).run()

@@ -81,6 +81,7 @@ class Engine:
             connects_ahead=cloud.connects_ahead,
         )
         self._disk = Disk(disk_hangs)
+        self._pace()
         self._context = Context(
             attempts=self.attempts,
             add=self._slots.add,
@@ -172,6 +173,12 @@ class Engine:
         with closing(self._cloud.open()) as session:
             session.check(PROBE_LIMIT)
 
+    def _pace(self) -> None:
+        """Follows the limit of the rate."""
+        if limit := self._cloud.traffic.limit:
+            self._window.pace(limit.share)
+            self._slots.paced = limit.waiting
+
     def _watch(self) -> None:
         """Keeps the sockets' queues short, and notices a silence."""
         traffic = self._cloud.traffic
@@ -181,10 +188,11 @@ class Engine:
             before = now
             gevent.sleep(SAMPLING)
             now = time.monotonic()
+            self._pace()
             queued = traffic.queued()
             self._window.sample(now, traffic.sent - queued, queued)
             self._slots.fill()
-            if not self._slots.running or now - before > PAUSED:
+            if self._slots.paced or not self._slots.running or now - before > PAUSED:
                 active_since = now
             quiet_since = max(traffic.moved_at, active_since, self.attempts.answered_at)
             outage = self.attempts.outage()

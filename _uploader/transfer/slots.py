@@ -79,6 +79,8 @@ class Slots:
         self._parts_running = 0
         self.running = 0
         """Tasks that run now."""
+        self.paced = False
+        """A limit of the rate holds the requests back: more of them would not pay."""
         self.accepted = 0
         """Tasks so far of which the service accepted something."""
         self._idle: list[AsyncResult[Task | None]] = []
@@ -207,7 +209,7 @@ class Slots:
             return
         self.accepted += 1
         weight = self._part_weight if task.is_part else 1
-        saturated = bool(self._tasks or self._parts)
+        saturated = bool(self._tasks or self._parts) and not self.paced
         if self._limiter.completed(now, accepted, saturated, weight):
             self.resize()
 

@@ -35,7 +35,8 @@ class SendWindow:
 
     def __init__(self, most: float = math.inf) -> None:
         """``most``: bytes in flight that memory allows."""
-        self._most = most
+        self._memory = self._most = most
+        self._paced = math.inf
         self.bytes = min(FIRST_BYTES, most)
         """Bytes that may be in flight."""
         self.in_flight = 0
@@ -65,6 +66,13 @@ class SendWindow:
             self.bytes = min(self.bytes + counted, self._most)
         self.in_flight -= counted
 
+    def pace(self, rate: float) -> None:
+        """The requests may send ``rate`` bytes a second, infinity without a limit: more than that
+        carries in ``DELAY`` would wait for their turn, not for the link."""
+        self._paced = max(LEAST_BYTES, rate * DELAY)
+        self._most = min(self._memory, self._paced)
+        self.bytes = min(self.bytes, self._most)
+
     def sample(self, now: float, left: int, queued: int) -> None:
         """Takes the bytes that have left the machine so far and those that wait in the sockets;
         call it about twice a second."""
@@ -78,7 +86,9 @@ class SendWindow:
         # The longest queue: requests that began together empty their sockets together.
         longest = max(queued for _, _, queued in samples)
         carried = (left - left_then) / (now - then) * DELAY if now > then else 0.0
-        self._runs_dry = queued < carried * RUNS_DRY
+        # At a limit of the rate the sockets are always empty: only beside a single long request.
+        alone = self.bytes <= self.in_flight <= SOCKET_BYTES
+        self._runs_dry = queued < carried * RUNS_DRY and (alone or self.bytes < self._paced)
         if longest <= carried / GROWTH:
             if self._is_used():
                 self.bytes = min(self.bytes * GROWTH, self._most)

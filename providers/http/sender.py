@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 from ..errors import SourceChanged
-from ..traffic import Traffic
+from ..traffic import RateLimit, Traffic
 from .response import KIB, Reader
 from .stream import Stream
 
@@ -68,9 +68,12 @@ class Sender:
         if not self.zero_copy:
             raise ValueError("no sendfile over TLS")
         while count > 0:
+            most = min(count, SENDFILE_BLOCK)
+            if (limit := self._traffic.limit) is not None:
+                most = limit.take(most)
             self._look()
             try:
-                sent = self._stream.sendfile_now(fd, offset, min(count, SENDFILE_BLOCK))
+                sent = self._stream.sendfile_now(fd, offset, most)
             except OSError as error:
                 if isinstance(error, ConnectionError | TimeoutError) or (
                     error.errno in _NETWORK_ERRORS
@@ -82,6 +85,8 @@ class Sender:
                 raise
             if sent == 0:
                 raise SourceChanged(_SHORTER)
+            if limit is not None:
+                limit.give_back(most - (sent or 0))
             if sent is None:
                 self._stream.wait_ready()
             else:
@@ -105,10 +110,12 @@ class Sender:
         Its last ``counted`` bytes belong to the body.
         """
         stream = self._stream
+        limit = self._traffic.limit
         try:
             view = memoryview(data if stream.tls is None else stream.tls.seal(data))
             while view:
-                view = view[stream.send_now(view) :]
+                sent = self._send_now(view, limit) if limit else stream.send_now(view)
+                view = view[sent:]
                 left = len(view)
                 if left < counted:
                     self._traffic.sent += counted - left
@@ -118,6 +125,13 @@ class Sender:
                     self._look()
         except OSError as error:
             raise StoppedSending(error) from error
+
+    def _send_now(self, view: memoryview, limit: RateLimit) -> int:
+        """Sends what the socket takes of the bytes whose turn comes next."""
+        taken = limit.take(len(view))
+        sent = self._stream.send_now(view[:taken])
+        limit.give_back(taken - sent)
+        return sent
 
     def _look(self) -> None:
         """Stops sending when the service has answered or gone away."""

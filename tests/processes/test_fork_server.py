@@ -34,7 +34,7 @@ import os, sys, time, _socket
 sys.path.insert(0, {home!r})
 from _uploader.processes import fork_server
 
-def work(descriptor):
+def work(descriptor, shared=None):
     {work}
     os._exit(0)
 
@@ -118,6 +118,24 @@ def test_workers_are_forks_of_one_process(fork_server_of: Make, children: list[C
     pids = [born(fork_server, children).pid() for _ in range(3)]
     assert len(set(pids)) == 3
     assert [psutil.Process(pid).ppid() for pid in pids] == fork_server.pids() * 3
+
+
+def test_workers_share_a_descriptor(fork_server_of: Make, children: list[Child]) -> None:
+    """Those of its successor, too, when the fork server has died."""
+    fork_server = fork_server_of(
+        "os.write(shared, b'.'); _socket.socket(fileno=descriptor).send(b'1')"
+    )
+    reading, writing = os.pipe()
+    fork_server.share(writing)
+    for _ in range(2):
+        assert born(fork_server, children).pid() == 1
+    [own] = fork_server.pids()
+    os.kill(own, signal.SIGKILL)
+    wait_until(lambda: gone(own))
+    assert born(fork_server, children).pid() == 1
+    os.close(writing)
+    assert os.read(reading, 10) == b"..."
+    os.close(reading)
 
 
 def test_it_waits_for_requests_of_a_caller_with_patched_sockets(
@@ -246,7 +264,7 @@ def test_one_that_died_is_replaced_and_its_workers_live_on(
     assert new.end().code == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2])
 def test_the_supervisor_s_signals_end_neither_it_nor_a_worker(
     fork_server_of: Make, children: list[Child], number: int
 ) -> None:

@@ -289,6 +289,30 @@ class TestCopy:
         assert max(told) <= STEP
         assert (bucket / "key").stat().st_size == size
 
+    @pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 5000])
+    def test_a_limit_of_the_rate_says_how_much_goes_next(
+        self, cloud: Cloud, session: Session, bucket: Path, file: Path, size: int
+    ) -> None:
+        asked: list[int] = []
+
+        class Turns:
+            share = 1e6
+            waiting = False
+
+            def take(self, wanted: int) -> int:
+                asked.append(wanted)
+                return min(wanted, 1000)
+
+            def give_back(self, unsent: int) -> None:
+                raise NotImplementedError
+
+        content = os.urandom(size)
+        file.write_bytes(content)
+        cloud.traffic.limit = Turns()
+        put(session, file)
+        assert (bucket / "key").read_bytes() == content
+        assert asked == list(range(size, 0, -1000))
+
     def test_what_a_session_copies_is_traffic(
         self, cloud: Cloud, session: Session, file: Path
     ) -> None:

@@ -20,6 +20,7 @@ from _uploader.transfer.concurrency import ConcurrencyLimiter
 from _uploader.transfer.engine import Engine
 from _uploader.transfer.retry import RetryPolicy
 from _uploader.transfer.strays import CLOCKS_DIFFER
+from _uploader.transfer.window import LEAST_BYTES
 from providers.base import (
     Cloud,
     CloudSettings,
@@ -44,6 +45,7 @@ from providers.errors import (
     Unreachable,
 )
 from providers.source import Source
+from providers.traffic import RateLimit
 
 TIMEOUT = 10.0
 """Seconds after which a test is taken to hang."""
@@ -230,9 +232,17 @@ class Setup:
         self._jobs = 0
         self.engine = self.make()
 
-    def make(self, concurrency: int = 4, retries: int = RETRIES, **options: Any) -> Engine:
+    def make(
+        self,
+        concurrency: int = 4,
+        retries: int = RETRIES,
+        limit: RateLimit | None = None,
+        **options: Any,
+    ) -> Engine:
+        cloud = FakeCloud(self.service)
+        cloud.traffic.limit = limit
         self.engine = Engine(
-            FakeCloud(self.service),
+            cloud,
             source_root=os.path.join(self.root, ""),
             key_prefix="",
             policy=Quick(retries),
@@ -664,6 +674,52 @@ def test_an_outage_costs_no_file_its_retries(
     down.up = True
     setup.engine.close()
     assert [result.failure for result in setup.results] == [""] * len(jobs)
+
+
+class Limit:
+    """A limit of the rate at which a greenlet waits for its turn, or none does."""
+
+    share = 1e6
+
+    def __init__(self, waits: bool) -> None:
+        self._waits = waits
+        self.looks = 0
+
+    @property
+    def waiting(self) -> bool:
+        self.looks += 1
+        return self._waits
+
+    def take(self, wanted: int) -> int:
+        raise NotImplementedError
+
+    def give_back(self, unsent: int) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_while_a_limit_makes_requests_wait_a_silence_is_no_outage(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    monkeypatch.setattr("_uploader.transfer.engine.SAMPLING", 0.001)
+    monkeypatch.setattr("_uploader.transfer.engine.SILENCE", 0.02)
+    setup.engine.close()
+    limit = Limit(waits)
+    setup.make(limit=limit)
+    gate = setup.service.gates["put"] = Event()
+    setup.engine.submit([setup.file("a")])
+    setup.until(lambda: setup.service.count("put") and limit.looks > 100)
+    assert (setup.service.count("check") == 0) is waits
+    gate.set()
+    setup.engine.close()
+
+
+def test_the_window_follows_a_limit(setup: Setup) -> None:
+    limit = Limit(waits=True)
+    limit.share = 10.0
+    setup.make(concurrency=64, limit=limit)
+    setup.upload(*[setup.file(f"{n}", LEAST_BYTES // 2) for n in range(6)])
+    assert setup.service.most_in_flight == 2
 
 
 def test_in_an_outage_probes_are_sent_and_no_files(setup: Setup) -> None:

@@ -211,6 +211,28 @@ def test_a_limit_that_grows_with_completions_is_used_at_once(setup: Setup) -> No
     assert sorted(setup.running) == [*"bcde"]
 
 
+class Noting(ConcurrencyLimiter):
+    """Notes whether more requests would have had work."""
+
+    def __init__(self) -> None:
+        super().__init__(100, first=2)
+        self.saturated: list[bool] = []
+
+    def completed(self, now: float, size: int, saturated: bool, weight: int = 1) -> bool:
+        self.saturated.append(saturated)
+        return False
+
+
+@pytest.mark.parametrize("paced", [False, True])
+def test_more_requests_are_no_help_where_the_rate_is_limited(setup: Setup, paced: bool) -> None:
+    setup.limiter = limiter = Noting()
+    setup.make()
+    setup.slots.paced = paced
+    setup.add(*"abcdef")
+    setup.end("a")
+    assert limiter.saturated == [not paced]
+
+
 # The window
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -213,6 +215,51 @@ def test_one_more_may_begin_before_the_link_has_nothing_to_do(window: SendWindow
     window.sample(RATE_SECONDS + STEP, int(100_000 * (RATE_SECONDS + STEP)), 40_000)
     assert window.begin(SIZE)
     assert not window.begin(SIZE)
+
+
+# With a limit of the rate
+
+
+def test_no_more_begin_than_the_limit_carries_while_the_sockets_are_empty(
+    window: SendWindow,
+) -> None:
+    rate = 100_000
+    window.pace(rate)
+    fill(window)
+    for tick in range(100):
+        window.sample(tick * STEP, int(tick * STEP * rate), 0)
+        answer_all(window, PROMPT / 2)
+        fill(window)
+    assert window.in_flight <= rate * DELAY
+
+
+def test_with_a_higher_limit_more_begin(window: SendWindow) -> None:
+    for rate in (1e5, 1e7):
+        window.pace(rate)
+        for tick in range(20):
+            fill(window)
+            window.sample(tick * STEP, int(tick * STEP * rate), 0)
+        assert rate * DELAY / 2 <= window.in_flight <= rate * DELAY
+
+
+def test_a_limit_allows_no_more_than_memory_does() -> None:
+    window = SendWindow(most=3 * SIZE)
+    window.pace(1e9)
+    assert fill(window) == 3
+    window.pace(math.inf)
+    assert not window.begin(SIZE)
+
+
+def test_two_parts_overlap_at_the_lowest_limit(window: SendWindow) -> None:
+    """Else nothing is sent while the first one's answer is awaited."""
+    rate = LEAST_BYTES / DELAY / 2
+    window.pace(rate)
+    part = 8 * 2**20
+    assert window.begin(part)
+    for tick in range(100):
+        window.sample(tick * STEP, int(tick * STEP * rate), 0)
+        window.begin(part)
+    assert window.in_flight == 2 * SOCKET_BYTES
 
 
 def test_two_samples_of_one_moment_are_no_rate(window: SendWindow) -> None:

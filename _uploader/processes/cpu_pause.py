@@ -15,7 +15,7 @@ TICK = 0.02
 _sleep = monkey.get_original("time", "sleep")
 
 
-class Pacer:
+class CpuPause:
     """Stops the whole process for as long as it has used too much.
 
     Whatever is in flight stops with it, be it TLS, a checksum or a copy, so this needs no say in
