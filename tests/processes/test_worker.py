@@ -30,7 +30,15 @@ from providers.base import (
     Session,
     UploadInfo,
 )
-from providers.errors import Denied, Fatal, NoBucket, Rejected, Transient
+from providers.errors import (
+    Denied,
+    Fatal,
+    NoBucket,
+    Rejected,
+    Transient,
+    Unchecked,
+    Unreachable,
+)
 from providers.source import Source
 
 TIMEOUT = 20.0
@@ -340,6 +348,16 @@ class TestBucket:
         supervisor.start(prepare=True)
         supervisor.next()
         assert supervisor.next() == wire.Fatal("AccessDenied")
+
+    def test_one_whose_privacy_cannot_be_checked_in_the_end_is_used(
+        self, supervisor: Conversation, kind: type[FakeCloud]
+    ) -> None:
+        kind.refusal = Unchecked("whether it is public is not known")
+        supervisor.start(prepare=True, retries=1)
+        supervisor.next()
+        assert supervisor.next() == wire.Note("whether it is public is not known")
+        assert isinstance(supervisor.next(), wire.Ready)
+        assert supervisor.cloud.prepared == [False, False]
 
     def test_uploads_that_others_left_are_aborted_on_request(
         self, supervisor: Conversation, monkeypatch: pytest.MonkeyPatch
