@@ -93,7 +93,7 @@ class Worker:
         settings = Settings(**start.settings)
         _let_others_go_first(settings.nice)
         try:
-            cloud = providers.load(settings.cloud())
+            cloud = _load(settings)
             self._engine = engine = self._make_engine(settings, cloud, start)
             gevent.spawn(self._send_results, engine, cloud.notices)
             engine.connect(start.sessions)
@@ -192,6 +192,12 @@ class Worker:
                 self._connection.sendall(wire.encode(message))
         except ConnectionError:
             os._exit(0)
+
+
+def _load(settings: Settings) -> Cloud:
+    """The cloud, once whoever gives the credentials does: many workers ask at once."""
+    attempts = Attempts(RetryPolicy(settings.retries), probe=lambda: None)
+    return attempts.bounded(partial(providers.load, settings.cloud()))
 
 
 def _limiter(start: wire.Start, cloud: Cloud) -> ConcurrencyLimiter:

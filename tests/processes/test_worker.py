@@ -270,6 +270,34 @@ class TestStart:
         supervisor.start()
         assert supervisor.next() == wire.Fatal(reason)
 
+    def test_a_cloud_whose_credentials_come_late_is_tried_again(
+        self, supervisor: Conversation, kind: type[FakeCloud], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """All workers ask for them at once."""
+        answers: list[Exception] = [Unreachable("503"), Unreachable("503")]
+
+        def load(settings: CloudSettings) -> Cloud:
+            if answers:
+                raise answers.pop()
+            return kind(settings)
+
+        monkeypatch.setattr(providers, "load", load)
+        supervisor.ready(retries=2)
+
+    def test_credentials_that_do_not_come_within_the_retries_stop_the_run(
+        self, supervisor: Conversation, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tried: list[CloudSettings] = []
+
+        def load(settings: CloudSettings) -> Cloud:
+            tried.append(settings)
+            raise Unreachable("503")
+
+        monkeypatch.setattr(providers, "load", load)
+        supervisor.start(retries=1)
+        assert supervisor.next() == wire.Fatal("503")
+        assert len(tried) == 2
+
     def test_jobs_before_the_start_are_not_taken(self, supervisor: Conversation) -> None:
         supervisor.jobs("early")
         supervisor.ready()
