@@ -11,7 +11,6 @@ import gevent
 from ..base import MIB, Cloud, CloudSettings, Facts, PartRules, Prepared
 from ..errors import Failure, Fatal, Transient, Unchecked
 from .account import account_of
-from .addressing import checked
 from .credentials import resolve
 from .driver import S3Driver
 from .names import NAMES, OWN_KEYS, Named
@@ -20,6 +19,7 @@ from .options import S3Options
 from .privacy import BLOCK, QUESTIONS, judge
 from .service import Service
 from .session import S3Session
+from .usage import check
 
 
 class S3Cloud(Cloud):
@@ -32,7 +32,7 @@ class S3Cloud(Cloud):
 
     def __init__(self, settings: CloudSettings) -> None:
         super().__init__(settings)
-        checked(settings.bucket)
+        check(settings)
         options: S3Options = settings.options or S3Options()
         named = NAMES.get(settings.provider)
         if named:
@@ -66,17 +66,17 @@ class S3Cloud(Cloud):
     def facts(cls, provider: str) -> Facts:
         """Those of ``s3`` and of each of ``NAMES``."""
         named = NAMES.get(provider)
+        service = named or Named()
         if named is None or named.is_aws:
             credentials = "AWS's own: environment, profiles, roles, SSO, metadata services"
         else:
             pairs = named.keys or (OWN_KEYS,)
             credentials = " or ".join(f"`{key}`, `{secret}`" for key, secret in pairs)
             credentials += "".join(f"; `{name}`" for name in named.account_variables[:1])
-        by_crc = (named or Named()).checksum != "md5"
         return Facts(
             credentials,
-            "CRC-64/NVME or MD5" if by_crc else "MD5",
-            "ACL, policy",
+            "MD5" if service.checksum == "md5" else "CRC-64/NVME or MD5",
+            service.privacy,
             named.tested if named else "moto; Ceph RGW 16.2, HTTP and TLS; a scripted S3",
         )
 

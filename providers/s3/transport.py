@@ -167,7 +167,8 @@ class Transport:
                 return Transient(f"{error.code}: trying again with renewed credentials")
         if error.status == 412 and CREATE_ONLY in signed:
             return Exists(EXISTS)
-        return error.failure(self._service.region)
+        assert self._current
+        return error.failure(self._service.region, self._current.bucket)
 
 
 def _is_success(response: Response) -> bool:
