@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import providers
 from providers.attributes import FORMS, check_metadata, longest
+from providers.errors import Fatal
 
 from . import __version__
 from .config import OPTIONS, TABLES, Row, Settings, from_environment, parsed
@@ -147,11 +148,15 @@ def _open_missing_streams() -> None:
 
 
 def _run(settings: Settings) -> int:
-    if settings.no_verify_ssl and not settings.dry_run:
-        _complain(UNVERIFIED)
     with contextlib.closing(ForkServer(settings.provider)) as fork_server:
         if not settings.dry_run:
             _start_early(fork_server)
+        try:
+            providers.check(settings.cloud())
+        except Fatal as error:
+            raise UsageError(str(error)) from None
+        if settings.no_verify_ssl and not settings.dry_run:
+            _complain(UNVERIFIED)
         return _execute(settings, fork_server)
 
 
@@ -194,6 +199,8 @@ def _check_provider(settings: Settings, given: Mapping[str, Any]) -> None:
                 variable = next((name for name in names if os.environ.get(name)), "")
                 where = row.metadata["flag"] if row.name in given else variable
                 raise UsageError(f"{where} is for provider {provider}, not for {settings.provider}")
+    if settings.region and not providers.has_regions(settings.provider):
+        raise UsageError(f"--region: provider {settings.provider} has none")
     try:
         settings.cloud()
     except ValueError as error:

@@ -21,6 +21,7 @@ from providers.options import (
     option,
     pair,
     plain,
+    readable,
     seconds,
     switch,
 )
@@ -96,6 +97,7 @@ class Settings:
         "file of CA certificates to trust in place of the system's",
         flag="--ca-bundle",
         env=("AWS_CA_BUNDLE",),
+        parse=readable,
         metavar="FILE",
         shown="the profile's, or the system's",
     )
@@ -104,6 +106,7 @@ class Settings:
         "PEM file of the certificate, and its key, to show to a service that asks for one",
         flag="--client-cert",
         env=("UPLOADER_CLIENT_CERT",),
+        parse=readable,
         metavar="FILE",
         shown="none",
     )

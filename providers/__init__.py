@@ -68,6 +68,19 @@ def check_metadata(provider: str, metadata: Iterable[tuple[str, str]]) -> None:
         rules.check_names([name for name, _ in metadata])
 
 
+def has_regions(provider: str) -> bool:
+    """Whether a region says anything to a provider."""
+    return home(provider) not in _WITHOUT_REGIONS
+
+
+def check(settings: CloudSettings) -> None:
+    """Raises ``Fatal`` in one line when the settings are wrong whatever the service would answer,
+    as far as ``<cloud>/usage.py`` says, which imports nothing that takes time."""
+    rules = _tables("usage").get(home(settings.provider))
+    if rules:
+        rules.check(settings)
+
+
 @cache
 def _tables(name: str) -> dict[str, ModuleType]:
     """The modules ``<cloud>/<name>.py``, by the cloud's name."""
@@ -85,6 +98,7 @@ def load(settings: CloudSettings) -> Cloud:
     return find(settings.provider)(settings)
 
 
+_WITHOUT_REGIONS = {"azure_blobs", "local"}
 _NOT_CLOUDS = {
     "attributes",
     "base",

@@ -237,5 +237,6 @@ class Cloud(ABC):
         With ``create`` a missing bucket is made, private to its owner.  Raises ``NoBucket`` when
         the bucket is missing (without ``create``), another ``Fatal`` when it is forbidden or
         elsewhere, the credentials are bad, or the bucket is public (where that can be known, and
-        without ``CloudSettings.allow_public``).
+        without ``CloudSettings.allow_public``).  Raises ``Unchecked`` when all is well but for the
+        question whether it is public, which meets a passing trouble.
         """

@@ -39,6 +39,11 @@ class Unreachable(Transient):
     """No connection to the service could be made: the request was never sent."""
 
 
+class Unchecked(Transient):
+    """The bucket can be used, but the service stumbles whenever it is asked whether it is public;
+    ``str()`` says what is not known."""
+
+
 class Busy(Failure):
     """This machine lacks descriptors or memory for the moment; the service has no part in it."""
 

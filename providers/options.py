@@ -7,6 +7,7 @@ instance of it in ``CloudSettings.options``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import field
 from typing import Any
@@ -88,6 +89,13 @@ def pair(text: str) -> tuple[str, str]:
     if not name or not sign:
         raise ValueError(f"{text!r} is not NAME=VALUE")
     return name, value
+
+
+def readable(text: str) -> str:
+    """The path of a file or directory that can be read."""
+    if not os.access(text, os.R_OK):
+        raise ValueError(f"{text!r} is not there, or may not be read")
+    return text
 
 
 def switch(text: str) -> bool:

@@ -48,6 +48,7 @@ def sample(row: Any) -> tuple[str, Any]:
         "ALGORITHM": ("AES256", "AES256"),
         "ACL": ("bucket-owner-full-control", "bucket-owner-full-control"),
         "TYPE": ("text/plain", "text/plain"),
+        "FILE": (__file__, __file__),
     }
     return kinds.get(row.metadata["metavar"], ("text", "text"))
 

@@ -75,6 +75,7 @@ FLOORS: tuple[set[str], ...] = (
         "providers.libcloud",
         "providers.s3.account",
         "providers.s3.service",
+        "providers.s3.usage",
     },
     {
         "providers.azure_blobs.transport",

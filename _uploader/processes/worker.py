@@ -20,11 +20,12 @@ from gevent.lock import Semaphore
 
 import providers
 from providers.attributes import FORMS
-from providers.base import Cloud
-from providers.errors import Failure, NoBucket
+from providers.base import Cloud, Prepared
+from providers.errors import Failure, NoBucket, Unchecked
 
 from ..config import Settings
 from ..files.model import Job, Result
+from ..transfer.attempts import Attempts
 from ..transfer.changes import Changes
 from ..transfer.concurrency import ConcurrencyLimiter
 from ..transfer.engine import Engine
@@ -110,7 +111,7 @@ class Worker:
         settings = Settings(**start.settings)
         _let_others_go_first(settings.nice)
         try:
-            cloud = providers.load(settings.cloud())
+            cloud = _load(settings)
             cloud.traffic.limit = self._pacer
             self._engine = engine = self._make_engine(settings, cloud, start)
             engine.allow(*self._share)
@@ -153,14 +154,9 @@ class Worker:
     def _prepare(self, settings: Settings, cloud: Cloud, engine: Engine) -> None:
         attempts = engine.attempts
         try:
-            prepared = attempts.bounded(partial(cloud.prepare, False))
-        except NoBucket:
-            if settings.no_create:
-                raise
-            # The supervisor first voids records of an earlier bucket of this name.
-            self._send(wire.Missing())
-            self._may_create.wait()
-            prepared = attempts.bounded(partial(cloud.prepare, True))
+            prepared = self._find_or_create(settings, cloud, attempts)
+        except Unchecked as unchecked:
+            prepared = Prepared(False, str(unchecked))
         if prepared.note:
             self._send(wire.Note(prepared.note))
         if settings.abort_stale and cloud.parts:
@@ -168,6 +164,17 @@ class Worker:
             for key in abort_uploads(attempts, session, settings.prefix, lambda info: True):
                 self._send(wire.Note(f"aborted an unfinished upload of {key}"))
             session.close()
+
+    def _find_or_create(self, settings: Settings, cloud: Cloud, attempts: Attempts) -> Prepared:
+        try:
+            return attempts.bounded(partial(cloud.prepare, False))
+        except NoBucket:
+            if settings.no_create:
+                raise
+            # The supervisor first voids records of an earlier bucket of this name.
+            self._send(wire.Missing())
+            self._may_create.wait()
+            return attempts.bounded(partial(cloud.prepare, True))
 
     def _begun(self, number: int, upload_id: str, ctime_ns: int) -> None:
         self._send(wire.Begun(number, upload_id, ctime_ns))
@@ -216,6 +223,12 @@ class Worker:
                 self._connection.sendall(wire.encode(message))
         except ConnectionError:
             os._exit(0)
+
+
+def _load(settings: Settings) -> Cloud:
+    """The cloud, once whoever gives the credentials does: many workers ask at once."""
+    attempts = Attempts(RetryPolicy(settings.retries), probe=lambda: None)
+    return attempts.bounded(partial(providers.load, settings.cloud()))
 
 
 def _limiter(start: wire.Start, cloud: Cloud) -> ConcurrencyLimiter:

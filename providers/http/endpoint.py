@@ -8,7 +8,6 @@ import re
 from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies_environment
 
 from ..errors import Fatal
 
@@ -75,6 +74,11 @@ class Endpoint(NamedTuple):
         return f"{self._bracketed}:{self.port}"
 
     @property
+    def url(self) -> str:
+        """What ``parse`` reads, without a default port."""
+        return f"{'https' if self.secure else 'http'}://{self.authority}{self.path}"
+
+    @property
     def _bracketed(self) -> str:
         return f"[{self.host}]" if ":" in self.host else self.host
 
@@ -132,6 +136,9 @@ def environment_proxy(endpoint: Endpoint) -> Proxy | None:
     # Usually there is none: this finds it in 2 us, a look through the whole environment in 40.
     if not any(name in os.environ for name in _PROXY_VARIABLES):
         return None
+    # Takes 20 ms, which the command line need not wait for.
+    from urllib.request import getproxies_environment
+
     proxies = getproxies_environment()
     url = proxies.get("https" if endpoint.secure else "http") or proxies.get("all")
     if not url:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from ..base import CloudSettings
 from ..errors import Fatal
-from .credentials import Account, resolve
+from .credentials import Account, resolve, session_token
 from .endpoints import Variant
-from .names import OWN_KEYS, Named
+from .names import AWS_KEYS, OWN_KEYS, Named
 from .sigv4 import Credentials
 
 
@@ -19,26 +19,23 @@ def account_of(
     profile: str | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Account:
-    """The account for these settings at this service.
+    """The account for these settings, which ``usage.check`` has passed, at this service.
 
     Raises ``Fatal`` that names what is missing: a key, a secret, a region, an address.
     """
     name = settings.provider
     credentials = _credentials(name, service, environment)
     if service.is_aws:
-        region = _region_of_aws(settings, service)
         if credentials is None:
-            return resolve(settings._replace(region=region), profile)
+            return resolve(settings._replace(region=service.region), profile)
         return Account(
             lambda: credentials,
             credentials.access_key,
-            region,
+            service.region,
             settings.endpoint_url,
             Variant.of_environment(),
             ca_bundle=settings.ca_bundle,
         )
-    if profile:
-        raise Fatal(f"--profile: the profiles in ~/.aws are AWS's, not those of {name}")
     if credentials is None:
         ways = ", or ".join(" and ".join(pair) for pair in dict.fromkeys([*service.keys, OWN_KEYS]))
         raise Fatal(f"no credentials found for {name}: set {ways}")
@@ -58,19 +55,11 @@ def _credentials(name: str, service: Named, environment: Mapping[str, str]) -> C
     for key_name, secret_name in (OWN_KEYS, *service.keys):
         key, secret = environment.get(key_name), environment.get(secret_name)
         if key and secret:
-            return Credentials(key, secret)
+            is_aws = (key_name, secret_name) == AWS_KEYS
+            return Credentials(key, secret, session_token(environment) if is_aws else None)
         if key or secret:
             raise Fatal(f"{name}: set {secret_name if key else key_name}, too")
     return None
-
-
-def _region_of_aws(settings: CloudSettings, service: Named) -> str:
-    if settings.region not in (None, service.region):
-        raise Fatal(
-            f"--region {settings.region}: {settings.provider} is {service.region}; use --provider "
-            "s3 for any region"
-        )
-    return service.region
 
 
 def _endpoint(name: str, service: Named, region: str, environment: Mapping[str, str]) -> str:

@@ -99,14 +99,16 @@ class ServiceError(NamedTuple):
         """The bucket is in another region than the one that the request was signed for."""
         return bool(self.region) and self.region != region and self.status in REDIRECTIONS
 
-    def failure(self, region: str) -> Failure:
-        """What the error means for the upload; ``region``: where the request went."""
+    def failure(self, region: str, bucket: str = "") -> Failure:
+        """What the error means for the upload; ``region``: where the request went, ``bucket``: what
+        it was about."""
         status, code = self.status, self.code
         reason = ": ".join(filter(None, (code, self.message))) or f"the service answered {status}"
         if self.is_elsewhere(region):
             return Fatal(f"the bucket is in region {self.region}, not {region}: use --region")
         if status == 301 and self.endpoint:
-            return Fatal(f"the bucket is at {self.endpoint}: use --endpoint-url")
+            host = self.endpoint.removeprefix(f"{bucket}.")
+            return Fatal(f"the bucket is at {host}: use --endpoint-url")
         if code in _FATAL_CODES or status == 301:
             return Fatal(reason)
         if status in (429, 503, 509) or code in _THROTTLING_CODES:

@@ -9,17 +9,17 @@ from contextlib import closing
 import gevent
 
 from ..base import MIB, Cloud, CloudSettings, Facts, PartRules, Prepared
-from ..errors import Failure, Fatal, Rejected
+from ..errors import Failure, Fatal, Transient, Unchecked
 from .account import account_of
-from .addressing import checked
 from .credentials import resolve
 from .driver import S3Driver
 from .names import NAMES, OWN_KEYS, Named
 from .object_headers import ObjectHeaders
 from .options import S3Options
-from .privacy import QUESTIONS, judge
+from .privacy import BLOCK, QUESTIONS, judge
 from .service import Service
 from .session import S3Session
+from .usage import check
 
 
 class S3Cloud(Cloud):
@@ -32,7 +32,7 @@ class S3Cloud(Cloud):
 
     def __init__(self, settings: CloudSettings) -> None:
         super().__init__(settings)
-        checked(settings.bucket)
+        check(settings)
         options: S3Options = settings.options or S3Options()
         named = NAMES.get(settings.provider)
         if named:
@@ -66,17 +66,17 @@ class S3Cloud(Cloud):
     def facts(cls, provider: str) -> Facts:
         """Those of ``s3`` and of each of ``NAMES``."""
         named = NAMES.get(provider)
+        service = named or Named()
         if named is None or named.is_aws:
             credentials = "AWS's own: environment, profiles, roles, SSO, metadata services"
         else:
             pairs = named.keys or (OWN_KEYS,)
             credentials = " or ".join(f"`{key}`, `{secret}`" for key, secret in pairs)
             credentials += "".join(f"; `{name}`" for name in named.account_variables[:1])
-        by_crc = (named or Named()).checksum != "md5"
         return Facts(
             credentials,
-            "CRC-64/NVME or MD5" if by_crc else "MD5",
-            "ACL, policy",
+            "MD5" if service.checksum == "md5" else "CRC-64/NVME or MD5",
+            service.privacy,
             named.tested if named else "moto; Ceph RGW 16.2, HTTP and TLS; a scripted S3",
         )
 
@@ -103,19 +103,23 @@ class S3Cloud(Cloud):
         """See ``S3Session.prepare_bucket``.
 
         Whether an existing bucket is public is asked at the same time, on connections of their own:
-        it costs no wait.
+        it costs no wait.  Raises ``Unchecked`` when these questions meet a passing trouble.
         """
-        questions = () if self.settings.allow_public else QUESTIONS
-        asked = {question: gevent.spawn(self._ask, question) for question in questions}
+        allowed = self.settings.allow_public
+        asked = {} if allowed or create else self._ask_all()
         try:
             with closing(self.open()) as session:
-                allowed = self.settings.allow_public
                 prepared = session.prepare_bucket(create, block_public=not allowed)
-            if prepared.created or not asked:
+            if prepared.created or allowed:
                 return prepared
+            # With ``create`` there was no bucket to ask about: somebody else has made it meanwhile.
+            asked = asked or self._ask_all()
             return prepared._replace(note=self._privacy({k: v.get() for k, v in asked.items()}))
         finally:
             gevent.killall(list(asked.values()))
+
+    def _ask_all(self) -> dict[str, gevent.Greenlet[..., bytes | Failure]]:
+        return {question: gevent.spawn(self._ask, question) for question in QUESTIONS}
 
     def _ask(self, question: str) -> bytes | Failure:
         """The answer to one of ``QUESTIONS``."""
@@ -127,16 +131,20 @@ class S3Cloud(Cloud):
 
     def _privacy(self, answers: Mapping[str, bytes | Failure]) -> str:
         """The note for the user; raises ``Fatal`` when the bucket is public."""
-        settled: dict[str, bytes | Rejected] = {}
-        for question, answer in answers.items():
-            if isinstance(answer, Failure) and not isinstance(answer, Rejected):
-                reason = f"cannot find out whether the bucket is public: {answer}"
-                raise type(answer)(reason, after=answer.after)
-            settled[question] = answer
-        public, unknown = judge(settled, is_aws=self._service.partition is not None)
+        failures = {k: v for k, v in answers.items() if isinstance(v, Failure)}
+        for failure in failures.values():
+            if failure.fatal:
+                raise failure
+        passing = {question: failure for question, failure in failures.items() if failure.retry}
+        public, unknown = judge(answers, is_aws=self._service.partition is not None)
         if public:
-            raise Fatal(
+            # A block that is not known may take the effect from what makes it public.
+            raise (Transient if BLOCK in passing else Fatal)(
                 f"bucket {self.settings.bucket} is public {public}: block its public access, or "
                 "give --allow-public if it is meant to be"
             )
-        return f"whether the bucket is public is not known: {unknown}" if unknown else ""
+        note = f"whether the bucket is public is not known: {unknown}" if unknown else ""
+        if unknown and passing:
+            after = max(failure.after or 0.0 for failure in passing.values())
+            raise Unchecked(note, after=after or None)
+        return note

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
+from urllib.parse import urlsplit
 
 from ..base import CloudSettings
-from ..errors import Fatal, Unreachable, one_line
+from ..errors import Failure, Fatal, Unreachable, one_line
 from .endpoints import DEFAULT_REGION, Variant, is_true
 from .sigv4 import Credentials
 
 RENEWAL_PAUSE = 1.0
 """Seconds after a renewal that brought nothing lasting before it is tried again."""
+_CONNECT_TIMEOUT = 1.0
+"""Seconds in which an instance's metadata service, which is on the same machine, takes a call."""
+_PATIENCE = {"metadata_service_timeout": 5, "metadata_service_num_attempts": 3}
+"""In place of botocore's one second and one attempt, once it is known that there is such a service:
+all workers ask it at once.  Without one everybody who has no credentials would wait in vain."""
 
 
 class Account(NamedTuple):
@@ -40,7 +47,8 @@ class Account(NamedTuple):
 def resolve(settings: CloudSettings, profile: str | None = None) -> Account:
     """The account for these settings and this profile of ``~/.aws`` (None: the usual one).
 
-    Raises ``Fatal`` when there are no credentials.
+    Raises ``Fatal`` when there are no credentials, and ``Unreachable`` when somebody who should
+    give some does not: another attempt may succeed.
 
     Everything is botocore's resolver, but for one case that needs none: keys in the environment
     and no profile or file that could say more.  That case is the usual one in containers and
@@ -78,20 +86,22 @@ class _Temporary:
     """
 
     def __init__(self, source: Any, clock: Callable[[], float] = time.monotonic) -> None:
-        """``source`` are botocore's refreshable credentials.  Raises ``Fatal`` when they cannot be
-        had even for the first time."""
+        """``source`` are botocore's refreshable credentials.  Raises ``Fatal`` or ``Unreachable``
+        when they cannot be had even for the first time."""
         self._source = source
         self._clock = clock
         self._lock = threading.Lock()
         self._next_try = 0.0
         self._trouble = ""
+        self._may_pass = False
         self._latest: Credentials | None = None
         self.account_id: str | None = None
         """The account, where botocore learns it."""
         self._refused: Credentials | None = None
         self._renew()
         if not (self._is_valid and self._latest):
-            raise Fatal(f"the credentials cannot be renewed: {self._trouble}")
+            kind = Unreachable if self._may_pass else Fatal
+            raise kind(f"the credentials cannot be renewed: {self._trouble}")
 
     def __call__(self) -> Credentials:
         """Raises ``Unreachable`` when the last ones have expired and nobody gives others."""
@@ -133,8 +143,10 @@ class _Temporary:
                 frozen = source._frozen_credentials
             else:
                 frozen = source.get_frozen_credentials()
+        except Failure:
+            raise
         except Exception as error:  # whatever a program or service answers comes out in its own way
-            self._trouble = _line(error)
+            self._trouble, self._may_pass = _line(error), _may_pass(error)
             # botocore has no other way to ask for those that it has.
             frozen = getattr(source, "_frozen_credentials", None)
         if frozen is not None:
@@ -165,11 +177,18 @@ def _from_environment() -> Credentials | None:
     secret_key = os.environ.get("AWS_SECRET_ACCESS_KEY")
     if not access_key or not secret_key:
         return None
-    token = os.environ.get("AWS_SESSION_TOKEN") or os.environ.get("AWS_SECURITY_TOKEN")
-    return Credentials(access_key, secret_key, token or None)
+    return Credentials(access_key, secret_key, session_token(os.environ))
 
 
-def _from_botocore(settings: CloudSettings, profile: str | None) -> Account:
+def session_token(environment: Mapping[str, str]) -> str | None:
+    """What goes with AWS_ACCESS_KEY_ID where that is a temporary one."""
+    token = environment.get("AWS_SESSION_TOKEN") or environment.get("AWS_SECURITY_TOKEN")
+    return token or None
+
+
+def _from_botocore(
+    settings: CloudSettings, profile: str | None, *, patiently: bool = False
+) -> Account:
     from botocore.session import Session
 
     try:
@@ -178,14 +197,25 @@ def _from_botocore(settings: CloudSettings, profile: str | None) -> Account:
         region = settings.region or told("region") or DEFAULT_REGION
         # The services that give credentials are asked there, too.
         session.set_config_variable("region", region)
+        if patiently:
+            _be_patient(session)
+        _ask_for_no_code(session)
         found = session.get_credentials()
         own: Mapping[str, Any] = told("s3") or {}
         endpoint = settings.endpoint_url or _configured_endpoint(session)
         variant = _variant(session, own)
         ca_bundle = settings.ca_bundle or told("ca_bundle")
         addressing = own.get("addressing_style")
+    except Failure:
+        raise
     except Exception as error:  # whatever a credential_process answers comes out in its own way
+        if _may_pass(error):
+            raise Unreachable(f"no credentials: {_line(error)}") from None
         raise Fatal(f"cannot read the AWS configuration: {_line(error)}") from None
+    if found is None and _is_instance(session):
+        if not patiently:
+            return _from_botocore(settings, profile, patiently=True)
+        raise Unreachable("no credentials: the instance's metadata service gives none")
     if found is None:
         raise Fatal(
             "no credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
@@ -213,6 +243,61 @@ def _owner(credentials: Credentials, stable: str | None) -> str:
     Permanent keys are an account by themselves: an account id of AWS in the environment says
     nothing of the keys for a compatible server."""
     return stable if stable and credentials.token else credentials.access_key
+
+
+def _be_patient(session: Any) -> None:
+    """Gives an instance's metadata service more time, unless the user says how much."""
+    for name, value in _PATIENCE.items():
+        if name not in session.get_scoped_config() and f"AWS_{name.upper()}" not in os.environ:
+            session.set_config_variable(name, value)
+
+
+def _ask_for_no_code(session: Any) -> None:
+    """Refuses a profile that wants an MFA code: every worker would ask for one, and again at each
+    renewal."""
+    profile = session.profile or "default"
+
+    def refuse(prompt: str) -> NoReturn:
+        raise Fatal(
+            f"profile {profile} wants an MFA code: put the keys of a session into the environment, "
+            f'as with eval "$(aws configure export-credentials --profile {profile} --format env)"'
+        )
+
+    # botocore has no other way to choose who is asked.
+    session.get_component("credential_provider").get_provider("assume-role")._prompter = refuse
+
+
+def _is_instance(session: Any) -> bool:
+    """Whether somebody listens where an instance has its metadata service."""
+    from botocore.utils import IMDSFetcher, resolve_imds_endpoint_mode
+
+    if is_true("AWS_EC2_METADATA_DISABLED"):
+        return False
+    names = ("ec2_metadata_service_endpoint", "ec2_metadata_service_endpoint_mode")
+    values = (session.get_config_variable(names[0]), resolve_imds_endpoint_mode(session))
+    url = urlsplit(IMDSFetcher(config=dict(zip(names, values, strict=True))).get_base_url())
+    try:
+        socket.create_connection((url.hostname or "", url.port or 80), _CONNECT_TIMEOUT).close()
+    except OSError:
+        return False
+    return True
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether whoever gives credentials has only stumbled: configuration that is wrong and a
+    refusal stay what they are."""
+    from botocore import exceptions
+
+    if isinstance(error, exceptions.ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return status >= 500 or status == 429 or "Throttl" in str(error)
+    stumbled = (
+        exceptions.ConnectionError,
+        exceptions.HTTPClientError,
+        exceptions.CredentialRetrievalError,
+        exceptions.MetadataRetrievalError,
+    )
+    return isinstance(error, stumbled)
 
 
 def _role(session: Any, method: str) -> str | None:

@@ -16,8 +16,8 @@ Pair = tuple[str, str]
 
 OWN_KEYS: Pair = ("UPLOADER_KEY", "UPLOADER_SECRET")
 """They work for every provider that has a name here, before all others."""
-_AWS_KEYS: Pair = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-"""Where a service tells its users to take AWS's own tools."""
+AWS_KEYS: Pair = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+"""Where a service tells its users to take AWS's own tools; a session token goes with them."""
 
 
 class Named(NamedTuple):
@@ -41,6 +41,10 @@ class Named(NamedTuple):
     checksum: str = "crc64nvme"
     """The proof of content, where the user asks for no other.  ``md5`` where the service is known
     to refuse or misread x-amz-checksum headers; one that ignores them needs no word here."""
+    creates_only: bool = True
+    """False where If-None-Match is known not to keep an object from being replaced."""
+    privacy: str = "ACL, policy"
+    """Which of the questions about a bucket's privacy it answers, as far as is known."""
     key_prefix: str = ""
     """Only access keys that begin so are S3's; with others libcloud speaks another API."""
     tested: str = "nothing yet"
@@ -54,12 +58,14 @@ def _aws(region: str) -> Named:
 _LINODE = Named(
     "https://{region}.linodeobjects.com",
     "us-east-1",
-    (("LINODE_OBJ_ACCESS_KEY", "LINODE_OBJ_SECRET_KEY"), _AWS_KEYS),
+    (("LINODE_OBJ_ACCESS_KEY", "LINODE_OBJ_SECRET_KEY"), AWS_KEYS),
 )
 
 NAMES: Mapping[str, Named] = {
     # Metadata names must not have underscores; a bucket is found by its host name only.
     # https://help.aliyun.com/en/oss/developer-reference/use-aws-sdks-to-access-oss
+    # To replace nothing, it has a header of its own: x-oss-forbid-overwrite.
+    # https://www.alibabacloud.com/help/en/oss/developer-reference/putobject
     "aliyun_oss": Named(
         "https://s3.oss-{region}.aliyuncs.com",
         "cn-hangzhou",
@@ -69,8 +75,11 @@ NAMES: Mapping[str, Named] = {
         ),
         virtual_hosts=True,
         checksum="md5",
+        creates_only=False,
+        privacy="ACL",
     ),
     "auroraobjects": Named("https://o.auroraobjects.eu", "us-east-1"),
+    # It has no bucket policies, and refuses If-None-Match with a 501.
     # https://www.backblaze.com/docs/cloud-storage-s3-compatible-api
     "backblaze_b2": Named(
         "https://s3.{region}.backblazeb2.com",
@@ -78,41 +87,54 @@ NAMES: Mapping[str, Named] = {
         (("B2_APPLICATION_KEY_ID", "B2_APPLICATION_KEY"),),
         region_example="us-west-004",
         checksum="md5",
+        creates_only=False,
+        privacy="ACL",
     ),
+    # It has neither ACLs nor policies: its own console makes buckets public.
     # https://developers.cloudflare.com/r2/api/s3/api/
     "cloudflare_r2": Named(
         "https://{account}.r2.cloudflarestorage.com",
         "auto",
-        (("R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY"), _AWS_KEYS),
+        (("R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY"), AWS_KEYS),
         account_variables=("R2_ACCOUNT_ID", "CLOUDFLARE_ACCOUNT_ID"),
+        privacy="none",
     ),
     "digitalocean_spaces": Named(
         "https://{region}.digitaloceanspaces.com",
         "nyc3",
         (("SPACES_ACCESS_KEY_ID", "SPACES_SECRET_ACCESS_KEY"),),
     ),
+    # If-None-Match is for reading only; x-goog-if-generation-match, its own header, may not go
+    # with the x-amz ones of a signature.  It has IAM in place of policies.
     # https://cloud.google.com/storage/docs/interoperability
+    # https://cloud.google.com/storage/docs/request-preconditions
     "google_storage": Named(
         "https://storage.googleapis.com",
         "auto",
         (("GS_ACCESS_KEY_ID", "GS_SECRET_ACCESS_KEY"),),
         checksum="md5",
+        creates_only=False,
+        privacy="ACL",
         key_prefix="GOOG",
         tested="Ceph RGW 16.2 in its place",
     ),
-    "idrive_e2": Named("", "us-east-1", (_AWS_KEYS,)),
+    "idrive_e2": Named("", "us-east-1", (AWS_KEYS,)),
     "linode": _LINODE,
     "linode_object_storage": _LINODE,
+    # Every bucket has the same ACL.
+    # https://docs.min.io/community/minio-object-store/reference/s3-api-compatibility.html
     "minio": Named(
         "",
         "us-east-1",
         (("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"), ("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD")),
+        privacy="policy",
         tested="Ceph RGW 16.2 in its place",
     ),
     # https://help.ovhcloud.com/csm/en-public-cloud-storage-s3-location
-    "ovh": Named("https://s3.{region}.io.cloud.ovh.net", "sbg", (_AWS_KEYS,)),
-    "s3_rgw": Named("", "us-east-1", (_AWS_KEYS,), tested="Ceph RGW 16.2"),
-    "s3_rgw_outscale": Named("https://oos.{region}.outscale.com", "eu-west-2", (_AWS_KEYS,)),
+    # https://help.ovhcloud.com/csm/en-public-cloud-storage-s3-compliancy
+    "ovh": Named("https://s3.{region}.io.cloud.ovh.net", "sbg", (AWS_KEYS,), privacy="ACL"),
+    "s3_rgw": Named("", "us-east-1", (AWS_KEYS,), tested="Ceph RGW 16.2"),
+    "s3_rgw_outscale": Named("https://oos.{region}.outscale.com", "eu-west-2", (AWS_KEYS,)),
     "scaleway": Named(
         "https://s3.{region}.scw.cloud",
         "fr-par",
@@ -122,7 +144,7 @@ NAMES: Mapping[str, Named] = {
     "wasabi": Named(
         "https://s3.{region}.wasabisys.com",
         "us-east-1",
-        (("WASABI_ACCESS_KEY_ID", "WASABI_SECRET_ACCESS_KEY"), _AWS_KEYS),
+        (("WASABI_ACCESS_KEY_ID", "WASABI_SECRET_ACCESS_KEY"), AWS_KEYS),
     ),
     # libcloud's names for regions of AWS.  https://docs.aws.amazon.com/general/latest/gr/s3.html
     "s3_ap_northeast": _aws("ap-northeast-1"),

@@ -162,8 +162,9 @@ class S3Options:
     )
     if_none_match: bool = option(
         False,
-        "create only: a file whose object exists is skipped, as far as the service knows "
-        "If-None-Match (AWS, MinIO and Ceph do)",
+        "create only: a file whose object exists is skipped, where the service knows "
+        "If-None-Match: AWS, Ceph, MinIO, R2, Scaleway and OVH do; refused where it is known to be "
+        "of no use; a service that ignores it replaces objects",
         flag="--if-none-match",
         env=("UPLOADER_IF_NONE_MATCH",),
         parse=switch,

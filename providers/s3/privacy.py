@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from ..errors import Rejected
+from ..errors import Failure
 from ..http.xml import fields, local_name, parsed
 
 ACL = "acl"
@@ -44,8 +44,8 @@ class Verdict(NamedTuple):
     """What could not be checked, and why; empty when all could."""
 
 
-def judge(answers: Mapping[str, bytes | Rejected], *, is_aws: bool) -> Verdict:
-    """The verdict by the answers to ``QUESTIONS``: bodies, or the service's refusals.
+def judge(answers: Mapping[str, bytes | Failure], *, is_aws: bool) -> Verdict:
+    """The verdict by the answers to ``QUESTIONS``: bodies, or why there are none.
 
     A block restricts a public policy on AWS only: older Ceph keeps that setting and lets
     everybody in all the same.
@@ -86,16 +86,16 @@ def is_blocked(answer: bytes) -> bool:
     return {*_BLOCKS} <= _settings(answer)
 
 
-def _settings(answer: bytes | Rejected) -> set[str]:
+def _settings(answer: bytes | Failure) -> set[str]:
     """What a public access block has turned on."""
     block = _answered(answer, "PublicAccessBlockConfiguration")
     return set() if block is None else {k for k, v in fields(block).items() if _is_true(v)}
 
 
-def _answered(answer: bytes | Rejected, root: str) -> Element | None:
+def _answered(answer: bytes | Failure, root: str) -> Element | None:
     """The answer's root element; None when its name is another: services that do not know a
     question answer another one.  Ceph 16.2 puts ``Block`` before the block's name."""
-    page = None if isinstance(answer, Rejected) else parsed(answer)
+    page = None if isinstance(answer, Failure) else parsed(answer)
     return page if page is not None and local_name(page).endswith(root) else None
 
 
@@ -108,8 +108,8 @@ def _grants(acl: Element) -> Iterator[tuple[str, str]]:
                 yield who, texts.get("Permission", "").strip()
 
 
-def _why(answer: bytes | Rejected) -> str:
-    return str(answer) if isinstance(answer, Rejected) else "the service answers something else"
+def _why(answer: bytes | Failure) -> str:
+    return str(answer) if isinstance(answer, Failure) else "the service answers something else"
 
 
 def _is_true(text: str) -> bool:

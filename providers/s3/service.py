@@ -66,9 +66,7 @@ class Service:
         """The signature covers the content.  TLS protects it as well, and costs enough."""
         self.traffic = Traffic() if traffic is None else traffic
         self.notices = [] if notices is None else notices
-        self._addressing = (
-            "virtual" if self.endpoint.host.startswith("s3-accelerate.") else addressing
-        )
+        self._addressing = "virtual" if self.is_accelerated else addressing
         self._signer = Signer(self.region)
         self._moved_from: str | None = None
         self._clock_offset = 0.0
@@ -82,8 +80,13 @@ class Service:
         self.wants_content_md5 = self.crc is None or self.object_headers.create_only
         """Requests carry a Content-MD5: without it nothing may prove what arrived, and an object
         that must not be there before cannot be sent twice."""
-        self.was_missing: set[str] = set()
-        """Buckets that were found missing and not reported as created yet."""
+        self.creating: set[str] = set()
+        """Buckets whose creation was sent, and neither refused nor reported yet."""
+
+    @property
+    def is_accelerated(self) -> bool:
+        """The endpoint is that of AWS's transfer acceleration."""
+        return self.endpoint.host.startswith("s3-accelerate.")
 
     def address(self, bucket: str) -> tuple[Endpoint, str]:
         """The endpoint to connect to for a bucket, and the path before its keys.  Raises ``Fatal``

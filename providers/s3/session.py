@@ -26,6 +26,11 @@ from .sigv4 import EMPTY_SHA256
 from .transport import S3Request
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+_NOT_ACCELERATED = (
+    "bucket {} does not exist, and a new one takes no accelerated transfers: create it and turn on "
+    "its acceleration first, or turn off use_accelerate_endpoint"
+)
+"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/transfer-acceleration.html"""
 
 
 class S3Session(Session):
@@ -226,19 +231,19 @@ class S3Session(Session):
         It asks with a HEAD: listing all buckets needs a permission that careful keys lack.
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html
         """
-        was_missing, note = self.driver.service.was_missing, ""
+        creating, note = self.driver.service.creating, ""
         try:
             self._find_bucket()
         except NotFound:
+            if self.driver.service.is_accelerated:
+                raise Fatal(_NOT_ACCELERATED.format(self._bucket)) from None
             if not create:
                 raise NoBucket(f"bucket {self._bucket} does not exist") from None
-            # Remembered: it is a new bucket even when the answer to its creation gets lost.
-            was_missing.add(self._bucket)
             note = self._create_bucket()
-        created = self._bucket in was_missing
+        created = self._bucket in creating
         if created and block_public and self._block_public_access():
             note = f"{note}, public access blocked" if note else ""
-        was_missing.discard(self._bucket)
+        creating.discard(self._bucket)
         return Prepared(created, note)
 
     def _find_bucket(self) -> None:
@@ -294,18 +299,25 @@ class S3Session(Session):
     def _create_bucket(self) -> str:
         """Creates the bucket; returns the note for the user.
 
-        Without an ACL or policy a new bucket is its owner's alone.
+        Without an ACL or policy a new bucket is its owner's alone.  When the answer gets lost, the
+        bucket that is found then is the one that was made here.
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
         """
+        creating = self.driver.service.creating
+        may_be_ours = self._bucket in creating
         body = b""
         if self.driver.ex_location_name:
             root = Element("CreateBucketConfiguration", xmlns=NAMESPACE)
             SubElement(root, "LocationConstraint").text = self.driver.ex_location_name
             body = tostring(root)
+        creating.add(self._bucket)
         try:
             self._exchange("PUT", body=body)
         except Rejected as failure:
-            if "BucketAlreadyOwnedByYou" in str(failure):
+            owned = "BucketAlreadyOwnedByYou" in str(failure)
+            if not (owned and may_be_ours):
+                creating.discard(self._bucket)
+            if owned:
                 return ""
             raise Fatal(f"bucket {self._bucket} cannot be created: {failure}") from None
         return f"created bucket {self._bucket}, private to its owner"

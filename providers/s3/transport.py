@@ -35,9 +35,12 @@ class S3Request(NamedTuple):
 
     @property
     def is_idempotent(self) -> bool:
-        """Sending it twice does no more than sending it once.  The one exception: each
-        CreateMultipartUpload begins another upload."""
-        return self.method != "POST" or self.query[0][0] != "uploads"
+        """Sending it twice does no more than sending it once.  The exceptions: each
+        CreateMultipartUpload begins another upload, and the second answer to a CreateBucket does
+        not say who has created it."""
+        if self.method == "POST":
+            return self.query[0][0] != "uploads"
+        return self.method != "PUT" or bool(self.key or self.query)
 
 
 class _BucketConnection(NamedTuple):
@@ -164,7 +167,8 @@ class Transport:
                 return Transient(f"{error.code}: trying again with renewed credentials")
         if error.status == 412 and CREATE_ONLY in signed:
             return Exists(EXISTS)
-        return error.failure(self._service.region)
+        assert self._current
+        return error.failure(self._service.region, self._current.bucket)
 
 
 def _is_success(response: Response) -> bool:

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.command import arguments, environment, run, small_files
-from tests.end_to_end.credential_sources import SOURCES, Prepare, role, sso, web_identity
+from tests.end_to_end.credential_sources import (
+    SOURCES,
+    Prepare,
+    instance,
+    role,
+    sso,
+    web_identity,
+)
 from tests.servers.issuer import Issuer
 from tests.servers.s3 import FakeS3, Seen
 
@@ -31,6 +38,20 @@ def test_no_file_fails_when_credentials_live_for_seconds(data: Path, source: Pre
         stored = server.objects("bucket")
         assert stored.keys() == set(names)
         assert len({it.signer.access_key for it in stored.values()}) > 2
+
+
+def test_a_metadata_service_that_stumbles_in_one_worker_stops_no_run(data: Path) -> None:
+    names = small_files(data, 10)
+    with Issuer(stumbles=1) as issuer, FakeS3(buckets=["bucket"]) as server:
+
+        def look(when: str, seen: Seen) -> None:
+            server.service.users = issuer.secrets
+
+        server.hook = look
+        told = arguments(data, server.endpoint, "bucket", "--processes", 2, "--quiet")
+        finished = run(*told, env=environment(**instance(issuer)))
+        assert (finished.code, finished.stderr) == (0, "")
+        assert server.objects("bucket").keys() == set(names)
 
 
 def test_keys_of_the_environment_and_their_token(data: Path) -> None:

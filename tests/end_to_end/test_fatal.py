@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from bench.process import free_port
 from bench.sink import Sink
 from tests.command import (
@@ -79,11 +77,6 @@ def test_command_with_a_server_that_never_answers_stops(sink: Sink, full: Path) 
     options = arguments(full, sink.http, "bucket", "--timeout", 1, "--retries", 1)
     with halted(sink.pids()):
         stopped(*options, env=environment(**KEYS))
-
-
-@pytest.mark.parametrize("url", ["localhost", "ftp://127.0.0.1", "http://", "http://[::1"])
-def test_command_with_an_endpoint_that_is_no_url_stops(full: Path, url: str) -> None:
-    assert "--endpoint-url" in stopped(*arguments(full, url, "b"), env=environment(**KEYS))
 
 
 def test_command_without_credentials_stops(sink: Sink, full: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import gevent
 import pytest
@@ -12,7 +13,10 @@ from _uploader.transfer.retry import RetryPolicy
 from providers.base import CloudSettings
 from providers.errors import Failure
 from tests.command import (
+    arguments,
     environment,
+    run,
+    small_files,
 )
 from tests.end_to_end.fault_cases import (
     FINAL,
@@ -85,3 +89,18 @@ def test_a_bucket_that_cannot_be_made_is_told(
     buckets: dict[tuple[str, str, bool], str], kind: str, word: str
 ) -> None:
     assert buckets[kind, word, True]
+
+
+@pytest.mark.parametrize("question", ["acl", "policy_status"])
+def test_command_goes_on_when_a_question_about_privacy_fails_for_ever(
+    data: Path, question: str
+) -> None:
+    names = small_files(data, 3)
+    with FakeS3(buckets=["bucket"]) as server:
+        server.script(question, "bucket", "500...")
+        told = arguments(data, server.endpoint, "bucket", "--retries", 1, "--json")
+        finished = run(*told, env=environment(server))
+        assert finished.code == 0
+        (note,) = [event["text"] for event in finished.events if event["event"] == "note"]
+        assert note.startswith("whether the bucket is public is not known: its ")
+        assert server.objects("bucket").keys() == set(names)

@@ -51,12 +51,14 @@ def test_command_sends_nothing_to_a_server_that_it_does_not_trust(sink: Sink, fu
     assert sink.counts()["puts"] == 0
 
 
-def test_command_ca_bundle_that_cannot_be_read_stops(sink: Sink, full: Path) -> None:
-    options = arguments(full, sink.https, "bucket", "--ca-bundle", "/no/such/file")
-    assert "/no/such/file" in stopped(*options, env=environment(**KEYS))
+def test_command_ca_bundle_that_holds_no_certificate_stops(sink: Sink, full: Path) -> None:
+    options = arguments(full, sink.https, "bucket", "--ca-bundle", __file__)
+    assert __file__ in stopped(*options, env=environment(**KEYS))
 
 
 NOT_FOUND = reply(404)
+NOTHING_ELSE = ("--no-create", "--allow-public")
+"""With these one request finds that there is no bucket."""
 LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
 A_DAY = datetime.timedelta(days=1)
 AUTHORITY = trustme.CA()
@@ -102,7 +104,7 @@ def test_command_trusts_anybody_when_told_so_and_says_it_aloud(
 def test_command_other_providers_trust_anybody_when_told_so(full: Path) -> None:
     env = environment(UPLOADER_KEY="key", UPLOADER_SECRET="secret", UPLOADER_NO_VERIFY_SSL="1")
     with ScriptedServer(NOT_FOUND, tls=server_context(trustme.CA())) as server:
-        options = arguments(full, server.endpoint, "bucket", "--no-create")
+        options = arguments(full, server.endpoint, "bucket", *NOTHING_ELSE)
         finished = run(*options, "--provider", "minio", env=env)
     warning, reason = finished.complaints
     assert warning.startswith(UNVERIFIED)
@@ -119,13 +121,13 @@ def test_command_shows_its_client_certificate(full: Path, tmp_path: Path) -> Non
     AUTHORITY.configure_trust(context)
     context.verify_mode = ssl.CERT_REQUIRED
     with ScriptedServer(NOT_FOUND, tls=context) as server:
-        options = arguments(full, server.endpoint, "bucket", "--no-create")
+        options = arguments(full, server.endpoint, "bucket", *NOTHING_ELSE)
         more = ("--ca-bundle", ca_file, "--client-cert", client_cert)
         line = stopped(*options, *more, env=environment(**KEYS))
     assert line == "uploader: bucket bucket does not exist"
 
 
-def test_command_client_certificate_that_cannot_be_read_stops(sink: Sink, full: Path) -> None:
-    options = arguments(full, sink.https, "bucket", "--client-cert", "/no/such/file")
+def test_command_client_certificate_that_is_none_stops(sink: Sink, full: Path) -> None:
+    options = arguments(full, sink.https, "bucket", "--client-cert", __file__)
     line = stopped(*options, env=environment(**KEYS))
-    assert "cannot use the client certificate in /no/such/file: No such file" in line
+    assert f"cannot use the client certificate in {__file__}: it takes a PEM file" in line

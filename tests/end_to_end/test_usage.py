@@ -78,6 +78,27 @@ REQUIRED = ("--src", ".", "--bucket", "bucket")
         ((*REQUIRED, "--metadata", f"a={'x' * 2048}"), "--metadata"),
         ((*REQUIRED, "--posix-metadata", "s3fs"), "--posix-metadata"),
         ((*REQUIRED, "--provider", "local", "--sse", "AES256"), "--sse is for provider s3"),
+        ((*REQUIRED, "--provider", "local", "--region", "eu-1"), "--region"),
+        ((*REQUIRED, "--provider", "azure_blobs", "--region", "eu-1"), "--region"),
+        ((*REQUIRED, "--storage-class", "GLACIER IR "), "--storage-class"),
+        ((*REQUIRED, "--storage-class", "\u00fc"), "--storage-class"),
+        ((*REQUIRED, "--cache-control", "max-age=1\r\nx-amz-acl: public-read"), "--cache-control"),
+        ((*REQUIRED, "--cache-control", ""), "--cache-control"),
+        ((*REQUIRED, "--content-type", "text"), "--content-type"),
+        ((*REQUIRED, "--content-type", "text/"), "--content-type"),
+        ((*REQUIRED, "--allow-public=yes"), "--allow-public"),
+        ((*REQUIRED, "--request-payer=requester"), "--request-payer"),
+        ((*REQUIRED, "--if-none-match=*"), "--if-none-match"),
+        ((*REQUIRED, "--provider", "backblaze_b2", "--if-none-match"), "--if-none-match"),
+        ((*REQUIRED, "--client-cert", "/no/such/file"), "--client-cert: '/no/such/file'"),
+        ((*REQUIRED, "--ca-bundle", "/no/such/file"), "--ca-bundle: '/no/such/file'"),
+        ((*REQUIRED, "--endpoint-url", "localhost"), "--endpoint-url"),
+        ((*REQUIRED, "--endpoint-url", "ftp://127.0.0.1"), "--endpoint-url"),
+        ((*REQUIRED, "--endpoint-url", "http://"), "--endpoint-url"),
+        ((*REQUIRED, "--endpoint-url", "http://[::1"), "--endpoint-url"),
+        ((*REQUIRED, "--endpoint-url", "https://bucket.nyc3.example"), "https://nyc3.example"),
+        (("--src", ".", "--bucket", "bucket/backups"), "--prefix"),
+        (("--src", ".", "--bucket", "a--use1-az4--x-s3"), "directory bucket"),
         (("--src", "/no/such/directory", "--bucket", "bucket"), "/no/such/directory"),
         (("--src", __file__, "--bucket", "bucket"), __file__),
     ],
@@ -97,12 +118,26 @@ def test_command_names_what_is_wrong_with_it(
         ("UPLOADER_LIMIT_RATE", "1K"),
         ("UPLOADER_JSON", "maybe"),
         ("UPLOADER_TIMEOUT", "-1"),
+        ("UPLOADER_ALLOW_PUBLIC", "maybe"),
+        ("UPLOADER_REQUEST_PAYER", "requester"),
+        ("UPLOADER_IF_NONE_MATCH", "*"),
+        ("UPLOADER_CLIENT_CERT", "/no/such/file"),
+        ("AWS_CA_BUNDLE", "/no/such/file"),
     ],
 )
 def test_command_names_the_variable_that_makes_no_sense(
     usage_error: UsageError, variable: str, value: str
 ) -> None:
     assert variable in usage_error(*REQUIRED, **{variable: value})
+
+
+def test_command_takes_no_notice_of_a_region_of_aws_for_another_provider(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has it in the environment has it for other programs."""
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    told = ["--src", str(data), "--bucket", "b", "--provider", "local", "--dry-run"]
+    assert cli.main(told) == 0
 
 
 def test_command_takes_options_from_the_environment(sink: Sink, data: Path) -> None:

@@ -30,7 +30,15 @@ from providers.base import (
     Session,
     UploadInfo,
 )
-from providers.errors import Denied, Fatal, NoBucket, Rejected, Transient
+from providers.errors import (
+    Denied,
+    Fatal,
+    NoBucket,
+    Rejected,
+    Transient,
+    Unchecked,
+    Unreachable,
+)
 from providers.source import Source
 
 TIMEOUT = 20.0
@@ -262,6 +270,34 @@ class TestStart:
         supervisor.start()
         assert supervisor.next() == wire.Fatal(reason)
 
+    def test_a_cloud_whose_credentials_come_late_is_tried_again(
+        self, supervisor: Conversation, kind: type[FakeCloud], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """All workers ask for them at once."""
+        answers: list[Exception] = [Unreachable("503"), Unreachable("503")]
+
+        def load(settings: CloudSettings) -> Cloud:
+            if answers:
+                raise answers.pop()
+            return kind(settings)
+
+        monkeypatch.setattr(providers, "load", load)
+        supervisor.ready(retries=2)
+
+    def test_credentials_that_do_not_come_within_the_retries_stop_the_run(
+        self, supervisor: Conversation, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tried: list[CloudSettings] = []
+
+        def load(settings: CloudSettings) -> Cloud:
+            tried.append(settings)
+            raise Unreachable("503")
+
+        monkeypatch.setattr(providers, "load", load)
+        supervisor.start(retries=1)
+        assert supervisor.next() == wire.Fatal("503")
+        assert len(tried) == 2
+
     def test_jobs_before_the_start_are_not_taken(self, supervisor: Conversation) -> None:
         supervisor.jobs("early")
         supervisor.ready()
@@ -340,6 +376,16 @@ class TestBucket:
         supervisor.start(prepare=True)
         supervisor.next()
         assert supervisor.next() == wire.Fatal("AccessDenied")
+
+    def test_one_whose_privacy_cannot_be_checked_in_the_end_is_used(
+        self, supervisor: Conversation, kind: type[FakeCloud]
+    ) -> None:
+        kind.refusal = Unchecked("whether it is public is not known")
+        supervisor.start(prepare=True, retries=1)
+        supervisor.next()
+        assert supervisor.next() == wire.Note("whether it is public is not known")
+        assert isinstance(supervisor.next(), wire.Ready)
+        assert supervisor.cloud.prepared == [False, False]
 
     def test_uploads_that_others_left_are_aborted_on_request(
         self, supervisor: Conversation, monkeypatch: pytest.MonkeyPatch

@@ -28,6 +28,7 @@ from providers.errors import (
     StaleConnection,
     Throttled,
     Transient,
+    Unchecked,
     Unreachable,
 )
 from providers.s3.answers import ServiceError
@@ -96,6 +97,7 @@ class TestAnswers:
         Failure: (False, False, False, False),
         Transient: (True, False, False, False),
         Unreachable: (True, False, False, False),
+        Unchecked: (True, False, False, False),
         Busy: (True, False, False, False),
         StaleConnection: (True, False, False, False),
         Throttled: (True, False, False, True),

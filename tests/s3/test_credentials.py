@@ -13,11 +13,18 @@ import pytest
 from botocore.credentials import ReadOnlyCredentials
 
 from providers.base import CloudSettings
-from providers.errors import Fatal, Unreachable
+from providers.errors import Failure, Fatal, Unreachable
 from providers.s3 import credentials as _aws
 from providers.s3.endpoints import DEFAULT_REGION, Variant
 from providers.s3.sigv4 import Credentials
-from tests.servers.issuer import ACCOUNT, ROLE_ARN, SOURCE_KEY, Issuer
+from tests.servers.issuer import (
+    ACCOUNT,
+    CONTAINER_TOKEN,
+    RELATIVE_URI,
+    ROLE_ARN,
+    SOURCE_KEY,
+    Issuer,
+)
 
 SECRET = "wJalrXUtnFEMI"
 PLAIN = CloudSettings("s3", "b")
@@ -112,9 +119,11 @@ class Source:
         self.seconds_left = 3600
 
 
-def reason(settings: CloudSettings = PLAIN, profile: str | None = None) -> str:
+def reason(
+    settings: CloudSettings = PLAIN, profile: str | None = None, kind: type[Failure] = Fatal
+) -> str:
     """Why there is no account; always one line that holds no secret."""
-    with pytest.raises(Fatal) as caught:
+    with pytest.raises(kind) as caught:
         _aws.resolve(settings, profile).credentials()
     text = str(caught.value)
     assert text
@@ -312,20 +321,23 @@ class TestProcess:
         credential_process({**self.KEYS, "Expiration": "2000-01-01T00:00:00Z"})
         assert "cannot be renewed" in reason()
 
-    def test_a_program_that_fails_is_fatal_and_not_quoted(self) -> None:
+    def test_a_program_that_fails_is_not_quoted_and_may_be_asked_again(self) -> None:
         """What it wrote to stderr may be a secret."""
         credential_process(self.KEYS, status=1)
-        assert "credential_process failed" in reason()
-        assert "two" not in reason()
+        assert "credential_process failed" in reason(kind=Unreachable)
+        assert "two" not in reason(kind=Unreachable)
 
-    @pytest.mark.parametrize("answer", ["", "nonsense", "[]", "1", '{"Version": 1}'])
+    @pytest.mark.parametrize("answer", ["", "nonsense", "[]", "1"])
     def test_a_program_that_talks_nonsense_is_fatal(self, answer: str) -> None:
         credential_process(answer)
         reason()
 
-    def test_a_program_of_another_version_is_fatal(self) -> None:
-        credential_process({**self.KEYS, "Version": 2})
-        reason()
+    @pytest.mark.parametrize("answer", ['{"Version": 1}', {**KEYS, "Version": 2}])
+    def test_a_program_that_gives_something_else_is_told_of(
+        self, answer: str | dict[str, object]
+    ) -> None:
+        credential_process(answer)
+        reason(kind=Unreachable)
 
     def test_a_program_that_is_not_there_is_fatal(self) -> None:
         write("config", "[default]\ncredential_process = /no/such/program\n")
@@ -370,6 +382,11 @@ class TestVariants:
         assert _aws.resolve(PLAIN).variant == variant
 
 
+def role_keys(access_key: str = SOURCE_KEY) -> str:
+    """Of the profile that may take a role."""
+    return f"aws_access_key_id = {access_key}\naws_secret_access_key = {SECRET}\n"
+
+
 class TestRole:
     @pytest.mark.parametrize(
         ("given", "asked"), [("eu-west-3", "eu-west-3"), (None, "us-east-1")], ids=["given", "none"]
@@ -378,8 +395,7 @@ class TestRole:
         self, monkeypatch: pytest.MonkeyPatch, given: str | None, asked: str
     ) -> None:
         """Elsewhere than in AWS's first part there is no other place to ask."""
-        keys = f"aws_access_key_id = {SOURCE_KEY}\naws_secret_access_key = {SECRET}\n"
-        write("credentials", f"[source]\n{keys}")
+        write("credentials", f"[source]\n{role_keys()}")
         write("config", f"[default]\nrole_arn = {ROLE_ARN}\nsource_profile = source\n")
         with Issuer() as issuer:
             monkeypatch.setenv("AWS_ENDPOINT_URL_STS", issuer.endpoint)
@@ -387,6 +403,106 @@ class TestRole:
             assert account.credentials().access_key == issuer.issued[0].access_key
         assert issuer.regions == [asked]
         assert account.owner == ACCOUNT
+
+    def test_a_profile_that_wants_an_mfa_code_is_refused_and_nobody_is_asked(self) -> None:
+        write("credentials", f"[source]\n{role_keys()}")
+        role = f"role_arn = {ROLE_ARN}\nsource_profile = source\nmfa_serial = arn:aws:iam::1:mfa/me"
+        write("config", f"[profile mine]\n{role}\n")
+        line = reason(profile="mine")
+        assert line.startswith("profile mine wants an MFA code: ")
+        assert "aws configure export-credentials --profile mine" in line
+
+    @pytest.mark.parametrize(
+        ("stumbles", "kind"), [(0, Fatal), (1, Unreachable)], ids=["403", "503"]
+    )
+    def test_a_refusal_is_final_and_a_stumble_is_not(
+        self, monkeypatch: pytest.MonkeyPatch, stumbles: int, kind: type[Failure]
+    ) -> None:
+        write("credentials", f"[source]\n{role_keys('AKIDNOBODY')}")
+        write("config", f"[default]\nrole_arn = {ROLE_ARN}\nsource_profile = source\n")
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        with Issuer(stumbles=stumbles) as issuer:
+            monkeypatch.setenv("AWS_ENDPOINT_URL_STS", issuer.endpoint)
+            assert "cannot be renewed" in reason(kind=kind)
+
+
+class TestInstance:
+    """The metadata service of an instance, and its likes in containers."""
+
+    def ask(self, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "false")
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint)
+
+    def test_a_service_that_stumbles_may_be_asked_again(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with Issuer(stumbles=1000) as issuer:
+            self.ask(monkeypatch, issuer.endpoint)
+            assert "metadata service" in reason(kind=Unreachable)
+            issuer.stumbles = 0
+            assert _aws.resolve(PLAIN).credentials().access_key == "ASIA1"
+
+    def test_a_service_that_stumbles_once_is_asked_again_at_once(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with Issuer(stumbles=1) as issuer:
+            self.ask(monkeypatch, issuer.endpoint)
+            assert _aws.resolve(PLAIN).credentials().access_key == "ASIA1"
+
+    def test_where_there_is_no_such_service_nothing_is_configured(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with Issuer() as issuer:
+            nobody = issuer.endpoint
+        self.ask(monkeypatch, nobody)
+        assert "no credentials found" in reason()
+
+    @pytest.mark.parametrize(
+        ("variable", "profile", "timeouts"),
+        [("", "", [1, 5]), ("2", "", [2, 2]), ("", "metadata_service_timeout = 3", [3, 3])],
+        ids=["neither", "environment", "profile"],
+    )
+    def test_one_that_is_there_has_more_time_unless_the_user_says_how_much(
+        self, monkeypatch: pytest.MonkeyPatch, variable: str, profile: str, timeouts: list[int]
+    ) -> None:
+        if variable:
+            monkeypatch.setenv("AWS_METADATA_SERVICE_TIMEOUT", variable)
+        write("config", f"[default]\n{profile}\n")
+        seen: list[int] = []
+
+        class Fetcher:
+            def __init__(self, *arguments: object, timeout: int, **more: object) -> None:
+                seen.append(timeout)
+
+            def retrieve_iam_role_credentials(self) -> dict[str, str]:
+                return {}
+
+        monkeypatch.setattr("botocore.credentials.InstanceMetadataFetcher", Fetcher)
+        with Issuer() as issuer:
+            self.ask(monkeypatch, issuer.endpoint)
+            reason(kind=Unreachable)
+        assert seen == timeouts
+
+    def test_a_container_of_ecs_asks_by_a_relative_uri(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", RELATIVE_URI)
+        with Issuer() as issuer:
+            address = issuer.endpoint.removeprefix("http://")
+            monkeypatch.setattr("botocore.utils.ContainerMetadataFetcher.IP_ADDRESS", address)
+            assert _aws.resolve(PLAIN).credentials() == Credentials(
+                "ASIA1", "issued-secret-1", "issued-token-1"
+            )
+
+    def test_a_pod_of_eks_shows_the_token_in_its_file(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        token = write("token", CONTAINER_TOKEN)
+        monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", str(token))
+        with Issuer() as issuer:
+            uri = f"{issuer.endpoint}/container"
+            monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri)
+            assert _aws.resolve(PLAIN).credentials().token == issuer.issued[0].token
 
 
 class TestOwner:

@@ -66,6 +66,18 @@ def test_every_pair_of_variables_is_taken(provider: str) -> None:
         assert account.credentials() == Credentials("the key", "the secret")
 
 
+@pytest.mark.parametrize("provider", COMPATIBLE)
+def test_a_session_token_goes_with_keys_of_aws_own_variables(provider: str) -> None:
+    for key, secret in (*NAMES[provider].keys, OWN_KEYS):
+        account = account_of(
+            settings(provider, "http://h:1", "r"),
+            NAMES[provider],
+            environment={key: "k", secret: "s", "AWS_SESSION_TOKEN": "token"},
+        )
+        own = key == "AWS_ACCESS_KEY_ID"
+        assert account.credentials() == Credentials("k", "s", "token" if own else None)
+
+
 def test_our_own_variables_come_first() -> None:
     env = {**OWN, "MINIO_ROOT_USER": "other", "MINIO_ROOT_PASSWORD": "other"}
     account = account_of(settings("minio", "http://h:1"), NAMES["minio"], environment=env)
@@ -135,11 +147,6 @@ def test_a_name_has_an_address_that_can_be_filled_in(provider: str) -> None:
     assert "{region}" not in named.endpoint or named.region or named.region_example
 
 
-def test_profiles_are_those_of_aws() -> None:
-    with pytest.raises(Fatal, match="^--profile: .* not those of minio$"):
-        account_of(settings("minio", "http://h:1"), NAMES["minio"], "mine", environment=OWN)
-
-
 @pytest.mark.parametrize("provider", REGIONAL)
 def test_a_name_of_a_region_is_that_region_of_aws(
     provider: str, monkeypatch: pytest.MonkeyPatch
@@ -154,11 +161,6 @@ def test_a_name_of_a_region_takes_our_own_variables_first(monkeypatch: pytest.Mo
     set_keys(monkeypatch, AWS_ACCESS_KEY_ID="other", AWS_SECRET_ACCESS_KEY="other")
     account = account_of(settings("s3_eu_west"), NAMES["s3_eu_west"], environment=OWN)
     assert account.credentials() == Credentials("key", "secret")
-
-
-def test_another_region_than_the_names_is_refused() -> None:
-    with pytest.raises(Fatal, match="^--region us-west-2: s3_eu_west is eu-west-1; use --provider"):
-        account_of(settings("s3_eu_west", None, "us-west-2"), NAMES["s3_eu_west"], environment=OWN)
 
 
 def test_the_regions_are_libclouds() -> None:
@@ -201,6 +203,22 @@ def test_a_service_without_regions_is_told_no_location() -> None:
         session.prepare_bucket(create=True)
         session.close()
     assert server.requests[1].body == b""
+
+
+@pytest.mark.parametrize(
+    ("provider", "privacy"),
+    [
+        ("s3", "ACL, policy"),
+        ("cloudflare_r2", "none"),
+        ("backblaze_b2", "ACL"),
+        ("minio", "policy"),
+        ("scaleway", "ACL, policy"),
+    ],
+)
+def test_readme_says_which_questions_about_privacy_a_service_answers(
+    provider: str, privacy: str
+) -> None:
+    assert S3Cloud.facts(provider).privacy == privacy
 
 
 def test_an_entry_says_what_it_was_tested_against() -> None:

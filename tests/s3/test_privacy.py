@@ -14,7 +14,7 @@ from urllib.request import ProxyHandler, build_opener
 import pytest
 
 from providers.base import CloudSettings, Prepared
-from providers.errors import Denied, Fatal, NoBucket, NotFound, Rejected, Transient
+from providers.errors import Denied, Fatal, NoBucket, NotFound, Rejected, Transient, Unchecked
 from providers.s3.cloud import S3Cloud
 from providers.s3.privacy import ACL, BLOCK, POLICY, QUESTIONS, Verdict, blocking_all, judge
 from tests.command import arguments, environment, run, stopped, write
@@ -231,9 +231,34 @@ def test_a_question_that_is_refused_stops_nothing(prepare: Preparing, status: in
     assert prepared.note.count("could not be checked") == 2
 
 
-def test_a_question_that_meets_a_passing_trouble_is_asked_again(prepare: Preparing) -> None:
-    with pytest.raises(Transient, match="cannot find out whether the bucket is public"):
-        prepare(acl=error(500, "InternalError"))
+@pytest.mark.parametrize("answer", [error(500, "InternalError"), error(503, "SlowDown")])
+def test_a_question_that_meets_a_passing_trouble_is_asked_again(
+    prepare: Preparing, answer: bytes
+) -> None:
+    """In the end it could not be checked."""
+    told = r"^whether the bucket is public is not known: its ACL could not be checked \("
+    with pytest.raises(Unchecked, match=told) as caught:
+        prepare(acl=answer)
+    assert caught.value.retry
+
+
+def test_a_public_bucket_is_fatal_whatever_else_could_not_be_asked(prepare: Preparing) -> None:
+    with pytest.raises(Fatal, match=BY_POLICY):
+        prepare(acl=error(500, "InternalError"), policyStatus=reply(body=policy("true")))
+
+
+def test_a_block_that_could_not_be_asked_about_may_make_all_the_difference(
+    prepare: Preparing,
+) -> None:
+    with pytest.raises(Transient, match=BY_ACL):
+        prepare(acl=reply(body=OPEN_ACL), publicAccessBlock=error(500, "InternalError"))
+
+
+def test_a_block_that_could_not_be_asked_about_is_no_matter_where_nothing_is_public(
+    prepare: Preparing,
+) -> None:
+    prepared, _ = prepare(publicAccessBlock=error(500, "InternalError"))
+    assert prepared == Prepared(False, "")
 
 
 def test_a_missing_bucket_is_missing_whatever_the_questions_meet(prepare: Preparing) -> None:
@@ -254,6 +279,18 @@ def test_the_questions_follow_a_bucket_to_its_region(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(Fatal, match=BY_POLICY), ScriptedServer(*[answer] * 8) as server:
         S3Cloud(CloudSettings("s3", BUCKET, server.endpoint, timeout=5)).prepare(create=False)
+
+
+def test_a_bucket_that_somebody_makes_meanwhile_is_asked_about(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Once it is there."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    there = answering(acl=reply(body=OPEN_ACL))
+    script = [reply(404), error(409, "BucketAlreadyOwnedByYou"), *[there] * 3]
+    with pytest.raises(Fatal, match=BY_ACL), ScriptedServer(*script) as server:
+        S3Cloud(CloudSettings("s3", BUCKET, server.endpoint, timeout=5)).prepare(create=True)
 
 
 def created(

@@ -98,6 +98,14 @@ def test_a_redirection_to_another_host_is_fatal_and_names_it(tmp_path: Path) -> 
         talk.put()
 
 
+def test_the_host_that_a_redirection_names_is_told_without_the_bucket(tmp_path: Path) -> None:
+    """As AWS names it; with the bucket in its host an endpoint is refused."""
+    answer = error(301, "PermanentRedirect", fields="<Endpoint>bucket.s3.other.example</Endpoint>")
+    told = "^the bucket is at s3.other.example: use --endpoint-url$"
+    with conversation(tmp_path, answer) as (_, talk), pytest.raises(Fatal, match=told):
+        talk.put()
+
+
 def test_a_refusal_that_names_the_right_region_is_a_refusal(tmp_path: Path) -> None:
     answer = error(403, "AccessDenied", x_amz_bucket_region="us-east-1")
     with conversation(tmp_path, answer) as (service, talk), pytest.raises(Rejected):

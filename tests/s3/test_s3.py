@@ -32,6 +32,7 @@ from providers.errors import (
     Denied,
     Failure,
     Fatal,
+    NoBucket,
     NotFound,
     Rejected,
     Throttled,
@@ -691,6 +692,7 @@ def test_an_expired_token_that_cannot_be_renewed_is_an_outage(talk: Any) -> None
 
 NO_BLOCK = error(501, "NotImplemented")
 """A service that cannot block public access."""
+OWNED = error(409, "BucketAlreadyOwnedByYou")
 
 
 def prepare(conversation: Conversation, create: bool = False) -> Prepared:
@@ -728,7 +730,23 @@ def test_a_bucket_in_the_default_region_is_created_without_a_body(talk: Any) -> 
 
 
 def test_a_bucket_that_another_run_of_ours_has_just_created_will_do(talk: Any) -> None:
-    with talk(reply(404), error(409, "BucketAlreadyOwnedByYou"), NO_BLOCK) as conversation:
+    """But it is theirs: what they want of it stays."""
+    with talk(reply(404), OWNED) as conversation:
+        assert prepare(conversation, create=True) == Prepared(False, "")
+
+
+def test_a_bucket_that_is_there_at_the_second_look_is_not_new(talk: Any) -> None:
+    with talk(reply(404), reply()) as conversation:
+        with pytest.raises(NoBucket):
+            prepare(conversation)
+        assert prepare(conversation, create=True) == Prepared(False, "")
+
+
+@pytest.mark.parametrize("lost", [reply(500), CLOSE])
+def test_a_creation_that_is_repeated_after_a_lost_answer_is_ours(talk: Any, lost: bytes) -> None:
+    with talk(reply(404), lost, reply(404), OWNED, NO_BLOCK) as conversation:
+        with pytest.raises(Transient):
+            prepare(conversation, create=True)
         assert prepare(conversation, create=True) == Prepared(True, "")
 
 
@@ -739,6 +757,15 @@ def test_a_bucket_whose_creation_was_not_answered_is_new(talk: Any) -> None:
             prepare(conversation, create=True)
         assert prepare(conversation, create=True) == Prepared(True, "")
         assert prepare(conversation, create=True) == Prepared(False, "")
+
+
+def test_a_missing_bucket_of_an_accelerated_run_is_not_created(
+    talk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That endpoint creates none, and a new bucket would take no accelerated transfers."""
+    with talk(reply(404)) as conversation, pytest.raises(Fatal, match="turn on its acceleration"):
+        monkeypatch.setattr(Service, "is_accelerated", True)
+        prepare(conversation, create=True)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ INSTANCE_TOKEN = "secret-of-the-instance"
 CONTAINER_TOKEN = "secret-of-the-container"
 IDENTITY_TOKEN = "secret-of-the-identity"
 SSO_TOKEN = "secret-of-the-sign-on"
+RELATIVE_URI = "/v2/credentials/tester"
+"""Where a container of ECS asks, which shows no token."""
 
 _STS = "https://sts.amazonaws.com/doc/2011-06-15/"
 
@@ -43,8 +45,10 @@ class Issued(NamedTuple):
 class Issuer:
     """Gives new credentials whenever it is asked the right way; they live for ``life`` seconds."""
 
-    def __init__(self, life: float = 3600.0) -> None:
+    def __init__(self, life: float = 3600.0, *, stumbles: int = 0) -> None:
+        """``stumbles``: so many requests are answered by 503 first."""
         self._life = life
+        self.stumbles = stumbles
         self._numbers = itertools.count(1)
         self.issued: list[Issued] = []
         self.asked: list[str] = []
@@ -99,6 +103,9 @@ class Issuer:
         parts = urlsplit(request.path)
         headers, form = request.headers, parse_qs(body)
         path, query = parts.path, parse_qs(parts.query)
+        if self.stumbles:
+            self.stumbles -= 1
+            return 503, "text/plain", b""
         if request.command == "PUT" and path == "/latest/api/token":
             return 200, "text/plain", INSTANCE_TOKEN.encode()
         if path.startswith("/latest/meta-data/iam/security-credentials/"):
@@ -107,6 +114,8 @@ class Issuer:
             if path.endswith("/"):
                 return 200, "text/plain", b"tester"
             return _json({"Code": "Success", **self._as_document("instance")})
+        if path == RELATIVE_URI:
+            return _json(self._as_document("container"))
         if path == "/container" and headers["authorization"] == CONTAINER_TOKEN:
             return _json(self._as_document("container"))
         if path == "/federation/credentials" and headers["x-amz-sso_bearer_token"] == SSO_TOKEN:
