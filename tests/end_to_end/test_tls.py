@@ -70,14 +70,14 @@ UNTRUSTWORTHY = {
 }
 
 
-@pytest.mark.parametrize("provider", ["s3", "minio"])
+@pytest.mark.parametrize("provider", ["s3", "minio", "azure_blobs"])
 @pytest.mark.parametrize(("reason", "context"), UNTRUSTWORTHY.items(), ids=UNTRUSTWORTHY)
 def test_command_tells_in_one_line_why_it_trusts_no_server(
     full: Path, tmp_path: Path, reason: str, context: ssl.SSLContext, provider: str
 ) -> None:
     ca_file = tmp_path / "ca.pem"
     AUTHORITY.cert_pem.write_to_path(str(ca_file))
-    env = environment(**KEYS, UPLOADER_KEY="key", UPLOADER_SECRET="secret")
+    env = environment(**KEYS, UPLOADER_KEY="key", UPLOADER_SECRET="c2VjcmV0")
     with ScriptedServer(tls=context) as server:
         options = arguments(full, server.endpoint, "bucket", "--ca-bundle", ca_file)
         line = stopped(*options, "--provider", provider, env=env)
@@ -102,7 +102,7 @@ def test_command_trusts_anybody_when_told_so_and_says_it_aloud(
 def test_command_other_providers_trust_anybody_when_told_so(full: Path) -> None:
     env = environment(UPLOADER_KEY="key", UPLOADER_SECRET="secret", UPLOADER_NO_VERIFY_SSL="1")
     with ScriptedServer(NOT_FOUND, tls=server_context(trustme.CA())) as server:
-        options = arguments(full, server.endpoint, "bucket", "--no-create")
+        options = arguments(full, server.endpoint, "bucket", "--no-create", "--allow-public")
         finished = run(*options, "--provider", "minio", env=env)
     warning, reason = finished.complaints
     assert warning.startswith(UNVERIFIED)
@@ -119,7 +119,7 @@ def test_command_shows_its_client_certificate(full: Path, tmp_path: Path) -> Non
     AUTHORITY.configure_trust(context)
     context.verify_mode = ssl.CERT_REQUIRED
     with ScriptedServer(NOT_FOUND, tls=context) as server:
-        options = arguments(full, server.endpoint, "bucket", "--no-create")
+        options = arguments(full, server.endpoint, "bucket", "--no-create", "--allow-public")
         more = ("--ca-bundle", ca_file, "--client-cert", client_cert)
         line = stopped(*options, *more, env=environment(**KEYS))
     assert line == "uploader: bucket bucket does not exist"
