@@ -17,7 +17,7 @@ from .driver import S3Driver
 from .names import NAMES, OWN_KEYS, Named
 from .object_headers import ObjectHeaders
 from .options import S3Options
-from .privacy import QUESTIONS, judge
+from .privacy import QUESTIONS, QUESTIONS_TO_GOOGLE, judge, judge_google
 from .service import Service
 from .session import S3Session
 
@@ -60,6 +60,7 @@ class S3Cloud(Cloud):
             notices=self.notices,
         )
         self._service.address(settings.bucket)
+        self._has_iam = named.has_iam
         self._destination = self._describe(account.owner)
 
     @classmethod
@@ -76,7 +77,7 @@ class S3Cloud(Cloud):
         return Facts(
             credentials,
             "CRC-64/NVME or MD5" if by_crc else "MD5",
-            "ACL, policy",
+            "ACL, default object ACL" if named and named.has_iam else "ACL, policy",
             named.tested if named else "moto; Ceph RGW 16.2, HTTP and TLS; a scripted S3",
         )
 
@@ -105,7 +106,9 @@ class S3Cloud(Cloud):
         Whether an existing bucket is public is asked at the same time, on connections of their own:
         it costs no wait.
         """
-        questions = () if self.settings.allow_public else QUESTIONS
+        questions: tuple[str, ...] = QUESTIONS_TO_GOOGLE if self._has_iam else QUESTIONS
+        if self.settings.allow_public:
+            questions = ()
         asked = {question: gevent.spawn(self._ask, question) for question in questions}
         try:
             with closing(self.open()) as session:
@@ -118,7 +121,7 @@ class S3Cloud(Cloud):
             gevent.killall(list(asked.values()))
 
     def _ask(self, question: str) -> bytes | Failure:
-        """The answer to one of ``QUESTIONS``."""
+        """The answer to one of the questions about the bucket."""
         with closing(self.open()) as session:
             try:
                 return session.ask(question)
@@ -133,7 +136,10 @@ class S3Cloud(Cloud):
                 reason = f"cannot find out whether the bucket is public: {answer}"
                 raise type(answer)(reason, after=answer.after)
             settled[question] = answer
-        public, unknown = judge(settled, is_aws=self._service.partition is not None)
+        if self._has_iam:
+            public, unknown = judge_google(settled)
+        else:
+            public, unknown = judge(settled, is_aws=self._service.partition is not None)
         if public:
             raise Fatal(
                 f"bucket {self.settings.bucket} is public {public}: block its public access, or "

@@ -43,6 +43,8 @@ class Named(NamedTuple):
     to refuse or misread x-amz-checksum headers; one that ignores them needs no word here."""
     key_prefix: str = ""
     """Only access keys that begin so are S3's; with others libcloud speaks another API."""
+    has_iam: bool = False
+    """ACLs are Google's, and policies are IAM's, which S3's API cannot ask."""
     tested: str = "nothing yet"
     """What this name was tested against, for README."""
 
@@ -98,6 +100,7 @@ NAMES: Mapping[str, Named] = {
         (("GS_ACCESS_KEY_ID", "GS_SECRET_ACCESS_KEY"),),
         checksum="md5",
         key_prefix="GOOG",
+        has_iam=True,
         tested="Ceph RGW 16.2 in its place",
     ),
     "idrive_e2": Named("", "us-east-1", (_AWS_KEYS,)),
