@@ -54,8 +54,8 @@ class BaseUpload:
     def __init__(self, provider: str, key: str, secret: str, container_name: str) -> None:
         """Connects, and creates the bucket (private to its owner) when it is missing.
 
-        AWS_REGION and AWS_ENDPOINT_URL set S3's region and endpoint; for the provider ``local``,
-        ``key`` is the directory of the buckets.
+        AWS_REGION and AWS_ENDPOINT_URL set S3's region and endpoint, UPLOADER_ENDPOINT_URL that of
+        Azure; for the provider ``local``, ``key`` is the directory of the buckets.
         """
         self.provider = provider
         self.key = key
