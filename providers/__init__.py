@@ -103,6 +103,7 @@ _NOT_CLOUDS = {
     "attributes",
     "base",
     "disk",
+    "page_cache",
     "errors",
     "http",
     "libcloud",

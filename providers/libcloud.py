@@ -60,6 +60,10 @@ _LEARNS_ITS_ADDRESS = {"cloudfiles", "ktucloud"}
 """Drivers that are told their address by an identity service, whose own is built in."""
 
 
+_TESTED = {"cloudfiles": "Ceph RGW 16.2 behind an imitation of its identity service"}
+"""What the drivers without a file of their own were tested against, for README."""
+
+
 def known_providers() -> set[str]:
     """The names of libcloud's storage drivers."""
     return set(DRIVERS)
@@ -155,6 +159,12 @@ class DriverSession(Session):
                 raise
             kind = {401: Denied, 403: Denied, 404: NotFound}.get(status, Rejected)
             raise kind(f"the service answered {status}") from None
+        except Fatal as failure:
+            # Drivers of S3's kind call the refusal of one object bad credentials, too.
+            cause = failure.__cause__
+            if not isinstance(cause, InvalidCredsError) or self._last_status() != 403:
+                raise
+            raise Denied(_reason(cause)) from None
         source.check_path()
 
     def stat(self, key: str) -> ObjectInfo:
@@ -172,8 +182,11 @@ class DriverSession(Session):
             return
 
     def close(self) -> None:
-        """Closes the driver's connection, if it has one open."""
-        self.close_connection(self.driver.connection)
+        """Closes the driver's connection, and that to an identity service, where they are open."""
+        connection = self.driver.connection
+        self.close_connection(connection)
+        if hasattr(connection, "get_auth_class"):
+            self.close_connection(connection.get_auth_class())
 
     @staticmethod
     def close_connection(of: Any) -> None:
@@ -212,6 +225,8 @@ class LibcloudCloud(Cloud):
     body_memory = 16 * 1024 * 1024
     """Drivers cut and buffer as they like; Azure's takes parts of 4 MiB, several others 5."""
     session: ClassVar[type[DriverSession]] = DriverSession
+    driver: ClassVar[Any] = None
+    """The driver's class; None: libcloud's for the provider."""
 
     def __init__(self, settings: CloudSettings) -> None:
         super().__init__(settings)
@@ -223,6 +238,7 @@ class LibcloudCloud(Cloud):
             self.traffic,
             client_cert=settings.client_cert,
             verify_tls=settings.verify_tls,
+            plain=self.driver,
         )
         # A driver may open further connections by itself, such as those that log in.
         libcloud.security.CA_CERTS_PATH = settings.ca_bundle or libcloud.security.CA_CERTS_PATH
@@ -230,12 +246,12 @@ class LibcloudCloud(Cloud):
 
     @classmethod
     def facts(cls, provider: str) -> Facts:
-        """The same for all: libcloud's drivers hide what they differ in."""
+        """The same for all, but for the tests: libcloud's drivers hide what they differ in."""
         return Facts(
             "`UPLOADER_KEY`, `UPLOADER_SECRET`",
             "a hash, where libcloud compares it",
             "none",
-            "nothing yet",
+            _TESTED.get(provider, "nothing yet"),
         )
 
     def arguments(self) -> dict[str, Any]:
@@ -252,7 +268,7 @@ class LibcloudCloud(Cloud):
         if settings.endpoint_url and settings.provider in _LEARNS_ITS_ADDRESS:
             raise Fatal(f"--endpoint-url: {settings.provider} has one address, built in")
         if settings.endpoint_url:
-            arguments.update(_address(settings.endpoint_url))
+            arguments.update(address_of(settings.endpoint_url))
         return arguments
 
     def open(self) -> DriverSession:
@@ -309,22 +325,17 @@ def driver_class(
     *,
     client_cert: str | None = None,
     verify_tls: bool = True,
+    plain: type[StorageDriver] | None = None,
 ) -> type[StorageDriver]:
-    """libcloud's driver for ``provider`` on our connection: no request waits for ever, and
-    ``traffic`` counts what moves; for the rest see ``tls_context``."""
-    if provider in _UNUSABLE:
-        reason = _UNUSABLE[provider]
-        raise Fatal(f"libcloud's driver {provider} cannot be used: {reason}")
-    try:
-        plain: type[StorageDriver] = get_driver(provider)
-    except Exception as error:  # libcloud raises a bare one for names that it has given up
-        raise Fatal(f"libcloud has no storage driver {provider!r}: {_reason(error)}") from None
+    """``plain``, or libcloud's driver for ``provider``, on our connection: see
+    ``connection_class``."""
+    plain = plain or _plain_class(provider)
     if not hasattr(plain.connectionCls, "conn_class"):
         return plain
-    tls = tls_context(ca_bundle, client_cert=client_cert, verify=verify_tls)
-    shared = {"timeouts": Timeouts.of(timeout), "tls": tls, "traffic": traffic}
-    socket_class = type("Connection", (LibcloudConnection,), shared)
-    connection_class = type("Connection", (plain.connectionCls,), {"conn_class": socket_class})
+    socket_class = connection_class(
+        timeout, ca_bundle, traffic, client_cert=client_cert, verify_tls=verify_tls
+    )
+    on_socket = type("Connection", (plain.connectionCls,), {"conn_class": socket_class})
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         plain.__init__(self, *args, **kwargs)
@@ -334,12 +345,41 @@ def driver_class(
             self.connection.connect()
 
     driver: type[StorageDriver] = type(
-        plain.__name__, (plain,), {"connectionCls": connection_class, "__init__": init}
+        plain.__name__, (plain,), {"connectionCls": on_socket, "__init__": init}
     )
     return driver
 
 
-def _address(endpoint_url: str) -> dict[str, Any]:
+@cache
+def connection_class(
+    timeout: float,
+    ca_bundle: str | None,
+    traffic: Traffic | None = None,
+    *,
+    client_cert: str | None = None,
+    verify_tls: bool = True,
+) -> type[LibcloudConnection]:
+    """A ``conn_class`` by which no request waits for ever, and ``traffic`` counts what moves; for
+    the rest see ``tls_context``."""
+    tls = tls_context(ca_bundle, client_cert=client_cert, verify=verify_tls)
+    shared = {"timeouts": Timeouts.of(timeout), "tls": tls, "traffic": traffic}
+    return type("Connection", (LibcloudConnection,), shared)
+
+
+def _plain_class(provider: str) -> type[StorageDriver]:
+    if provider in _UNUSABLE:
+        reason = _UNUSABLE[provider]
+        raise Fatal(f"libcloud's driver {provider} cannot be used: {reason}")
+    try:
+        found: type[StorageDriver] = get_driver(provider)
+    except Exception as error:  # libcloud raises a bare one for names that it has given up
+        raise Fatal(f"libcloud has no storage driver {provider!r}: {_reason(error)}") from None
+    return found
+
+
+def address_of(endpoint_url: str) -> dict[str, Any]:
+    """Host, port and whether TLS is spoken, as libcloud's drivers take them; raises ``Fatal`` when
+    the URL is wrong or has a path."""
     endpoint = chosen_endpoint(endpoint_url)
     if endpoint.path:
         raise Fatal("--endpoint-url: this provider takes no path")

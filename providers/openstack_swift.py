@@ -21,25 +21,14 @@ from .libcloud import DriverSession, LibcloudCloud, mapped
 
 _VERSION = re.compile("/v[0-9.]+/?$")
 """libcloud appends it by itself."""
-_PUBLIC = re.compile(r"\.r:\*")
-"""A grant to every visitor in X-Container-Read.
+_PUBLIC = {".r:*": "everybody", "*:*": "every user of the service"}
+"""Whom an element of X-Container-Read or X-Container-Write lets in.
 https://docs.openstack.org/swift/latest/overview_acl.html#container-acls
 """
 
 
-class SwiftSession(DriverSession):
-    """Has two connections: to the identity service, and to the storage that it names."""
-
-    def close(self) -> None:
-        """Closes both."""
-        super().close()
-        self.close_connection(self.driver.connection.get_auth_class())
-
-
 class SwiftCloud(LibcloudCloud):
     """Address, account and region come from the identity service, the keys from OS_* or ST_*."""
-
-    session = SwiftSession
 
     @classmethod
     def facts(cls, provider: str) -> Facts:
@@ -48,7 +37,7 @@ class SwiftCloud(LibcloudCloud):
             "`OS_*` of an openrc file: password or application credential; or `ST_AUTH`, "
             "`ST_USER`, `ST_KEY`",
             "MD5",
-            "read ACL",
+            "read and write ACL",
             "Ceph RGW 16.2 by `ST_*`; a scripted Keystone",
         )
 
@@ -90,11 +79,15 @@ class SwiftCloud(LibcloudCloud):
             return (
                 f"whether the bucket is public is not known: its ACL could not be read ({failure})"
             )
-        if _PUBLIC.search(answer.headers.get("x-container-read") or ""):
-            raise Fatal(
-                f"bucket {bucket} is public by its read ACL: take .r:* out of it, or give "
-                "--allow-public if it is meant to be"
-            )
+        for kind in ("read", "write"):
+            acl = answer.headers.get(f"x-container-{kind}") or ""
+            for element in map(str.strip, acl.split(",")):
+                if element in _PUBLIC:
+                    raise Fatal(
+                        f"bucket {bucket} is public by its {kind} ACL, which lets "
+                        f"{_PUBLIC[element]} in: take {element} out of it, or give --allow-public "
+                        "if it is meant to be"
+                    )
         return ""
 
 

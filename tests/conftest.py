@@ -29,7 +29,9 @@ from bench.slowdisk import SlowDisk  # noqa: E402
 from tests.servers import require  # noqa: E402
 from tests.servers.azurite import Azurite  # noqa: E402
 from tests.servers.ceph import CephRGW  # noqa: E402
+from tests.servers.google import Google  # noqa: E402
 from tests.servers.moto import Moto  # noqa: E402
+from tests.servers.rackspace import Rackspace  # noqa: E402
 
 # Deadlines fail on a busy machine.
 settings.register_profile("suite", deadline=None, max_examples=int(os.environ.get("EXAMPLES", 50)))
@@ -77,6 +79,22 @@ def azurite() -> Iterator[Azurite]:
 def ceph() -> Iterator[CephRGW]:
     require(CephRGW)
     with CephRGW() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rackspace(ceph: CephRGW) -> Iterator[Rackspace]:
+    """Rackspace's identity service; libcloud has its address built in."""
+    from libcloud.storage.drivers.cloudfiles import CloudFilesConnection
+
+    with Rackspace(ceph.endpoint) as server, pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(CloudFilesConnection, "auth_url", server.endpoint)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def google() -> Iterator[Google]:
+    with Google() as server:
         yield server
 
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from libcloud.storage.base import StorageDriver
 from libcloud.storage.types import Provider
 
+from providers.azure_blobs.credentials import resolve
+from providers.azure_blobs.driver import AzureDriver
+from providers.azure_blobs.service import Service as AzureService
 from providers.base import CloudSettings
 from providers.libcloud import driver_class
 from providers.local import LocalDriver
 from providers.s3.credentials import environment_endpoint
+from providers.s3.driver import S3Driver
 from providers.s3.service import Service
 from providers.s3.sigv4 import Credentials
 
@@ -26,7 +32,8 @@ _SIGNED_EITHER_WAY = {
 
 
 class Account(NamedTuple):
-    """The arguments of ``BaseUpload``, and the environment's part in them."""
+    """The arguments of ``BaseUpload``, and the environment's part in them.  The representation
+    shows no secret."""
 
     provider: str
     key: str
@@ -34,13 +41,19 @@ class Account(NamedTuple):
     factory: Any
     """libcloud's driver class of the provider."""
 
+    def __repr__(self) -> str:
+        return f"Account({self.provider!r}, {self.key!r}, ...)"
+
     @property
     def is_aws(self) -> bool:
         return bool(self.factory.__module__ == "libcloud.storage.drivers.s3")
 
     def cloud_settings(self, bucket: str) -> CloudSettings:
-        """S3's endpoint, region and CA bundle come from the environment; ``local`` keeps its
-        buckets in the directory ``key``."""
+        """S3's endpoint, region and CA bundle come from the environment, Azure's endpoint from
+        UPLOADER_ENDPOINT_URL; ``local`` keeps its buckets in the directory ``key``."""
+        if self.provider == Provider.AZURE_BLOBS:
+            endpoint = _variable("UPLOADER_ENDPOINT_URL")
+            return CloudSettings(self.provider, bucket, endpoint_url=endpoint)
         if not self.is_aws:
             directory = self.key if self.provider == Provider.LOCAL else None
             return CloudSettings(self.provider, bucket, endpoint_url=directory)
@@ -55,8 +68,16 @@ class Account(NamedTuple):
             ca_bundle=_variable("AWS_CA_BUNDLE"),
         )
 
-    def service(self, bucket: str) -> Service:
-        """The state that all drivers of an S3 account share."""
+    def drivers(self, bucket: str) -> Callable[[], StorageDriver]:
+        """Makes drivers, each for one greenlet, that never hang; those of S3 and Azure share what
+        the service's answers teach."""
+        if self.is_aws:
+            return partial(S3Driver, self._service(bucket))
+        if self.provider == Provider.AZURE_BLOBS:
+            return partial(AzureDriver, self._azure_service(bucket))
+        return self._driver
+
+    def _service(self, bucket: str) -> Service:
         settings = self.cloud_settings(bucket)
         assert settings.region
         credentials = Credentials(self.key, self.secret)
@@ -68,8 +89,12 @@ class Account(NamedTuple):
             timeout=settings.timeout,
         )
 
-    def driver(self) -> StorageDriver:
-        """A new driver of a provider other than S3, on a connection that never hangs."""
+    def _azure_service(self, bucket: str) -> AzureService:
+        settings = self.cloud_settings(bucket)
+        account = resolve(settings.endpoint_url, self.environment())
+        return AzureService(account, timeout=settings.timeout)
+
+    def _driver(self) -> StorageDriver:
         if self.provider == Provider.LOCAL:
             return LocalDriver(self.key)
         factory: Any = driver_class(self.provider, Settings.timeout, None)
@@ -78,7 +103,7 @@ class Account(NamedTuple):
         return factory(self.key, self.secret)
 
     def environment(self) -> dict[str, str]:
-        """The keys as workers find them: arguments of processes are public."""
+        """The keys as workers find them."""
         if not self.is_aws:
             return {"UPLOADER_KEY": self.key, "UPLOADER_SECRET": self.secret or ""}
         return {

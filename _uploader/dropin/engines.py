@@ -8,6 +8,8 @@ from typing import Any
 
 from libcloud.storage.base import StorageDriver
 
+from providers.azure_blobs.cloud import AzureCloud
+from providers.azure_blobs.driver import AzureDriver
 from providers.base import MIB, Cloud, CloudSettings, Prepared, Session
 from providers.s3.cloud import S3Cloud
 from providers.s3.driver import S3Driver
@@ -120,6 +122,8 @@ def cloud_of(
     settings = CloudSettings(provider, bucket)
     if isinstance(driver, S3Driver):
         return _S3Drivers(settings, new_driver, driver)
+    if isinstance(driver, AzureDriver):
+        return _AzureDrivers(settings, new_driver, driver)
     return _Drivers(settings, new_driver)
 
 
@@ -142,16 +146,26 @@ class _Drivers(Cloud):
         return Prepared(False, "")
 
 
-class _S3Drivers(_Drivers):
-    """Sends large files in parts, side by side."""
-
-    parts = S3Cloud.parts
+class _Direct(_Drivers):
+    """Counts what the drivers' own connections move, and tells what they learn."""
 
     def __init__(
         self,
         settings: CloudSettings,
         new_driver: Callable[[], StorageDriver],
-        driver: S3Driver,
+        driver: S3Driver | AzureDriver,
     ) -> None:
         super().__init__(settings, new_driver)
         self.traffic, self.notices = driver.service.traffic, driver.service.notices
+
+
+class _S3Drivers(_Direct):
+    """Sends large files in parts, side by side."""
+
+    parts = S3Cloud.parts
+
+
+class _AzureDrivers(_Direct):
+    """Sends large files in blocks, side by side."""
+
+    parts = AzureCloud.parts

@@ -12,9 +12,12 @@ from typing import Any, TypeVar
 import gevent
 from libcloud.common.exceptions import BaseHTTPError
 from libcloud.common.types import LibcloudError
-from libcloud.storage.base import Object
+from libcloud.storage.base import Container, Object
 
 from providers.attributes import rclone
+from providers.azure_blobs.cloud import AzureCloud
+from providers.azure_blobs.driver import AzureDriver
+from providers.azure_blobs.session import AzureSession
 from providers.base import Session
 from providers.errors import Failure
 from providers.libcloud import DriverSession, failure_of
@@ -36,6 +39,8 @@ def session_of(driver: Any, bucket: str) -> Session:
     """The engine's session on a driver."""
     if isinstance(driver, S3Driver):
         return S3Session(driver, bucket)
+    if isinstance(driver, AzureDriver):
+        return AzureSession(driver, bucket)
     if isinstance(driver, LocalDriver):
         return LocalSession(driver, bucket)
     return DriverSession(driver, bucket)
@@ -57,6 +62,25 @@ def send_file(
         stored = with_retries(partial(send, extra))
         source.check_unchanged()
     return stored
+
+
+def upload_in_blocks(
+    driver: AzureDriver, src: str, container: Container, dst: str, extra: Mapping[str, Any]
+) -> Object:
+    """Uploads the file to Azure as the engine's blocks, one after the other: libcloud's have other
+    names, and what is left of them would stand in the way of later uploads."""
+    session = AzureSession(driver, container.name)
+    meta = {str(k).lower(): str(v) for k, v in extra["meta_data"].items()}
+    described = tuple(meta.items()), extra["content_type"]
+    with Source(src) as source:
+        step = AzureCloud.parts.size_for(source.size)
+        upload_id = session.begin(dst, *described)
+        parts = [
+            session.put_part(dst, upload_id, number, source, start, min(step, source.size - start))
+            for number, start in enumerate(range(0, source.size, step), 1)
+        ]
+        session.complete(dst, upload_id, parts, *described)
+        return Object(dst, source.size, "", {}, meta, container, driver)
 
 
 def with_retries(operation: Callable[[], T]) -> T:

@@ -10,7 +10,7 @@ import math
 import os
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from functools import cached_property, partial
 from types import MappingProxyType
@@ -21,11 +21,11 @@ from libcloud.storage.base import Container, Object, StorageDriver
 from libcloud.storage.providers import get_driver
 from libcloud.storage.types import ContainerDoesNotExistError
 
-from providers.base import MIB
+from providers.azure_blobs.driver import AzureDriver
+from providers.azure_blobs.session import AzureSession
+from providers.base import MIB, Prepared
 from providers.errors import Denied, Transient
 from providers.local import LocalDriver
-from providers.s3.driver import S3Driver
-from providers.s3.service import Service
 from providers.s3.session import S3Session
 
 from ..display.text import printable
@@ -33,7 +33,7 @@ from .account import Account
 from .engines import File, cloud_of, is_short, time_metadata, upload_here, upload_in_workers
 from .failures import Failures, reason_of
 from .functions import timed
-from .sending import Metadata, send_file, session_of, with_retries
+from .sending import Metadata, send_file, session_of, upload_in_blocks, with_retries
 
 MULTIPART_FROM = 50 * MIB
 """Size from which ``BaseUpload.upload`` sends a file in parts."""
@@ -54,8 +54,8 @@ class BaseUpload:
     def __init__(self, provider: str, key: str, secret: str, container_name: str) -> None:
         """Connects, and creates the bucket (private to its owner) when it is missing.
 
-        AWS_REGION and AWS_ENDPOINT_URL set S3's region and endpoint; for the provider ``local``,
-        ``key`` is the directory of the buckets.
+        AWS_REGION and AWS_ENDPOINT_URL set S3's region and endpoint, UPLOADER_ENDPOINT_URL that of
+        Azure; for the provider ``local``, ``key`` is the directory of the buckets.
         """
         self.provider = provider
         self.key = key
@@ -69,17 +69,21 @@ class BaseUpload:
 
     def initDriver(self) -> StorageDriver:
         """A new driver: libcloud's for the provider, on a faster connection that never hangs."""
-        account = self._account
-        return S3Driver(self._service) if account.is_aws else account.driver()
+        return self._new_driver()
 
     def initContainer(self, name: str) -> Container:
         """The bucket ``name``, created when it is missing.
 
         It asks for the bucket by name: careful keys lack the permission to list all buckets.
         """
-        if isinstance(self.driver, S3Driver):
-            session = S3Session(self.driver, name)
-            if with_retries(partial(session.prepare_bucket, create=True)).created:
+        session = session_of(self.driver, name)
+        prepare: Callable[[], Prepared] | None = None
+        if isinstance(session, S3Session):
+            prepare = partial(session.prepare_bucket, create=True)
+        elif isinstance(session, AzureSession):
+            prepare = partial(session.prepare_container, create=True, allow_public=True)
+        if prepare:
+            if with_retries(prepare).created:
                 print("creating container...")
             return Container(name, {}, self.driver)
         try:
@@ -107,6 +111,8 @@ class BaseUpload:
             return self.uploadSimple(driver, src, dst, meta_data)
 
         def send(extra: dict[str, Any]) -> Object:
+            if isinstance(driver, AzureDriver):
+                return upload_in_blocks(driver, src, self.container, dst, extra)
             with open(src, "rb") as stream:
                 return driver.upload_object_via_stream(stream, self.container, dst, extra=extra)
 
@@ -144,9 +150,9 @@ class BaseUpload:
         return Account(self.provider, self.key, self.secret, self.factory)
 
     @cached_property
-    def _service(self) -> Service:
-        """Shared by all drivers of this uploader."""
-        return self._account.service(self.container_name)
+    def _new_driver(self) -> Callable[[], StorageDriver]:
+        """Makes all drivers of this uploader."""
+        return self._account.drivers(self.container_name)
 
 
 class ParallelUpload(BaseUpload):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _socket  # monkey patching leaves its class alone
 import gc
+import json
 import os
 import signal
 import socket
@@ -52,8 +53,8 @@ class ForkServer:
     """The supervisor's side: starts the process for all workers, and again when it has died."""
 
     def __init__(self, provider: str, environment: Mapping[str, str] | None = None) -> None:
-        """The process imports ``provider`` before the first fork; ``environment`` extends this
-        process's."""
+        """The process imports ``provider`` before the first fork.  ``environment`` extends this
+        process's in the workers; it may hold secrets, and nobody else sees it."""
         self._provider = provider
         self._environment = environment or {}
         self._process: _Process | None = None
@@ -65,7 +66,7 @@ class ForkServer:
         Raises OSError when that is impossible.
         """
         if self._process is None:
-            self._process = _Process(self._provider, {**os.environ, **self._environment})
+            self._process = _Process(self._provider, self._environment)
 
     def share(self, descriptor: int) -> None:
         """Gives this descriptor, too, to each worker that is forked from now on."""
@@ -107,20 +108,22 @@ class ForkServer:
 class _Process:
     """One process and the conversation with it."""
 
-    def __init__(self, provider: str, environment: dict[str, str]) -> None:
+    def __init__(self, provider: str, environment: Mapping[str, str]) -> None:
         """Starts the process in a session of its own, with the supervisor's signals blocked."""
         self._forks = 0
         self._closed = False
         self._said = b""
         self._control, theirs = socket.socketpair()
         self._control.settimeout(ANSWER_TIMEOUT)
+        # What a process is started with, all programs of its user can read in /proc.
+        variables = json.dumps(dict(environment)).encode()
+        self._control.sendall(_NUMBER.pack(len(variables)) + variables)
         self._stderr, stderr = os.pipe()
         os.set_blocking(self._stderr, False)
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # inherited until ``serve``
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", boot_code(), str(theirs.fileno()), provider],
-                env=environment,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=stderr,
@@ -181,6 +184,17 @@ class _Process:
             os.close(self._stderr)
 
 
+def take_environment(descriptor: int) -> None:
+    """Takes over the variables that the supervisor has sent to the socket ``descriptor``.
+
+    The descriptor stays open until the process is dead: its end would tell the supervisor of that.
+    """
+    control = _connected(descriptor)
+    (size,) = _NUMBER.unpack(control.recv(_NUMBER.size, _socket.MSG_WAITALL))
+    os.environ.update(json.loads(control.recv(size, _socket.MSG_WAITALL)))
+    control.detach()
+
+
 def serve(descriptor: int, work: Callable[..., NoReturn]) -> NoReturn:
     """Serves the supervisor at the other end of the socket ``descriptor`` until it is gone, then
     kills all workers.
@@ -190,8 +204,7 @@ def serve(descriptor: int, work: Callable[..., NoReturn]) -> NoReturn:
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    control = _socket.socket(fileno=descriptor)
-    control.setblocking(True)  # a supervisor with patched sockets has made it non-blocking
+    control = _connected(descriptor)
     gc.freeze()  # pages that the collector never touches stay shared with the forks
     pids: list[int] = []
     while True:
@@ -222,6 +235,12 @@ import runpy, sys
 sys.path[:] = {path!r}
 runpy.run_module("_uploader", run_name="__main__")
 """
+
+
+def _connected(descriptor: int) -> _socket.socket:
+    control = _socket.socket(fileno=descriptor)
+    control.setblocking(True)  # a supervisor with patched sockets has made it non-blocking
+    return control
 
 
 def _start(

@@ -22,7 +22,7 @@ class AzureCloud(Cloud):
 
     def __init__(self, settings: CloudSettings) -> None:
         super().__init__(settings)
-        checked(settings.bucket)
+        checked(settings.bucket, allow_public=settings.allow_public)
         self._service = Service(
             resolve(settings.endpoint_url),
             ca_bundle=settings.ca_bundle,
@@ -41,7 +41,7 @@ class AzureCloud(Cloud):
             "`AZURE_STORAGE_CONNECTION_STRING`",
             "MD5, CRC-64",
             "public access level",
-            "Azurite 3.35, HTTP and TLS",
+            "Azurite 3.35, HTTP and TLS; CRC-64: a scripted Azure",
         )
 
     def open(self) -> AzureSession:

@@ -12,13 +12,29 @@ from .sharedkey import quote_path
 
 LONGEST_NAME = 1024
 """Characters of a blob's name."""
-_CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*|\$root|\$web|\$logs")
+WEBSITE = "$web"
+"""Served to everybody where the account's static website is on, whatever its access level says.
+https://learn.microsoft.com/en-us/azure/storage/blobs/storage-blob-static-website
+"""
+_LOGS = "$logs"
+"""Only the service writes there.
+https://learn.microsoft.com/en-us/azure/storage/common/storage-analytics-logging
+"""
+_CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*|\$root|\$web")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _ALTERED = re.compile(r"\\|(?:^|/)[^/]*\.(?:/|$)")
 
 
-def checked(container: str) -> str:
-    """Returns a container's name; raises ``Fatal`` when no container can have it."""
+def checked(container: str, *, allow_public: bool = False) -> str:
+    """Returns a container's name; raises ``Fatal`` when no container can have it, nobody can upload
+    to it, or it is the website's and may not be public."""
+    if container == _LOGS:
+        raise Fatal(f"nobody can upload to {_LOGS}: the service keeps its own logs there")
+    if container == WEBSITE and not allow_public:
+        raise Fatal(
+            f"container {WEBSITE} is what the account's static website shows to everybody: take "
+            "another, or give --allow-public if it is meant to be"
+        )
     if "/" in container:
         raise Fatal(
             f"{container!r} is no container's name: what follows the slash belongs in --prefix"

@@ -44,7 +44,7 @@ class Service:
         if self.endpoint.secure:
             self.tls = tls_context(ca_bundle, client_cert=client_cert, verify=verify_tls)
         self.traffic = Traffic() if traffic is None else traffic
-        self._notices = [] if notices is None else notices
+        self.notices = [] if notices is None else notices
         self._clock_offset = 0.0
         self.echoes_crc: bool | None = None
         """The service echoes the CRC-64 of a block; None before the first answer."""
@@ -59,7 +59,7 @@ class Service:
     def prove_by_md5(self) -> None:
         """The service ignores the CRC-64: later blocks carry a Content-MD5."""
         if self.echoes_crc is not False:
-            self._notices.append(
+            self.notices.append(
                 "the service does not know x-ms-content-crc64: blocks are proven by MD5 instead"
             )
         self.echoes_crc = False

@@ -16,7 +16,7 @@ from .driver import S3Driver
 from .names import NAMES, OWN_KEYS, Named
 from .object_headers import ObjectHeaders
 from .options import S3Options
-from .privacy import BLOCK, QUESTIONS, judge
+from .privacy import BLOCK, QUESTIONS, QUESTIONS_TO_GOOGLE, judge, judge_google
 from .service import Service
 from .session import S3Session
 from .usage import check
@@ -60,6 +60,7 @@ class S3Cloud(Cloud):
             notices=self.notices,
         )
         self._service.address(settings.bucket)
+        self._has_iam = named.has_iam
         self._destination = self._describe(account.owner)
 
     @classmethod
@@ -119,10 +120,11 @@ class S3Cloud(Cloud):
             gevent.killall(list(asked.values()))
 
     def _ask_all(self) -> dict[str, gevent.Greenlet[..., bytes | Failure]]:
-        return {question: gevent.spawn(self._ask, question) for question in QUESTIONS}
+        questions = QUESTIONS_TO_GOOGLE if self._has_iam else QUESTIONS
+        return {question: gevent.spawn(self._ask, question) for question in questions}
 
     def _ask(self, question: str) -> bytes | Failure:
-        """The answer to one of ``QUESTIONS``."""
+        """The answer to one of the questions about the bucket."""
         with closing(self.open()) as session:
             try:
                 return session.ask(question)
@@ -136,7 +138,10 @@ class S3Cloud(Cloud):
             if failure.fatal:
                 raise failure
         passing = {question: failure for question, failure in failures.items() if failure.retry}
-        public, unknown = judge(answers, is_aws=self._service.partition is not None)
+        if self._has_iam:
+            public, unknown = judge_google(answers)
+        else:
+            public, unknown = judge(answers, is_aws=self._service.partition is not None)
         if public:
             # A block that is not known may take the effect from what makes it public.
             raise (Transient if BLOCK in passing else Fatal)(

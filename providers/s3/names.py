@@ -47,6 +47,8 @@ class Named(NamedTuple):
     """Which of the questions about a bucket's privacy it answers, as far as is known."""
     key_prefix: str = ""
     """Only access keys that begin so are S3's; with others libcloud speaks another API."""
+    has_iam: bool = False
+    """ACLs are Google's, and policies are IAM's, which S3's API cannot ask."""
     tested: str = "nothing yet"
     """What this name was tested against, for README."""
 
@@ -114,8 +116,9 @@ NAMES: Mapping[str, Named] = {
         (("GS_ACCESS_KEY_ID", "GS_SECRET_ACCESS_KEY"),),
         checksum="md5",
         creates_only=False,
-        privacy="ACL",
+        privacy="ACL, default object ACL",
         key_prefix="GOOG",
+        has_iam=True,
         tested="Ceph RGW 16.2 in its place",
     ),
     "idrive_e2": Named("", "us-east-1", (AWS_KEYS,)),

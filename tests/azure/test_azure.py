@@ -575,11 +575,13 @@ def test_a_public_container_stops_the_run(talk: Any, level: str) -> None:
         assert "is public" in prepare(conversation, public=True).note
 
 
-def test_what_may_not_be_asked_is_told(talk: Any) -> None:
-    with talk(error(403, "AuthorizationResourceTypeMismatch")) as conversation:
+@pytest.mark.parametrize("code", ["AuthorizationFailure", "AuthorizationResourceTypeMismatch"])
+def test_what_may_not_be_asked_is_told(talk: Any, code: str) -> None:
+    """The SAS of a container never may; that of an account not without the right to containers."""
+    with talk(error(403, code), sas=SAS) as conversation:
         created, note = prepare(conversation)
     assert not created
-    assert "could not be checked: AuthorizationResourceTypeMismatch" in note
+    assert f"could not be checked: {code}" in note
 
 
 @pytest.mark.parametrize("answers", [[azure(404)], [MISSING, azure(409)], [MISSING, azure(403)]])
@@ -609,6 +611,14 @@ def test_trouble_is_none(talk: Any, answer: bytes) -> None:
 
 
 # The cloud.
+
+
+def test_the_website_is_allowed_by_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPLOADER_KEY", NAME)
+    monkeypatch.setenv("UPLOADER_SECRET", b64encode(KEY).decode())
+    with pytest.raises(Fatal, match="website"):
+        AzureCloud(CloudSettings("azure_blobs", "$web"))
+    assert AzureCloud(CloudSettings("azure_blobs", "$web", allow_public=True))
 
 
 def test_the_destination_is_address_and_container(monkeypatch: pytest.MonkeyPatch) -> None:

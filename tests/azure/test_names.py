@@ -27,7 +27,7 @@ BLOCK = Block(UPLOAD, 7, 0xAE8B14860A799888, 9)
 # Containers and blobs.
 
 
-@pytest.mark.parametrize("name", ["abc", "a-b-c", "0" * 63, "$root", "$web"])
+@pytest.mark.parametrize("name", ["abc", "a-b-c", "0" * 63, "$root"])
 def test_a_container_may_be_called(name: str) -> None:
     assert checked(name) == name
 
@@ -38,6 +38,17 @@ def test_a_container_may_be_called(name: str) -> None:
 def test_no_container_is_called(name: str) -> None:
     with pytest.raises(Fatal, match="no container's name"):
         checked(name)
+
+
+def test_what_the_website_shows_to_everybody_is_refused_unless_it_is_allowed() -> None:
+    with pytest.raises(Fatal, match=r"\$web.*--allow-public"):
+        checked("$web")
+    assert checked("$web", allow_public=True) == "$web"
+
+
+def test_the_services_own_logs_are_no_place_to_upload_to() -> None:
+    with pytest.raises(Fatal, match=r"nobody can upload to \$logs"):
+        checked("$logs", allow_public=True)
 
 
 def test_a_path_in_place_of_a_container_gets_advice() -> None:

@@ -30,7 +30,7 @@ from tests.command import (
     write,
 )
 from tests.end_to_end.world import end, kill
-from tests.hooks import around_calls
+from tests.hooks import around_calls, on_import
 from tests.servers import require
 from tests.servers.azurite import Azurite
 
@@ -202,6 +202,14 @@ def secure(authority: tuple[trustme.CA, Path]) -> Iterator[Azurite]:
         yield server
 
 
+QUOTING = """
+    def change(module):
+        def put(self, *arguments):
+            raise RuntimeError(f"{vars(self.driver.service)}")
+        module.AzureSession.put = put
+"""
+
+
 class Spied:
     """A run with a SAS over TLS, and all places where the secret could have got to."""
 
@@ -229,8 +237,17 @@ class Spied:
             running.wait_until(lambda: "uploaded  folder" in running.stdout())
             pids = [running.pid, *running.fork_server(), *running.workers()]
             self.commands = "".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in pids)
+            variables = "".join(Path(f"/proc/{pid}/environ").read_text() for pid in pids)
             self.finished = running.finish()
+        # What the user has set is where the user has set it.
+        self.environment = variables.replace(token, "")
         self.output = self.finished.stdout + self.finished.stderr
+        # Once more: as JSON, and with an error that nobody expected.
+        hook = on_import(base / "hooks", "providers.azure_blobs.session", QUOTING)
+        given = options(self.data, server, self.container, "--json", *more, "--restart")
+        failed = run(*given, env={**env, **hook})
+        assert "Traceback" in failed.stderr
+        self.output += failed.stdout + failed.stderr
         files = [path.read_bytes() for path in home.rglob("*") if path.is_file()]
         assert files, "the list of failed files at least"
         self.home = b"".join(files).decode("latin-1")
@@ -249,7 +266,7 @@ def test_command_uploads_with_a_sas_over_tls(spied: Spied) -> None:
     assert_all_there(spied.client, spied.container, spied.data)
 
 
-@pytest.mark.parametrize("place", ["commands", "output", "home"])
+@pytest.mark.parametrize("place", ["commands", "environment", "output", "home"])
 def test_command_keeps_the_sas_out_of(spied: Spied, place: str) -> None:
     text: Any = getattr(spied, place)
     assert len(spied.signature) > 20

@@ -72,14 +72,14 @@ UNTRUSTWORTHY = {
 }
 
 
-@pytest.mark.parametrize("provider", ["s3", "minio"])
+@pytest.mark.parametrize("provider", ["s3", "minio", "azure_blobs"])
 @pytest.mark.parametrize(("reason", "context"), UNTRUSTWORTHY.items(), ids=UNTRUSTWORTHY)
 def test_command_tells_in_one_line_why_it_trusts_no_server(
     full: Path, tmp_path: Path, reason: str, context: ssl.SSLContext, provider: str
 ) -> None:
     ca_file = tmp_path / "ca.pem"
     AUTHORITY.cert_pem.write_to_path(str(ca_file))
-    env = environment(**KEYS, UPLOADER_KEY="key", UPLOADER_SECRET="secret")
+    env = environment(**KEYS, UPLOADER_KEY="key", UPLOADER_SECRET="c2VjcmV0")
     with ScriptedServer(tls=context) as server:
         options = arguments(full, server.endpoint, "bucket", "--ca-bundle", ca_file)
         line = stopped(*options, "--provider", provider, env=env)

@@ -38,6 +38,7 @@ def work(descriptor, shared=None):
     {work}
     os._exit(0)
 
+fork_server.take_environment(int(sys.argv[1]))
 fork_server.serve(int(sys.argv[1]), work)
 """
 SAY_PID_AND_WAIT = (
@@ -166,6 +167,17 @@ def test_a_worker_has_a_session_of_its_own(fork_server_of: Make, children: list[
 def test_a_worker_gets_the_environment(fork_server_of: Make, children: list[Child]) -> None:
     work = "_socket.socket(fileno=descriptor).send(os.environ['NUMBER'].encode())"
     assert born(fork_server_of(work, NUMBER="42"), children).pid() == 42
+
+
+def test_what_the_workers_get_nobody_else_can_read(
+    fork_server_of: Make, children: list[Child]
+) -> None:
+    """All processes of a user can read what another one was started with."""
+    fork_server = fork_server_of(SAY_PID_AND_WAIT, KEY="hunter2")
+    pids = [born(fork_server, children).pid(), *fork_server.pids()]
+    for pid in pids:
+        for place in ("environ", "cmdline"):
+            assert b"hunter2" not in Path(f"/proc/{pid}/{place}").read_bytes()
 
 
 def test_it_starts_with_the_first_fork_or_before(

@@ -327,20 +327,25 @@ class ProviderSuite:
 
     # The bucket and the account.
 
-    def test_prepare_says_nothing_of_a_bucket_that_is_there(self, place: Place) -> None:
+    def test_prepare_says_nothing_of_a_bucket_that_is_there(
+        self, target: Target, place: Place
+    ) -> None:
+        """But for what a service cannot be asked."""
         found = [place.cloud.prepare(create) for create in (False, True)]
-        assert found == [Prepared(False, ""), Prepared(False, "")]
+        assert found == [Prepared(False, target.note), Prepared(False, target.note)]
 
     def test_a_missing_bucket_is_fatal(self, store: Store, no_bucket: str) -> None:
         with pytest.raises(NoBucket, match=no_bucket):
             store.cloud(no_bucket).prepare(False)
 
-    def test_a_missing_bucket_is_created(self, store: Store, no_bucket: str) -> None:
+    def test_a_missing_bucket_is_created(
+        self, target: Target, store: Store, no_bucket: str
+    ) -> None:
         cloud = store.cloud(no_bucket)
         made = cloud.prepare(True)
         assert made.created
         assert no_bucket in made.note
-        assert cloud.prepare(True) == Prepared(False, "")
+        assert cloud.prepare(True) == Prepared(False, target.note)
         assert store.keys(no_bucket) == set()
 
     def test_a_created_bucket_is_private(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,7 +32,9 @@ import providers
 from providers.base import CloudSettings
 from providers.errors import Denied, Failure, Fatal, NotFound, Rejected, Throttled, Transient
 from providers.http.conn_class import LibcloudConnection
-from providers.libcloud import DriverSession, failure_of, known_providers, mapped
+from providers.libcloud import DriverSession, driver_class, failure_of, known_providers, mapped
+from providers.source import Source
+from tests.servers.scripted import ScriptedServer, reply
 
 DRIVER = object()
 
@@ -184,6 +187,26 @@ class TestCalling:
         with pytest.raises(Transient) as caught:
             mapped(self.raising(kind("Max retries exceeded with url: /b?Signature=secret")))
         assert str(caught.value) == f"no answer from the service: {kind.__name__}"
+
+
+@pytest.mark.parametrize(("status", "kind"), [(403, Denied), (401, Fatal)])
+def test_only_a_401_is_about_the_credentials(
+    tmp_path: Path, status: int, kind: type[Failure]
+) -> None:
+    """libcloud raises the same for both, be it one object that is refused."""
+    (tmp_path / "file").write_bytes(b"content")
+    with ScriptedServer(reply(status, b"<Error/>")) as server:
+        host, port = server.endpoint.removeprefix("http://").split(":")
+        driver = driver_class("s3_rgw", 5, None)(
+            "key", "secret", host=host, port=int(port), secure=False, signature_version="4"
+        )
+        with (
+            closing(DriverSession(driver, "b")) as session,
+            Source(str(tmp_path / "file")) as source,
+            pytest.raises(Failure) as caught,
+        ):
+            session.put("key", source, (), "text/plain")
+    assert type(caught.value) is kind
 
 
 @pytest.fixture

@@ -144,19 +144,35 @@ def test_a_refused_password_is_fatal(cloud: Any) -> None:
         prepared(cloud, KEYSTONE, reply(401))
 
 
-def public(request: Request) -> bytes:
-    return reply(
-        204, x_container_object_count="0", x_container_bytes_used="0", x_container_read=".r:*"
-    )
+def with_acls(**acls: str) -> bytes:
+    return reply(204, x_container_object_count="0", x_container_bytes_used="0", **acls)
 
 
-def test_a_public_container_is_fatal_unless_it_is_allowed(cloud: Any) -> None:
+@pytest.mark.parametrize(
+    ("acl", "line"),
+    [
+        ({"x_container_read": ".r:*,.rlistings"}, "by its read ACL, which lets everybody in"),
+        ({"x_container_read": "p:u, *:*"}, "by its read ACL, which lets every user of the service"),
+        ({"x_container_write": "*:*"}, "by its write ACL, which lets every user of the service in"),
+    ],
+)
+def test_a_public_container_is_fatal_unless_it_is_allowed(
+    cloud: Any, acl: dict[str, str], line: str
+) -> None:
+    public = with_acls(**acl)
     with ScriptedServer(public, public, public) as storage:
         answer = catalog(("r1", f"{storage.endpoint}/v1"))
-        with pytest.raises(Fatal, match="^bucket bucket is public by its read ACL.*--allow-public"):
+        with pytest.raises(Fatal, match=f"^bucket bucket is public {line}.*--allow-public"):
             prepared(cloud, KEYSTONE, answer)
         outcome, _ = prepared(cloud, KEYSTONE, answer, allow_public=True)
         assert outcome.note == ""
+
+
+def test_a_container_for_some_is_not_public(cloud: Any) -> None:
+    for_some = with_acls(x_container_read=".r:.example.com,*:user,p:*", x_container_write="p:*")
+    with ScriptedServer(for_some, for_some) as storage:
+        outcome, _ = prepared(cloud, KEYSTONE, catalog(("r1", f"{storage.endpoint}/v1")))
+    assert outcome.note == ""
 
 
 def test_ceph_tells_of_a_public_container(ceph: CephRGW, cloud: Any) -> None:

@@ -13,10 +13,21 @@ from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
+import providers
 from providers.base import CloudSettings, Prepared
 from providers.errors import Denied, Fatal, NoBucket, NotFound, Rejected, Transient, Unchecked
 from providers.s3.cloud import S3Cloud
-from providers.s3.privacy import ACL, BLOCK, POLICY, QUESTIONS, Verdict, blocking_all, judge
+from providers.s3.privacy import (
+    ACL,
+    BLOCK,
+    DEFAULT_ACL,
+    POLICY,
+    QUESTIONS,
+    Verdict,
+    blocking_all,
+    judge,
+    judge_google,
+)
 from tests.command import arguments, environment, run, stopped, write
 from tests.servers.ceph import CephRGW
 from tests.servers.moto import Moto
@@ -148,6 +159,54 @@ def test_what_is_public_by_one_answer_is_so_whatever_else_is_not_known() -> None
     assert verdict(OPEN_ACL, DENIED).public
 
 
+# Google's ACLs, by its XML API.
+
+
+def google_acl(*entries: tuple[str, str]) -> bytes:
+    """The answer to ?acl and ?defaultObjectAcl: the owner's own entry, and those of (scope,
+    permission)."""
+    rows = '<Entry><Scope type="GroupById"><ID>me</ID></Scope><Permission>READ</Permission></Entry>'
+    for scope, permission in entries:
+        rows += f'<Entry><Scope type="{scope}"/><Permission>{permission}</Permission></Entry>'
+    owner = "<Owner><ID>me</ID></Owner>"
+    listed = f"<AccessControlList>{owner}<Entries>{rows}</Entries></AccessControlList>"
+    return f"<?xml version='1.0' encoding='UTF-8'?>{listed}".encode()
+
+
+NO_IAM = "its IAM policy cannot be asked with an HMAC key"
+UNIFORM = Rejected("InvalidArgument: Invalid argument.")
+PRIVATE = google_acl()
+
+
+@pytest.mark.parametrize(
+    ("scope", "who"),
+    [("AllUsers", "everybody"), ("AllAuthenticatedUsers", "everybody with a Google account")],
+)
+def test_googles_entry_for_the_public_is_told(scope: str, who: str) -> None:
+    given = google_acl((scope, "READ"))
+    found = judge_google({ACL: given, DEFAULT_ACL: PRIVATE})
+    assert found == (f"by its ACL, which gives {who} READ", NO_IAM)
+    found = judge_google({ACL: PRIVATE, DEFAULT_ACL: given})
+    assert found == (f"by its default object ACL, which gives {who} READ", NO_IAM)
+
+
+def test_googles_bucket_without_grants_is_as_private_as_its_policy() -> None:
+    assert judge_google({ACL: PRIVATE, DEFAULT_ACL: PRIVATE}) == ("", NO_IAM)
+
+
+def test_where_googles_access_is_uniform_acls_have_no_effect() -> None:
+    assert judge_google({ACL: UNIFORM, DEFAULT_ACL: UNIFORM}) == ("", NO_IAM)
+
+
+def test_what_of_googles_acls_cannot_be_asked_is_not_known() -> None:
+    found = judge_google({ACL: DENIED, DEFAULT_ACL: LISTING})
+    assert found == (
+        "",
+        "its ACL could not be checked (AccessDenied), its default object ACL could not be checked "
+        f"(the service answers something else), {NO_IAM}",
+    )
+
+
 # The requests.
 
 
@@ -179,15 +238,17 @@ def prepare(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Prepared, li
     """Prepares a bucket on a scripted server; returns what it gave and the requests."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("GS_ACCESS_KEY_ID", "GOOGkey")
+    monkeypatch.setenv("GS_SECRET_ACCESS_KEY", "secret")
 
     def prepare(
-        *, requests: int = 4, allow_public: bool = False, **answers: bytes
+        *, requests: int = 4, allow_public: bool = False, provider: str = "s3", **answers: bytes
     ) -> tuple[Prepared, list[Request]]:
         with ScriptedServer(*[answering(**answers)] * requests) as server:
             settings = CloudSettings(
-                "s3", BUCKET, server.endpoint, timeout=5, allow_public=allow_public
+                provider, BUCKET, server.endpoint, timeout=5, allow_public=allow_public
             )
-            return S3Cloud(settings).prepare(create=False), server.requests
+            return providers.load(settings).prepare(create=False), server.requests
 
     return prepare
 
@@ -209,6 +270,18 @@ def test_a_public_bucket_is_fatal_and_the_line_says_why_and_what_to_do(prepare: 
         "bucket bucket is public by its ACL, which gives everybody READ: block its public access, "
         "or give --allow-public if it is meant to be"
     )
+
+
+def test_google_is_asked_for_its_acls(prepare: Preparing) -> None:
+    google = {"provider": "google_storage", "requests": 3}
+    private = reply(body=PRIVATE)
+    prepared, requests = prepare(**google, acl=private, defaultObjectAcl=private)
+    assert prepared == Prepared(False, f"whether the bucket is public is not known: {NO_IAM}")
+    asked = {request.target for request in requests if request.method == "GET"}
+    assert asked == {f"/{BUCKET}?acl=", f"/{BUCKET}?defaultObjectAcl="}
+    public = reply(body=google_acl(("AllUsers", "READ")))
+    with pytest.raises(Fatal, match="^bucket bucket is public by its default object ACL"):
+        prepare(**google, acl=private, defaultObjectAcl=public)
 
 
 def test_nothing_is_asked_where_a_public_bucket_is_allowed(prepare: Preparing) -> None:
