@@ -7,32 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
-from .amounts import cpu_limit, memory_limit
-from .config import DEFAULT_MEMORY, Settings
+from .config import Settings
 from .display.base import Display
 from .display.text import files_text, seconds_text
-from .errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_SIGNAL, RunError, UsageError
+from .errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_SIGNAL, RunError
 from .files.model import INTERRUPTED, Failed, Job, Result, Skipped
 from .files.scan import scan
 from .interrupts import Interrupts
 from .processes import wire
 from .processes.cpu_cap import CpuCap
-from .processes.dispatch import LOOKAHEAD, Dispatcher, ReadAhead
+from .processes.dispatch import Dispatcher, ReadAhead
 from .processes.fork_server import ForkServer
-from .processes.machine import (
-    MemoryWatch,
-    SpareMemory,
-    cpu_total,
-    memory_total,
-    read_after_others,
-    usable_cpus,
-)
+from .processes.machine import MemoryWatch, SpareMemory, read_after_others
 from .processes.sizing import FILES_EACH, fills_page_cache, processes_worth
 from .processes.supervisor import (
     BucketMissing,
@@ -50,9 +41,10 @@ from .records.counters import Summary
 from .records.failures import FailureList
 from .records.journal import Journal
 from .records.ledger import Ledger
+from .resources import Resources, shares
 from .state import open_journal, own_files
 from .stopping import RefusalJudge, StallDetector
-from .transfer.memory import FLOOR, MemoryThrottle, body_budget, processes_within
+from .transfer.memory import MemoryThrottle
 
 SCAN_SLICE = 256
 SCAN_TIME = 0.02
@@ -72,9 +64,6 @@ FIRST_LOOK = 0.1
 """Seconds of scanning before the first worker starts: the fork server imports meanwhile."""
 FIRST_SESSIONS = 16
 """Sessions of a worker that connect while the bucket is looked at: what is in flight at first."""
-MEMORY_FOR_A_JOB = 32 * 2**10
-"""Bytes of the limit for each job scanned ahead, which takes 300: with little memory they would be
-a tenth of it."""
 OUTAGE_TOLD = 1.0
 """Seconds of an outage after which the display shows it."""
 GRACE = 5.0
@@ -125,17 +114,10 @@ class Run:
         self._clock = clock
         self._began = clock()
         self._rate = RateControl(settings.limit_rate, self._interrupts, display.note)
-        self._notes: list[str] = []
-        self._memory = memory_total()
-        limit = self._memory_limit(self._memory)
-        self._throttle = MemoryThrottle(limit)
-        cpus = cpu_total()
-        most_cpus = cpu_limit(settings.max_cpu, cpus)
-        self._cpu_cap = CpuCap(most_cpus) if most_cpus < cpus else None
-        wanted = settings.processes or min(usable_cpus(), math.ceil(most_cpus))
-        processes = processes_within(limit, wanted)
-        self._most_processes = min(processes, settings.concurrency or processes)
-        self._body_budget = body_budget(limit, self._most_processes)
+        self._resources = resources = Resources(settings)
+        self._throttle = MemoryThrottle(resources.limit)
+        self._cpu_cap = CpuCap(resources.cpus) if resources.cpus else None
+        self._most_processes = resources.processes
         entries: Iterable[Job | Skipped | Failed]
         if jobs is not None:
             entries = jobs
@@ -143,13 +125,12 @@ class Run:
             follow = settings.follow_symlinks
             own = own_files(settings)
             entries = scan(settings.src, follow_symlinks=follow, prefix=settings.prefix, own=own)
-        lookahead = min(LOOKAHEAD, limit // MEMORY_FOR_A_JOB)
-        self._entries = ReadAhead(entries, lookahead)
+        self._entries = ReadAhead(entries, resources.lookahead)
         self._records = jobs is None and not settings.no_journal
         self._journal: Journal | None = None
         self._ledger = Ledger(display, FailureList(time.time()))
         self._jobs = self._ledger.jobs(self._entries)
-        self._dispatcher = Dispatcher(self._jobs, lookahead)
+        self._dispatcher = Dispatcher(self._jobs, resources.lookahead)
         self._bucket_ready = False
         self._refusals = RefusalJudge()
         self._stall = StallDetector(settings.give_up_after)
@@ -157,8 +138,8 @@ class Run:
     def execute(self) -> Outcome:
         """Uploads everything and returns how it ended; raises no ``RunError``."""
         self._display.start()
-        for note in self._notes:
-            self._display.note(note)
+        if self._resources.note:
+            self._display.note(self._resources.note)
         error: RunError | None = None
         supervisor: Supervisor | None = None
         watch = MemoryWatch(lambda: supervisor.pids() if supervisor else [])
@@ -212,28 +193,6 @@ class Run:
             error=error,
         )
 
-    def _memory_limit(self, total: int) -> int:
-        """Bytes that all processes together may take, of ``total``.
-
-        A default is never refused: where it is too little the run takes the least it can do with.
-        Raises ``UsageError`` for a limit that the user gave and that cannot be kept.
-        """
-        given = self._settings.max_memory
-        limit = memory_limit(given or DEFAULT_MEMORY, total)
-        if limit >= FLOOR:
-            return limit
-        floor = f"{FLOOR // 2**20}M"
-        if given:
-            raise UsageError(
-                f"--max-memory {given} is too little: the program itself needs {floor} "
-                f"(try --max-memory {floor})"
-            )
-        self._notes.append(
-            f"{DEFAULT_MEMORY} of the {total // 2**20}M of memory here is less than the program "
-            f"needs: it takes up to {floor}"
-        )
-        return FLOOR
-
     def _look_at_the_work(self) -> None:
         """Scans ahead, for a moment only, to see how many workers the files are worth."""
         enough, until = FILES_EACH * self._most_processes, self._clock() + FIRST_LOOK
@@ -260,15 +219,16 @@ class Run:
         self._rate.begin(self._fork_server, most)
         start = wire.Start(
             dataclasses.asdict(settings),
-            -(-settings.concurrency // most) if settings.concurrency else None,
+            None,
             MOST_IN_FLIGHT // most,
-            self._body_budget,
+            self._resources.body_budget,
             sessions=min(FIRST_SESSIONS, -(-self._entries.fetched // count)),
         )
         return Supervisor(
             self._dispatcher,
             count=count,
             start=start,
+            concurrency=shares(settings.concurrency, most),
             fork_server=self._fork_server,
             echo=self._display.echo if settings.debug else None,
             started=read_after_others if settings.nice else lambda pid: None,
@@ -284,7 +244,7 @@ class Run:
         patience: float | None = None
         while not supervisor.finished:
             scanning = patience is None and self._scan_on()
-            if fills_page_cache(self._ledger.counters.bytes_to_read, self._memory):
+            if fills_page_cache(self._ledger.counters.bytes_to_read, self._resources.memory):
                 supervisor.drop_pages()  # before they get the files
             for event in supervisor.step(0.0 if scanning else TICK):
                 self._take(event, supervisor)

@@ -156,6 +156,7 @@ FLOORS: tuple[set[str], ...] = (
     {"_uploader.transfer.upload"},
     {
         "_uploader.processes.supervisor",
+        "_uploader.resources",
         "_uploader.records.ledger",
         "_uploader.state",
         "_uploader.transfer.engine",

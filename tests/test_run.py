@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
+from _uploader import resources, state
 from _uploader import run as module
-from _uploader import state
 from _uploader.config import Settings
 from _uploader.display.base import Display
 from _uploader.errors import RunError, UsageError
@@ -154,6 +154,7 @@ class FakeSupervisor:
         *,
         count: int,
         start: wire.Start,
+        concurrency: list[int | None],
         fork_server: ForkServer,
         echo: Callable[[str], None] | None,
         started: Callable[[int], None],
@@ -163,6 +164,7 @@ class FakeSupervisor:
         self.counts = [count]
         """Workers that there should be, at first and later."""
         self.first_message = start
+        self.concurrency = concurrency
         self.totals = Totals()
         self.outage: tuple[float, float] | None = None
         self.resumed: float | None = None
@@ -235,9 +237,9 @@ class FakeSupervisor:
 @pytest.fixture
 def eight_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with eight processors and memory for them."""
-    monkeypatch.setattr(module, "cpu_total", lambda: 8.0)
-    monkeypatch.setattr(module, "usable_cpus", lambda: 8)
-    monkeypatch.setattr(module, "memory_total", lambda: 2**40)
+    monkeypatch.setattr(resources, "cpu_total", lambda: 8.0)
+    monkeypatch.setattr(resources, "usable_cpus", lambda: 8)
+    monkeypatch.setattr(resources, "memory_total", lambda: 2**40)
 
 
 @pytest.fixture
@@ -782,10 +784,16 @@ class TestSettings:
         assert world.supervisor.counts[0] == 4
         assert world.supervisor.counts[-1] == 8
 
-    def test_the_concurrency_is_shared_among_the_workers(self, world: World) -> None:
+    @pytest.mark.parametrize(
+        ("given", "shares"), [(10, [3, 3, 2, 2]), (8, [2, 2, 2, 2]), (None, [None] * 4)]
+    )
+    def test_the_concurrency_is_spread_over_the_workers(
+        self, world: World, given: int | None, shares: list[int | None]
+    ) -> None:
         world.files(*map(str, range(9)))
-        start = self.start(world, processes=4, concurrency=10).first_message
-        assert (start.concurrency, start.most_in_flight) == (3, MOST_IN_FLIGHT // 4)
+        supervisor = self.start(world, processes=4, concurrency=given)
+        assert supervisor.concurrency == shares
+        assert supervisor.first_message.most_in_flight == MOST_IN_FLIGHT // 4
 
     def test_no_more_workers_than_requests(self, world: World) -> None:
         world.files(*map(str, range(9)))
@@ -809,7 +817,7 @@ class TestSettings:
     def test_a_run_larger_than_half_of_the_memory_leaves_the_page_cache_alone(
         self, world: World, monkeypatch: pytest.MonkeyPatch, size: int, drops: bool
     ) -> None:
-        monkeypatch.setattr(module, "memory_total", lambda: 2**30)
+        monkeypatch.setattr(resources, "memory_total", lambda: 2**30)
         world.run([Job(0, "a", size, 1)])
         assert world.supervisor
         assert world.supervisor.drops_pages == drops
@@ -822,7 +830,7 @@ class TestSettings:
     def test_a_default_that_is_too_little_is_told_and_not_refused(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "memory_total", lambda: 128 * 2**20)
+        monkeypatch.setattr(resources, "memory_total", lambda: 128 * 2**20)
         world.files("a")
         assert world.run().exit_code == 0
         (note,) = world.display.notes

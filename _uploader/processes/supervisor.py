@@ -6,7 +6,7 @@ Knows no cloud and no journal.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -110,18 +110,22 @@ class Supervisor:
         *,
         count: int,
         start: wire.Start,
+        concurrency: Iterable[int | None] = (),
         fork_server: ForkServer,
         echo: Callable[[str], None] | None = None,
         started: Callable[[int], None] = lambda pid: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``start`` goes to each worker; the first one prepares the bucket as well.
-        ``fork_server`` forks the workers and is closed by ``stop``.  ``echo`` gets what they write
-        to stderr; ``started`` the process id of each worker that is ready."""
+        ``concurrency`` has the requests in flight for one worker after the other, in place of those
+        in ``start``.  ``fork_server`` forks the workers and is closed by ``stop``.  ``echo`` gets
+        what they write to stderr; ``started`` the process id of each worker that is ready."""
         self._started = started
         self._dispatcher = dispatcher
         self._count = count
         self._start = start
+        self._shares = list(concurrency)
+        """Requests in flight for workers to come."""
         self._standing: dict[type[wire.Message], wire.Message] = {}
         """What every worker has to know, those that start later as well."""
         self._workers = WorkerProcesses(fork_server, echo, clock)
@@ -231,7 +235,8 @@ class Supervisor:
         except OSError as error:
             raise RunError(f"cannot start a worker process: {error.strerror}") from None
         worker.prepares = prepares
-        worker.send(self._start._replace(prepare=prepares))
+        worker.concurrency = self._shares.pop(0) if self._shares else self._start.concurrency
+        worker.send(self._start._replace(prepare=prepares, concurrency=worker.concurrency))
         for message in self._standing.values():
             worker.send(message)
 
@@ -305,6 +310,7 @@ class Supervisor:
         if self._deaths > MOST_DEATHS:
             raise RunError(f"{self._deaths} worker processes have died, the last one: {cause}")
         yield Note(f"{worker} died ({cause}): replaced, {len(held)} files sent again")
+        self._shares.insert(0, worker.concurrency)
         self._start_worker()
 
 

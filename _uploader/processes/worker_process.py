@@ -53,6 +53,8 @@ class WorkerProcess:
         self._errors = b""
         self.prepares = False
         """Looks at the bucket before the first jobs."""
+        self.concurrency: int | None = None
+        """Requests that it keeps in flight; None: it finds the number."""
         self.pid = 0
         """0 until it is ready."""
         self.heard = 0.0

@@ -142,7 +142,7 @@ class FakeForkServer(ForkServer):
 class Setup:
     """A supervisor, what it works on, and its clock."""
 
-    def __init__(self, jobs: Iterable[Job], count: int) -> None:
+    def __init__(self, jobs: Iterable[Job], count: int, concurrency: Iterable[int] = ()) -> None:
         self.now = 0.0
         self.echoed = ""
         self.fork_server = FakeForkServer()
@@ -152,6 +152,7 @@ class Setup:
             self.dispatcher,
             count=count,
             start=START,
+            concurrency=concurrency,
             fork_server=self.fork_server,
             echo=self._echo,
             clock=lambda: self.now,
@@ -200,8 +201,13 @@ def make() -> Iterator[Make]:
     """Makes a setup with so many small files, or these jobs, and so many workers."""
     with contextlib.ExitStack() as cleanup:
 
-        def made(files: int = 0, count: int = 1, jobs: Iterable[Job] | None = None) -> Setup:
-            setup = Setup(map(job, range(files)) if jobs is None else jobs, count)
+        def made(
+            files: int = 0,
+            count: int = 1,
+            jobs: Iterable[Job] | None = None,
+            concurrency: Iterable[int] = (),
+        ) -> Setup:
+            setup = Setup(map(job, range(files)) if jobs is None else jobs, count, concurrency)
             cleanup.callback(setup.close)
             return setup
 
@@ -234,6 +240,21 @@ class TestStart:
         assert [worker.received() for worker in setup.workers] == [
             [START._replace(prepare=prepare)] for prepare in (True, False, False)
         ]
+
+    def test_each_has_its_own_concurrency_and_a_replacement_that_of_the_dead(
+        self, make: Make
+    ) -> None:
+        setup = make(count=3, concurrency=[3, 2, 2])
+
+        def given(worker: FakeWorker) -> int | None:
+            (start,) = worker.received()
+            assert isinstance(start, wire.Start)
+            return start.concurrency
+
+        assert [given(worker) for worker in setup.workers] == [3, 2, 2]
+        setup.get_ready()[0].die()
+        setup.step()
+        assert given(setup.workers[-1]) == 3
 
     def test_a_process_that_cannot_be_started_stops_the_run(self, make: Make) -> None:
         setup = make()
