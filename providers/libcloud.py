@@ -201,7 +201,7 @@ class DriverSession(Session):
         return response.status_code if response else 0
 
     def prepare(self, create: bool) -> Prepared:
-        """Does the work of ``Cloud.prepare``."""
+        """Makes sure that the container exists; creates it with ``create``."""
         name = self._container.name
         try:
             mapped(lambda: self.driver.get_container(name))

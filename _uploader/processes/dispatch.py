@@ -35,7 +35,7 @@ LARGE = 16 * 2**20
 MOST_TO_TRY_AGAIN = 10_000
 """Failed files that get one more round at the end."""
 MOST_STRIKES = 2
-"""A file fails when so many workers died while it was among those they may have begun."""
+"""Deaths of workers after which a file that may have caused them fails."""
 
 
 @dataclass
@@ -119,7 +119,7 @@ class Dispatcher:
         self._workers[name] = _Window(least)
 
     def widen(self, name: object, in_flight: int) -> None:
-        """A worker has ``in_flight`` requests at a time and needs as many files again at hand."""
+        """A worker keeps ``in_flight`` requests: its window grows to twice as many files."""
         if worker := self._workers.get(name):
             worker.in_flight = in_flight
             worker.files = max(WINDOW_FILES, 2 * in_flight + BATCH_FILES)

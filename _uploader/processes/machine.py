@@ -88,8 +88,8 @@ class SpareMemory:
 
 
 def read_after_others(pid: int) -> None:
-    """Gives a process the lowest priority at the disk that still gets its share, where the system
-    knows such (ioprio_set(2): the scheduler BFQ heeds it)."""
+    """Gives a process the lowest best-effort I/O priority, where the system has I/O priorities
+    (ioprio_set(2): the scheduler BFQ heeds it)."""
     if not hasattr(psutil, "IOPRIO_CLASS_BE"):
         return
     with contextlib.suppress(psutil.Error, OSError):

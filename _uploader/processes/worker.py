@@ -1,6 +1,6 @@
 """A worker process: takes jobs from the supervisor, uploads files, sends results.
 
-The connection is their only tie: it ends whatever kills the other side.
+Each side learns of the other's death by the end of the connection.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Outage(NamedTuple):
     """The service does not answer."""
 
     seconds: float
-    """For so long."""
+    """Since the outage began."""
     next_try: float
     """Seconds until the next probe; 0 while one is under way."""
 
@@ -139,8 +139,8 @@ class Attempts:
         return Outage(now - began, max(0.0, self._health.next_probe - now))
 
     def _counts(self, failure: Failure, since: float, now: float) -> bool:
-        """Whether the request, not the service, is at fault.  A failure that begins an outage, or
-        falls into one, waits for its end first."""
+        """Whether the failure uses up one of the request's retries.  In an outage, or when it
+        begins one, waits for the end first."""
         if not failure.retry:
             if isinstance(failure, Rejected):
                 self._answered()

@@ -21,9 +21,8 @@ LONG_STEP = 6
 """Highest factor by which the limit rises, and highest where requests are prompt."""
 PROMPT = 0.25
 SLOW = 2.0
-"""Seconds that a request takes, or each MiB of a longer one.  Requests slower than PROMPT wait for
-each other, too: no long step.  Those slower than SLOW hardly do anything else: no step, more would
-time out."""
+"""Seconds that a request takes, or each MiB of a longer one.  Above PROMPT requests queue behind
+each other: no long step.  Above SLOW they mostly queue: no step, as more would time out."""
 WORTH_TRYING = 1.25
 """Lowest factor worth a step: a new connection costs as much as a request or two."""
 PAYS = 1.2
@@ -246,7 +245,7 @@ class ConcurrencyLimiter:
 
     def _step(self, seconds: float, busy: float) -> float:
         """The factor by which the number may rise after a round of so many seconds, in which the
-        process was so ``busy``: no further than to where it always is."""
+        process was so ``busy``: no further than to where it would use all of its CPU."""
         # Little's law: requests in flight = rate x latency.
         size = self._work / self._requests - REQUEST_WORTH
         latency = self.limit * seconds / self._round / max(1, size / MIB)

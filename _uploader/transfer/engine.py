@@ -166,7 +166,8 @@ class Engine:
             self._slots.resize()
 
     def _service_is_back(self, began: float) -> None:
-        """Ends requests that wait for a server that has forgotten them."""
+        """Gives up requests that were sent before the outage: a server that was restarted never
+        answers them."""
         self._cloud.traffic.lost_before = began
 
     def _probe(self) -> None:

@@ -78,8 +78,8 @@ class Parts:
 
 
 def end_after(error: Exception | None, *, resumable: bool) -> End:
-    """How an upload ends.  A ``resumable`` one that failed for a passing reason waits for a later
-    attempt; when the file changed or the service refuses the parts, none can complete it."""
+    """How an upload ends.  A ``resumable`` one is kept after a passing failure; it is aborted when
+    the file changed or the service refuses its parts, since no later attempt can complete it."""
     if error is None:
         return End.COMPLETE
     if not resumable or not isinstance(error, Failure):

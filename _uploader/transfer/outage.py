@@ -15,7 +15,7 @@ PAUSE_SHARE = 1 / 40
 SILENCE = 5.0
 """Seconds without a byte, with requests in flight, after which the service is probed."""
 LONGEST_AFTER = 60.0
-"""Seconds at most that the service may ask to be left alone."""
+"""Longest Retry-After that is honoured in an outage, in seconds."""
 
 
 class ServiceHealth:

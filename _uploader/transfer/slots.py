@@ -1,6 +1,6 @@
 """Runs tasks in greenlets with a session each: how many at once.
 
-A task is a request or a few in a row; what it does is its own business.  It begins when the limit
+A task sends one or a few requests; which, the slots do not know.  It begins when the limit
 of requests, the window of bytes and (for a part of a large file) the limit of parts have room.
 """
 
@@ -112,12 +112,12 @@ class Slots:
             self.connect(2 * self.running)
 
     def connect(self, sessions: int) -> None:
-        """Has so many sessions connected, within the limit, before there are tasks for them: to a
-        distant service a connection takes as long as a request, or twice as long."""
+        """Connects so many sessions ahead of their tasks, within the limit: to a distant service
+        connecting takes one or two round trips."""
         if not self._connects_ahead:
             return
         for _ in range(min(sessions, self.limit) - self._alive):
-            # At the other end than where ``fill`` looks: those that have connected go first.
+            # ``fill`` takes from the other end: sessions that have connected go first.
             self._idle.insert(0, self._spawn())
 
     def resize(self) -> None:

@@ -38,7 +38,7 @@ def abort_others(
     attempts: Attempts, session: Session, key: str, upload_id: str, since: float
 ) -> None:
     """Aborts the uploads of this very key that began after ``since``, in seconds since the epoch,
-    except ``upload_id``.  An upload that cannot be aborted is no failure of the file."""
+    except ``upload_id``.  An abort that fails does not fail the file."""
     since -= CLOCKS_DIFFER
 
     def stale(info: UploadInfo) -> bool:

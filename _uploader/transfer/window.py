@@ -26,7 +26,8 @@ RATE_SECONDS = 3.0
 SOCKET_BYTES = 256 * 1024
 """Most bytes that a request counts for: the rest of its body is not in the socket yet."""
 RUNS_DRY = 0.25
-"""Share of ``DELAY``: less in the sockets may not keep the link busy until the next sample."""
+"""Share of ``DELAY``: with less in the sockets the link may idle before the next sample, so one
+more request may begin."""
 GROWTH = 2
 
 

@@ -1,9 +1,9 @@
 """Names of uploads and blocks: Azure has none for an upload.  Pure.
 
-The blocks of a blob that are not committed lie in one heap, whoever has sent them, and the service
-tells the name and the size of each.  So a block's name says to which upload it belongs, which part
-it is, and the CRC-64 of its bytes, which the service has checked when it took them: a block whose
-name has the CRC of the file's bytes holds these.
+A blob has one list of uncommitted blocks, whoever has sent them; the service tells the name and the
+size of each.  So a block's name says to which upload it belongs, which part it is, and the CRC-64
+of its bytes, which the service checked when it took them: a block whose name has the CRC of the
+file's bytes holds these.
 
 https://learn.microsoft.com/en-us/rest/api/storageservices/put-block
 """

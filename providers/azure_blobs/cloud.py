@@ -56,7 +56,7 @@ class AzureCloud(Cloud):
         return f"azure_blobs {address} {self.settings.bucket}"
 
     def prepare(self, create: bool) -> Prepared:
-        """See ``AzureSession.prepare_container``."""
+        """Asks, or creates, through a session of its own."""
         session = self.open()
         try:
             return session.prepare_container(create, self.settings.allow_public)

@@ -1,4 +1,4 @@
-"""One storage account: address, right, and what its answers taught."""
+"""One storage account: endpoint, credentials, and what its answers have shown."""
 
 from __future__ import annotations
 

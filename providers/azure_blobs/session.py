@@ -119,7 +119,7 @@ class AzureSession(Session):
         query = (("comp", "blocklist"), ("blocklisttype", "uncommitted"))
         listed = read_list(self._exchange("GET", key, query).body)
         if listed is None:
-            raise Transient("the service answered with a list that is none")
+            raise Transient("the service sent a list of blocks that cannot be read")
         blocks = [block for block in listed if block.upload_id == upload_id]
         if not blocks:
             raise NotFound(f"there is no upload {upload_id!r}")
@@ -150,7 +150,7 @@ class AzureSession(Session):
             return
 
     def prepare_container(self, create: bool, allow_public: bool) -> Prepared:
-        """Does the work of ``Cloud.prepare``."""
+        """Makes sure that the container exists, or creates it with ``create``, and is private."""
         name, was_missing, note = self._container, self._service.was_missing, ""
         try:
             note = self._privacy(self._ask_container(), allow_public)

@@ -48,7 +48,7 @@ class Transport:
         raise self._failure(ServiceError.of(response), response, signed)
 
     def exchange_if_known(self, request: AzureRequest) -> Response | None:
-        """Does the same; None when the service does not know a header of the request."""
+        """Like ``exchange``; None when the service does not know a header of the request."""
         response, signed = self._send(request)
         if 200 <= response.status < 300:
             return _checked(response)
@@ -98,5 +98,5 @@ class Transport:
 
 def _checked(response: Response) -> Response:
     if "x-ms-request-id" not in response.headers:
-        raise Transient("the answer has no x-ms-request-id: it is none of Azure's")
+        raise Transient("the answer has no x-ms-request-id: so it is not from Azure")
     return response

@@ -161,7 +161,7 @@ class LibcloudConnection:
         raw: bool = False,
         stream: bool = False,
     ) -> None:
-        """Does the same as ``request``; libcloud uploads and downloads this way."""
+        """Like ``request``; libcloud uploads and downloads this way."""
         self.request(method, url, body, headers)
 
     def getresponse(self) -> Response:

@@ -107,8 +107,8 @@ def _error(code: int) -> OSError:
 
 
 def most_telling(failures: Sequence[OSError]) -> OSError:
-    """The last failure that is the network's, since an address family that is switched off here
-    looks like a shortage."""
+    """The last failure of the network.  A local one is the last resort: an address family that is
+    switched off here fails so, and says nothing about the service."""
     if not failures:
         return OSError("the name has no address")
     return next((e for e in reversed(failures) if e.errno not in SHORTAGES), failures[-1])

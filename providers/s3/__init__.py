@@ -1,8 +1,8 @@
 """Amazon S3 and the servers that speak its protocol.
 
 Proof of content: each object and part carries its CRC-64/NVME.  A service that knows the header
-checks it and echoes it.  One that does not is asked by MD5: either its ETag is the MD5 of the
-bytes, or (encryption makes it something else) the bytes go with a Content-MD5 that it must check.
+checks it and echoes it.  Otherwise MD5 proves the content: the ETag equals it or, where encryption
+makes the ETag something else, the request carries a Content-MD5 that the service checks.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
 """
 

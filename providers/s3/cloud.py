@@ -101,7 +101,7 @@ class S3Cloud(Cloud):
         return f"s3 {address} {account} {service.region} {bucket}"
 
     def prepare(self, create: bool) -> Prepared:
-        """See ``S3Session.prepare_bucket``.
+        """Finds the bucket, or creates it with ``create``.
 
         Whether an existing bucket is public is asked at the same time, on connections of their own:
         it costs no wait.  Raises ``Unchecked`` when these questions meet a passing trouble.

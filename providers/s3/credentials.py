@@ -40,8 +40,8 @@ class Account(NamedTuple):
     """The profile's addressing style: see ``addressing.locate``."""
     ca_bundle: str | None = None
     refused: Callable[[str | None], None] | None = None
-    """To be told the session token that the service refuses as expired, where there is somebody to
-    ask for another one."""
+    """Called with the session token that the service refuses as expired; None where the credentials
+    cannot be renewed."""
 
 
 def resolve(settings: CloudSettings, profile: str | None = None) -> Account:

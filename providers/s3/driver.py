@@ -112,7 +112,9 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
                 with_md5 = True
             etag = response.headers.get("etag", "").strip('"')
             if not etag:
-                raise Transient("the answer has no ETag: it is none of a service that stored")
+                raise Transient(
+                    "the answer has no ETag, so nothing proves that the object was stored"
+                )
             echo = response.headers.get(crc.header) if crc else None
             service.echoes_checksum = echo is not None
             if echo is not None:

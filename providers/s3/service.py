@@ -117,7 +117,7 @@ class Service:
         """Goes to the region that a refusal names; true when a request may now succeed.
 
         On AWS the endpoint becomes that of the region; one that was given stays.  Raises ``Fatal``
-        at the second time: somebody who sends on and on does not know where the bucket is.
+        at a second redirection: the service may send in circles.
         """
         region = error.region
         if not region or not error.is_elsewhere(self.region):

@@ -110,10 +110,10 @@ class S3Session(Session):
         metadata: Metadata = (),
         content_type: str = "",
     ) -> None:
-        """Makes the object out of its parts; what describes it, ``begin`` has sent.
+        """Makes the object out of its parts; ``begin`` has sent what describes it.
 
-        An upload that is gone, or is not to replace an object, while its object is there counts as
-        success: an earlier attempt succeeded, and its answer was lost.
+        When the upload is gone, or must not replace an object, but the object of these parts is
+        there, an earlier attempt has succeeded and its answer was lost: that is success.
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
         """
         service = self.driver.service
@@ -225,8 +225,8 @@ class S3Session(Session):
             return
 
     def prepare_bucket(self, create: bool, *, block_public: bool = True) -> Prepared:
-        """Does the work of ``Cloud.prepare``; ``block_public``: a created bucket cannot be made
-        public.
+        """Makes sure that the bucket exists, or creates it with ``create``; ``block_public``: a
+        created bucket cannot be made public.
 
         It asks with a HEAD: listing all buckets needs a permission that careful keys lack.
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html

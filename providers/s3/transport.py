@@ -78,8 +78,8 @@ class Transport:
     def offer(self, request: S3Request, checksum: Pairs) -> Response | None:
         """Sends the request with ``checksum``, headers that a service may not know.
 
-        None: the service refuses what may be those.  The request should go without them, and when
-        that succeeds ``Service.prove_by_md5`` keeps them out of later ones.
+        Returns None when the service may have refused these headers.  The caller sends the request
+        without them and, when that succeeds, calls ``Service.prove_by_md5``.
         """
         if not checksum:
             return self.exchange(request)
