@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from .process import descendants
+
 SAMPLE_INTERVAL = 0.02
 """Seconds between two looks at the memory."""
 STOP_TIMEOUT = 5.0
@@ -80,7 +82,7 @@ def kill_tree(pid: int) -> None:
     try:
         parent = psutil.Process(pid)
         parent.suspend()  # so that it starts nobody meanwhile
-        below = parent.children(recursive=True)
+        below = descendants(pid)
     except psutil.NoSuchProcess:
         return
     for process in (*below, parent):
@@ -115,11 +117,7 @@ def _wait(pid: int, deadline: float, sample: bool) -> tuple[bool, int]:
 
 
 def _tree_pss(pid: int) -> int:
-    try:
-        tree = psutil.Process(pid)
-        return sum(_pss(each.pid) for each in (tree, *tree.children(recursive=True)))
-    except psutil.NoSuchProcess:
-        return 0
+    return sum(map(_pss, (pid, *(process.pid for process in descendants(pid)))))
 
 
 def _pss(pid: int) -> int:

@@ -17,10 +17,28 @@ from pathlib import Path
 from typing import ClassVar, TypeVar
 from urllib.parse import urlsplit
 
+import psutil
+
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 5.0
 
 _given_ports: set[int] = set()
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """The processes below this one, by their parents.
+
+    psutil's own ``children`` compares times of start, which differ by a second when the clock is
+    being set, and then finds none.
+    """
+    below: dict[int, list[psutil.Process]] = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            below.setdefault(process.ppid(), []).append(process)
+    found = list(below.get(pid, ()))
+    for process in found:
+        found += below.get(process.pid, ())
+    return found
 
 
 class ServerError(Exception):

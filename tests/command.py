@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, TypeVar
 import psutil
 import pytest
 
+from bench.process import descendants
 from tests.conftest import REPO
 from tests.servers.s3_server import S3Server
 
@@ -185,10 +186,7 @@ class Running:
         return [child.pid for child in self._below() if parent(child) == self.pid and alive(child)]
 
     def _below(self) -> list[psutil.Process]:
-        try:
-            below = psutil.Process(self.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return []
+        below = descendants(self.pid)
         self._seen.update((child.pid, child) for child in below)
         return below
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bench.process import descendants
 from bench.sink import Sink
 from tests.conftest import REPO
 from tests.servers import require
@@ -34,7 +35,7 @@ def test_nothing_is_left_after_a_signal(tmp_path: Path, number: signal.Signals) 
             if "round 1 of" in line:
                 break
         time.sleep(0.3)
-        below = psutil.Process(bench.pid).children(recursive=True)
+        below = descendants(bench.pid)
         assert len(below) >= 3  # nginx and its worker, a client
         bench.send_signal(number)
         bench.send_signal(number)

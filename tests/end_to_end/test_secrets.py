@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
 import pytest
 
+from bench.process import descendants
 from tests.command import (
     KEYS,
     Running,
@@ -92,10 +92,8 @@ class Traces(NamedTuple):
 
 def processes_of(running: Running) -> Iterator[Path]:
     """Where /proc tells of each process of a run."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        first = psutil.Process(running.pid)
-        for process in (first, *first.children(recursive=True)):
-            yield Path(f"/proc/{process.pid}")
+    for pid in (running.pid, *(process.pid for process in descendants(running.pid))):
+        yield Path(f"/proc/{pid}")
 
 
 def traces(source: Prepare, data: Path, tmp_path: Path, *options: str) -> Traces:

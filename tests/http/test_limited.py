@@ -120,7 +120,7 @@ def test_the_drivers_of_libcloud_keep_it(traffic: Traffic, turns: Turns) -> None
 
 
 def test_what_a_full_socket_does_not_take_is_given_back(traffic: Traffic, turns: Turns) -> None:
-    size = 64 * MIB
+    size = 8 * MIB
 
     def handle(peer: socket.socket) -> None:
         read_head(peer)
@@ -144,7 +144,7 @@ def test_little_queues_behind_a_link_that_is_slower(
 ) -> None:
     """It would all go at once when the link recovers."""
     monkeypatch.setattr(_stream, "QUEUE_SECONDS", 1000.0)
-    size = 64 * MIB
+    size = 16 * MIB
     hurry = threading.Event()
 
     def handle(peer: socket.socket) -> None:
@@ -159,7 +159,7 @@ def test_little_queues_behind_a_link_that_is_slower(
     with Server(handle, receive_buffer=16 * KIB) as server:
         connection = Connection(server.endpoint, Timeouts(PATIENCE, 0.4), traffic=traffic)
         sending = gevent.spawn(connection.request, put(size), bytes(size))
-        with gevent.Timeout(PATIENCE):
+        with gevent.Timeout(6 * PATIENCE):
             while traffic.queued() <= MIB:
                 gevent.sleep(0.01)
             while traffic.queued() >= 300 * KIB:
