@@ -173,6 +173,10 @@ CLIENTS: Mapping[str, Client] = {
         )
         for share in (25, 50, 75)
     },
+    **{
+        f"rate-{rate}M": Client("ours", _ours_with("--limit-rate", f"{rate}M"), _our_version)
+        for rate in (5, 20, 50)
+    },
     "help": Client("ours", _help, _our_version, uploads=False),
     "dropin-linear": Client("ours", _example("uploader", "linear"), _our_version),
     "dropin-parallel": Client("ours", _example("uploader", "parallel"), _our_version),

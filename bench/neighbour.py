@@ -28,6 +28,7 @@ print(time.perf_counter() - began)
 """
 """Some seconds of one processor: always the same."""
 POLL = 0.02
+WINDOW = 2.0
 GROUPS = Path("/sys/fs/cgroup")
 GROUP_MEMORY = 512 * 2**20
 FILE_SIZE = 128 * 2**20
@@ -84,6 +85,49 @@ def computing(seen: Neighbour, has_begun: Callable[[], bool]) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+
+
+@contextlib.contextmanager
+def measuring(seen: Neighbour, asked: float, sent: Callable[[], int]) -> Iterator[None]:
+    """What the client has sent is looked at all the time; ``asked`` is its limit in bytes a
+    second."""
+    looks: list[tuple[float, int]] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(POLL):
+            looks.append((time.perf_counter(), sent()))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    rates = rates_of(looks)
+    if rates:
+        seen.rate, seen.rate_least, seen.rate_most = (rate / asked for rate in rates)
+
+
+def rates_of(looks: Sequence[tuple[float, int]]) -> tuple[float, float, float] | None:
+    """Bytes a second from the second second on: of all the time, and of the two seconds with the
+    fewest and the most.  ``looks``: moments, and the bytes until then.  None for less than three
+    seconds of sending."""
+    moving = [(moment, sent) for moment, sent in looks if 0 < sent < looks[-1][1]]
+    steady = [look for look in moving if look[0] >= moving[0][0] + 1]
+    if not steady or steady[-1][0] - steady[0][0] < WINDOW:
+        return None
+    windows = []
+    end = 0
+    for moment, sent in steady:
+        while end < len(steady) and steady[end][0] < moment + WINDOW:
+            end += 1
+        if end == len(steady):
+            break
+        windows.append((steady[end][1] - sent) / (steady[end][0] - moment))
+    whole = (steady[-1][1] - steady[0][1]) / (steady[-1][0] - steady[0][0])
+    return whole, min(windows, default=whole), max(windows, default=whole)
 
 
 @contextlib.contextmanager

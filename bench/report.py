@@ -32,6 +32,7 @@ EXTRA_COLUMNS = (
     *("first PUT s", "example s"),
     *("failed files", "exit code", "sent x", "link %", "busy %", "resets", "resumed s", "pause s"),
     *("CPU %", "other slower %", "other cached before %", "other cached after %"),
+    *("rate %", "least in 2 s %", "most in 2 s %"),
 )
 """Shown where somebody has a target for them."""
 

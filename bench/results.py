@@ -18,6 +18,11 @@ class Neighbour:
     cached_before: float | None = None
     """Share of the other's file in the page cache."""
     cached_after: float | None = None
+    rate: float | None = None
+    """Bytes that were sent, of what the limit of the rate allows: from the second second on."""
+    rate_least: float | None = None
+    rate_most: float | None = None
+    """The same of the two seconds with the fewest and with the most."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,9 @@ METRICS: dict[str, Callable[[Run], float | None]] = {
     "other slower %": lambda run: _percent(run.neighbour.slower),
     "other cached before %": lambda run: _percent(run.neighbour.cached_before),
     "other cached after %": lambda run: _percent(run.neighbour.cached_after),
+    "rate %": lambda run: _percent(run.neighbour.rate),
+    "least in 2 s %": lambda run: _percent(run.neighbour.rate_least),
+    "most in 2 s %": lambda run: _percent(run.neighbour.rate_most),
 }
 """Figures of one run by name; "peak PSS MB" comes from a run of its own, mostly."""
 

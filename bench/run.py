@@ -201,7 +201,7 @@ class Bench:
         service.reset()
         server_before = service.cpu()
         seen = Neighbour()
-        with self._beside(seen) as wrapper:
+        with self._beside(seen, contender) as wrapper:
             usage, words = self._command(client, task, sample=sample, wrapper=wrapper)
         server_cpu = service.cpu() - server_before
         counted = service.counted()
@@ -236,7 +236,7 @@ class Bench:
         )
 
     @contextlib.contextmanager
-    def _beside(self, seen: Neighbour) -> Iterator[Sequence[str]]:
+    def _beside(self, seen: Neighbour, contender: Contender) -> Iterator[Sequence[str]]:
         """Who else is on the machine; gives a command that the client is run by."""
         wrapper = neighbour.first_processor() if self._scenario.one_processor else []
         if self._scenario.neighbour == "computes":
@@ -245,8 +245,16 @@ class Bench:
         elif self._scenario.neighbour == "caches":
             with neighbour.caching(seen) as enter:
                 yield [*wrapper, *enter]
+        elif self._scenario.neighbour == "measures":
+            asked = int(contender.client.removeprefix("rate-").removesuffix("M")) * 2**20
+            with neighbour.measuring(seen, asked, self._sent):
+                yield wrapper
         else:
             yield wrapper
+
+    def _sent(self) -> int:
+        traffic = self._service.traffic()
+        return traffic.sent if traffic else 0
 
     def _command(
         self, client: Client, task: Task, *, sample: bool = False, wrapper: Sequence[str] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -123,8 +123,8 @@ class Scenario:
     """The network takes the time: no warm-up, and the timed runs are watched for their memory."""
     most_runs: int = 1000
     neighbour: str = ""
-    """Who else is on the machine: somebody who "computes", or one who "caches" a file (see
-    ``bench.neighbour``)."""
+    """Who else is on the machine: somebody who "computes", one who "caches" a file, or one who
+    "measures" what is sent (see ``bench.neighbour``)."""
     one_processor: bool = False
     """The client runs on one processor, the server on the others."""
 
@@ -315,6 +315,30 @@ def _max_cpu(name: str, title: str, short: str, tree: Tree, server: ServerKind) 
         slow=True,
         most_runs=3,
         one_processor=True,
+    )
+
+
+def _limit_rate(name: str, title: str, short: str, tree: Tree, rates: Sequence[int]) -> Scenario:
+    return Scenario(
+        f"neighbour-rate-{name}",
+        f"--limit-rate {' and '.join(f'{rate}M' for rate in rates)}, {title}",
+        f"rate of --limit-rate, {short}",
+        {"files": tree},
+        tuple(Contender(f"ours, {rate}M", f"rate-{rate}M") for rate in rates),
+        tuple(
+            target
+            for rate in rates
+            for target in (
+                Limit("rate %", f"ours, {rate}M", at_least=95),
+                Limit("least in 2 s %", f"ours, {rate}M", at_least=95),
+                Limit("most in 2 s %", f"ours, {rate}M", at_most=105),
+            )
+        ),
+        "rate %",
+        link=Link(1.25e9),
+        slow=True,
+        most_runs=3,
+        neighbour="measures",
     )
 
 
@@ -518,6 +542,20 @@ _ALL = (
         "24 × 256 MiB, TLS",
         Tree(count=24, size=256 * MIB, grows="size"),
         ServerKind(tls=True),
+    ),
+    _limit_rate(
+        "small",
+        "20,000 files of 4 KiB, HTTP",
+        "20,000 × 4 KiB",
+        Tree(count=20_000, size=4 * KIB, folders=100),
+        (5, 20),
+    ),
+    _limit_rate(
+        "large",
+        "4 files of 128 MiB, HTTP",
+        "4 × 128 MiB",
+        Tree(count=4, size=128 * MIB, grows="size"),
+        (20, 50),
     ),
     Scenario(
         "neighbour-cache",

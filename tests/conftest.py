@@ -38,6 +38,21 @@ settings.register_profile("suite", deadline=None, max_examples=int(os.environ.ge
 settings.load_profile("suite")
 
 
+FIRST = ("dropin", "bench", "end_to_end", "processes", "servers")
+"""The folders whose tests take longest: run side by side, none of them should be the last."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # pytest-xdist would begin with the files that have most tests: the longest have few.
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
+
+
 OTHERS = ("AWS_", "AZURE_", "GOOGLE_", "GS_", "OS_", "ST_", "UPLOADER_", "XDG_")
 """What the names of variables begin with that speak of the developer's accounts."""
 
