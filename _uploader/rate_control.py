@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from .display.text import bytes_text
-from .errors import UsageError
+from .errors import RunError, UsageError
 from .interrupts import Interrupts
 from .limit_rate import FILE, current, rate_of
 from .processes.fork_server import ForkServer
@@ -76,13 +76,19 @@ class RateControl:
         self._shared: SharedRate | None = None
 
     def begin(self, fork_server: ForkServer, processes: int) -> None:
-        """Shares the rate with the workers, so many, that are forked from now on."""
-        if self._choice:
+        """Shares the rate with the workers, so many, that are forked from now on.  Raises
+        ``RunError`` when that is impossible."""
+        if not self._choice:
+            return
+        try:
             self._shared = SharedRate.create(self._choice.rate, processes)
-            fork_server.share(self._shared.descriptor)
+        except OSError as error:
+            raise RunError(f"--limit-rate: no memory can be shared: {error.strerror}") from None
+        fork_server.share(self._shared.descriptor)
 
-    def look(self, now: float) -> None:
-        """Follows the signals and the file; call it again and again, once the run has begun."""
+    def look(self, now: float, busy: int) -> None:
+        """Follows the signals and the file, and tells the workers how many are ``busy``, for the
+        others leave them their share; call it again and again, once the run has begun."""
         choice, shared = self._choice, self._shared
         toggles = self._interrupts.toggles - self._toggles
         self._toggles += toggles
@@ -90,6 +96,7 @@ class RateControl:
             if toggles:
                 self._note("SIGUSR2 turns --limit-rate off and on: this run has none")
             return
+        shared.set_processes(max(1, busy))
         before = choice.rate
         if toggles % 2:
             choice.toggle()

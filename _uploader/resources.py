@@ -7,6 +7,7 @@ import math
 from .amounts import cpu_limit, memory_limit
 from .config import DEFAULT_MEMORY, Settings
 from .errors import UsageError
+from .limit_rate import LEAST_RATE, current, rate_of
 from .processes.dispatch import LOOKAHEAD
 from .processes.machine import cpu_total, memory_total, usable_cpus
 from .transfer.memory import FLOOR, body_budget, processes_within
@@ -16,6 +17,12 @@ MEMORY_FOR_A_JOB = 32 * 2**10
 a tenth of it."""
 
 
+LEAST_CPUS = 0.05
+"""With less, pauses would outlast the time limits of connections: the start takes half a second of
+CPU, which is paid back first."""
+MOST_PROCESSES = 2**20
+
+
 class Resources:
     """Memory, CPUs and processes of a run, by its settings and this machine."""
 
@@ -23,16 +30,25 @@ class Resources:
         """Raises ``UsageError`` for a limit that the user gave and that cannot be kept."""
         self.memory = memory_total()
         """Bytes of memory that the machine, or a cgroup around this process, has."""
-        self.note = ""
+        self.notes: list[str] = []
         """What the user should know of these limits."""
         self.limit = self._memory_limit(settings.max_memory)
         """Bytes that all processes together may take."""
         cpus = cpu_total()
         most_cpus = cpu_limit(settings.max_cpu, cpus)
+        if most_cpus < LEAST_CPUS:
+            raise UsageError(
+                f"--max-cpu {settings.max_cpu} is too little: the program needs {LEAST_CPUS} of a "
+                f"CPU (try --max-cpu {2 * LEAST_CPUS})"
+            )
         self.cpus = most_cpus if most_cpus < cpus else None
         """CPUs that all processes together may take; None: all that can be used."""
         wanted = settings.processes or min(usable_cpus(), math.ceil(most_cpus))
         processes = processes_within(self.limit, wanted)
+        if processes < (settings.processes or 0):
+            self.notes.append(f"memory is enough for {processes} of {wanted} processes")
+        if settings.limit_rate:
+            processes = min(processes, _processes_at(settings.limit_rate))
         self.processes = min(processes, settings.concurrency or processes)
         """Most worker processes."""
         self.body_budget = body_budget(self.limit, self.processes)
@@ -43,7 +59,7 @@ class Resources:
     def _memory_limit(self, given: str | None) -> int:
         """A default is never refused: where it is too little the run takes the least it can do
         with."""
-        limit = memory_limit(given or DEFAULT_MEMORY, self.memory)
+        limit = min(self.memory, memory_limit(given or DEFAULT_MEMORY, self.memory))
         if limit >= FLOOR:
             return limit
         floor = f"{FLOOR // 2**20}M"
@@ -52,11 +68,20 @@ class Resources:
                 f"--max-memory {given} is too little: the program itself needs {floor} "
                 f"(try --max-memory {floor})"
             )
-        self.note = (
+        self.notes.append(
             f"{DEFAULT_MEMORY} of the {self.memory // 2**20}M of memory here is less than the "
             f"program needs: it takes up to {floor}"
         )
         return FLOOR
+
+
+def _processes_at(limit_rate: str) -> int:
+    """Most processes of a run with this limit: each needs what a part needs."""
+    try:
+        rate = rate_of(current(limit_rate))
+    except ValueError as error:
+        raise UsageError(f"--limit-rate: {error}") from None
+    return max(1, int(rate // LEAST_RATE)) if rate else MOST_PROCESSES
 
 
 def shares(total: int | None, processes: int) -> list[int | None]:

@@ -115,7 +115,9 @@ class Run:
         self._began = clock()
         self._rate = RateControl(settings.limit_rate, self._interrupts, display.note)
         self._resources = resources = Resources(settings)
-        self._throttle = MemoryThrottle(resources.limit)
+        self._throttle = MemoryThrottle(
+            resources.limit, resources.body_budget * resources.processes
+        )
         self._cpu_cap = CpuCap(resources.cpus) if resources.cpus else None
         self._most_processes = resources.processes
         entries: Iterable[Job | Skipped | Failed]
@@ -138,8 +140,8 @@ class Run:
     def execute(self) -> Outcome:
         """Uploads everything and returns how it ended; raises no ``RunError``."""
         self._display.start()
-        if self._resources.note:
-            self._display.note(self._resources.note)
+        for note in self._resources.notes:
+            self._display.note(note)
         error: RunError | None = None
         supervisor: Supervisor | None = None
         watch = MemoryWatch(lambda: supervisor.pids() if supervisor else [])
@@ -209,7 +211,7 @@ class Run:
         known = chain(self._entries.peek(), self._dispatcher.at_hand())
         sizes = [entry.size for entry in known if isinstance(entry, Job)]
         most = self._most_processes
-        if self._settings.processes:
+        if self._settings.processes or self._settings.concurrency:
             return min(most, max(1, len(sizes))) if self._entries.exhausted else most
         return min(most, processes_worth(len(sizes), sum(sizes)))
 
@@ -262,9 +264,9 @@ class Run:
                 self._ledger.commit()
                 self._show(supervisor, now)
                 self._check_progress(supervisor, now)
-                if supervisor.workers < self._most_processes:
+                if supervisor.workers < self._most_processes and self._throttle.share == 1:
                     supervisor.grow(self._processes_now())
-                self._rate.look(now)
+                self._rate.look(now, supervisor.busy)
             if now >= next_sample:
                 next_sample = now + MEMORY_INTERVAL
                 if self._throttle.sample(watch.sample(), spare.sample()):

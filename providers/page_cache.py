@@ -7,6 +7,8 @@ them, and the exact answer (mincore(2)) is given only to those who may write the
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 
 MOST_LOOKS = 8
@@ -41,8 +43,8 @@ def holds(fd: int, offset: int) -> bool:
         return True
     try:
         return os.preadv(fd, [bytearray(1)], offset, os.RWF_NOWAIT) > 0
-    except OSError:  # EAGAIN: it is not; EOPNOTSUPP: the filesystem does not know
-        return False
+    except OSError as error:
+        return error.errno != errno.EAGAIN  # EOPNOTSUPP: the filesystem does not tell
 
 
 def drop(fd: int, offset: int, length: int) -> None:
@@ -51,4 +53,5 @@ def drop(fd: int, offset: int, length: int) -> None:
     Whole pages only, but for the file's last one, and only clean ones: what waits to be written
     stays (posix_fadvise(2)), and so does what another program has mapped.
     """
-    os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
+    with contextlib.suppress(OSError):  # a filesystem that does not know it keeps them
+        os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)

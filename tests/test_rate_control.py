@@ -163,33 +163,33 @@ class TestControl:
         os.close(world.sharer.descriptors[0])
 
     def test_the_workers_have_the_rate(self, world: World) -> None:
-        world.control.look(0.0)
+        world.control.look(0.0, 2)
         assert (world.rate, world.notes) == (MIB, [])
 
     def test_each_toggle_is_told(self, world: World) -> None:
         for toggles in (1, 1, 2):
             world.interrupts.toggles = toggles
-            world.control.look(0.0)
+            world.control.look(0.0, 2)
         assert world.notes == ["limit of the rate: off", "limit of the rate: 1.0 MB/s"]
         assert world.rate == MIB
 
     def test_two_toggles_at_once_change_nothing(self, world: World) -> None:
         world.interrupts.toggles = 2
-        world.control.look(0.0)
+        world.control.look(0.0, 2)
         assert (world.rate, world.notes) == (MIB, [])
 
     def test_the_file_is_looked_at_once_in_a_while(self, world: World, file: Path) -> None:
-        world.control.look(0.0)
+        world.control.look(0.0, 2)
         file.write_text("10M")
-        world.control.look(LOOKS / 2)
+        world.control.look(LOOKS / 2, 2)
         assert world.rate == MIB
-        world.control.look(LOOKS)
+        world.control.look(LOOKS, 2)
         assert (world.rate, world.notes) == (10 * MIB, ["limit of the rate: 10.5 MB/s"])
 
     def test_a_file_that_is_gone_changes_nothing(self, world: World, file: Path) -> None:
         file.unlink()
         for number in range(5):
-            world.control.look(number * LOOKS)
+            world.control.look(number * LOOKS, 2)
         assert world.rate == MIB
         (note,) = world.notes
         assert note.startswith("the limit of the rate stays as it is: cannot read ")
@@ -198,7 +198,7 @@ class TestControl:
         world = World(None)
         world.interrupts.toggles = 1
         for now in (0.0, 1.0):
-            world.control.look(now)
+            world.control.look(now, 2)
         assert world.sharer.descriptors == []
         (note,) = world.notes
         assert "--limit-rate" in note

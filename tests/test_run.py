@@ -213,6 +213,8 @@ class FakeSupervisor:
     def workers(self) -> int:
         return max(self.counts)
 
+    busy = 1
+
     def grow(self, count: int) -> None:
         self.counts.append(count)
 

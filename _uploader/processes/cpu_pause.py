@@ -11,6 +11,9 @@ from .cpu_budget import DutyCycle
 
 TICK = 0.02
 """Seconds between two looks at the CPU used."""
+BREATH = 0.001
+"""Seconds for the loop between two pauses.  A sleep of 0 would not let it look at sockets and
+timers: gevent runs up to 50 such callbacks before."""
 
 _sleep = monkey.get_original("time", "sleep")
 
@@ -38,4 +41,4 @@ class CpuPause:
             gevent.sleep(TICK)
             while pause := duty.pause(time.monotonic(), time.process_time()):
                 _sleep(pause)
-                gevent.sleep(0)  # heartbeats and time limits, however large the debt
+                gevent.sleep(BREATH)  # heartbeats and time limits, however large the debt

@@ -129,7 +129,11 @@ def _cpu_quotas(root: Path) -> Iterator[tuple[int, int]]:
 
 def _memory_groups(root: Path) -> Iterator[tuple[Path, str]]:
     """Groups, and the names of the files with their limits in bytes."""
-    for controller, name in (("", "memory.max"), ("memory", "memory.limit_in_bytes")):
+    for controller, name in (
+        ("", "memory.max"),
+        ("", "memory.high"),  # above it the kernel slows the whole group down
+        ("memory", "memory.limit_in_bytes"),
+    ):
         for directory in _groups(root, controller):
             yield directory, name
 

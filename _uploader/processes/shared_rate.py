@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -38,7 +39,7 @@ class SharedRate:
         descriptor = _unnamed_file()
         os.ftruncate(descriptor, _SIZE)
         created = cls(descriptor)
-        _PROCESSES.pack_into(created._page, _PROCESSES_AT, processes)
+        created.set_processes(processes)
         created.set_rate(rate)
         return created
 
@@ -57,6 +58,10 @@ class SharedRate:
     def set_rate(self, rate: float) -> None:
         """From now on all processes keep this rate.  For the process that created the page."""
         _RATE.pack_into(self._page, _RATE_AT, rate)  # one store of eight bytes: no lock is needed
+
+    def set_processes(self, processes: int) -> None:
+        """So many share the rate from now on.  For the process that created the page."""
+        _PROCESSES.pack_into(self._page, _PROCESSES_AT, processes)
 
     def reserve(self, now: float, size: int) -> float | None:
         """When ``size`` bytes may go; they count as gone.  None: another process has the schedule
@@ -83,6 +88,7 @@ class SharedRate:
 
 def _unnamed_file() -> int:
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("uploader-rate")
+        with contextlib.suppress(OSError):  # some hardened systems refuse it
+            return os.memfd_create("uploader-rate")
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())

@@ -131,6 +131,9 @@ class Supervisor:
         self._workers = WorkerProcesses(fork_server, echo, clock)
         self._bucket_ready = False
         self._draining = False
+        self._grows = True
+        """More workers may be started."""
+        self._to_tell: list[str] = []
         self._fatal = ""
         """Why no file can succeed, as a worker says."""
         self._deaths = 0
@@ -147,10 +150,19 @@ class Supervisor:
         """Worker processes that there are now."""
         return len(self._workers)
 
+    @property
+    def busy(self) -> int:
+        """Workers that have files to upload."""
+        return sum(map(self._dispatcher.is_busy, self._workers))
+
     def grow(self, count: int) -> None:
-        """Starts workers until there are ``count``; ends none."""
-        for _ in range(0 if self._draining else count - len(self._workers)):
-            self._start_worker()
+        """Starts workers until there are ``count``; ends none.  One that cannot start costs nothing
+        but its help: then no more are started."""
+        try:
+            for _ in range(count - len(self._workers) if self._grows else 0):
+                self._start_worker()
+        except RunError as error:
+            self._cannot_grow(str(error))
 
     def step(self, timeout: float) -> Iterator[Event]:
         """One round: hands out jobs, waits up to ``timeout`` seconds for messages, yields events.
@@ -166,15 +178,16 @@ class Supervisor:
                 yield from self._handle(worker, message)
         for worker in self._workers.silent_for(SILENCE_ALLOWED):
             if not worker.pid:
-                raise RunError(
-                    "a worker process could not start: it has said nothing for "
-                    f"{SILENCE_ALLOWED:.0f} s (does a credential_process hang?)"
-                )
+                silence = f"it has said nothing for {SILENCE_ALLOWED:.0f} s"
+                self._do_without(worker, f"{silence} (does a credential_process hang?)")
+                continue
             yield Note(f"{worker} has been silent for too long: replaced")
             self._start = self._start._replace(disk_hangs=True)
             yield from self._replace(worker)
         if self._fatal:
             raise RunError(self._fatal)
+        while self._to_tell:
+            yield Note(self._to_tell.pop(0))
 
     @property
     def finished(self) -> bool:
@@ -219,6 +232,7 @@ class Supervisor:
         Returns the jobs that no worker had; what is in flight still ends in ``step``.
         """
         self._draining = True
+        self._grows = False
         self._workers.broadcast(wire.Drain())
         return self._dispatcher.stop()
 
@@ -239,6 +253,22 @@ class Supervisor:
         worker.send(self._start._replace(prepare=prepares, concurrency=worker.concurrency))
         for message in self._standing.values():
             worker.send(message)
+
+    def _any_ready(self) -> bool:
+        return any(worker.pid for worker in self._workers)
+
+    def _do_without(self, worker: WorkerProcess, why: str) -> None:
+        """Kills a worker that cannot get ready.  Raises ``RunError`` when no other is."""
+        self._workers.kill(worker)
+        self._shares.insert(0, worker.concurrency)
+        self._cannot_grow(f"a worker process could not start: {why}")
+
+    def _cannot_grow(self, why: str) -> None:
+        """Goes on with the workers that are ready.  Raises ``RunError`` when there are none."""
+        if not self._any_ready():
+            raise RunError(why)
+        self._grows = False
+        self._to_tell.append(f"{why}: going on with {len(self._workers)}")
 
     def _tell_all(self, message: wire.Message) -> None:
         self._standing[type(message)] = message
@@ -282,8 +312,11 @@ class Supervisor:
                 self._notices.add(message.text)
                 yield Note(message.text)
         elif isinstance(message, wire.Fatal):
-            # What others have ended in this round counts: the error comes at its end.
-            self._fatal = self._fatal or message.reason
+            if worker.pid or not self._any_ready():
+                # What others have ended in this round counts: the error comes at its end.
+                self._fatal = self._fatal or message.reason
+            else:
+                self._do_without(worker, message.reason)
 
     def _take(self, worker: WorkerProcess, news: wire.Results) -> Iterator[Event]:
         self.totals.add(worker, news)
@@ -298,7 +331,9 @@ class Supervisor:
         end = self._workers.kill(worker)
         cause = worker.cause_of(end)
         if not worker.pid and end.code >= 0:
-            raise RunError(f"a worker process could not start: {cause}")
+            self._shares.insert(0, worker.concurrency)
+            self._cannot_grow(f"a worker process could not start: {cause}")
+            return
         held = self._dispatcher.held_by(worker)
         for job in self._dispatcher.lost(worker):
             yield Ended(job, failed(job, f"worker processes died of it: {cause}"))

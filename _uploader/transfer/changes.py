@@ -22,15 +22,17 @@ class Changes:
 
     def __init__(self, number: int) -> None:
         self._told = number
-        self._reason = ""
+        self._kind = ""
+        """What the latest reason says before its numbers."""
         self._quiet_until = float("-inf")
 
     def news(self, now: float, number: int, reason: str) -> Change | None:
         """The change to tell now, if any; several since the last one are one, with the latest
         reason."""
-        if number == self._told or (reason == self._reason and now < self._quiet_until):
+        kind = reason.partition(":")[0]
+        if number == self._told or (kind == self._kind and now < self._quiet_until):
             return None
         change = Change(self._told, number, reason)
-        self._told, self._reason = number, reason
+        self._told, self._kind = number, kind
         self._quiet_until = now + PAUSE
         return change

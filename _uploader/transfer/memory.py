@@ -65,8 +65,13 @@ def body_budget(limit: int, processes: int) -> int:
 class MemoryThrottle:
     """Turns samples of memory into the allowed share of concurrency."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, bodies: int | None = None) -> None:
+        """``bodies``: bytes of the limit that what is in flight in all processes may take."""
         self._limit = limit
+        self._low = LOW * limit
+        if bodies is not None:
+            # Where the processes themselves take most of the limit, they never fall below LOW.
+            self._low = max(self._low, HIGH * limit - 2 * (GROW - 1) * bodies)
         self.share = 1.0
         self.reason = ""
         """Why ``share`` last changed, in a few words with the numbers."""
@@ -83,7 +88,7 @@ class MemoryThrottle:
         if used > HIGH * self._limit or scarce:
             self._for_others = used <= HIGH * self._limit
             self.share = max(LEAST_SHARE, self.share * SHRINK)
-        elif used < LOW * self._limit and plenty:
+        elif used < self._low and plenty:
             self.share = min(1.0, self.share * GROW)
         if self.share == before:
             return False

@@ -16,6 +16,8 @@ from .pacing import Allowance, quantum
 
 AGAIN = 0.001
 """Seconds after which a schedule that another process has in its hands is asked again."""
+LONGEST_SLEEP = 0.1
+"""Seconds until a change of the rate is noticed."""
 RECENT = 1.0
 """Seconds for which a wait shows that the limit of the rate holds the requests back."""
 
@@ -82,12 +84,12 @@ class Pacer:
     def _wait(self) -> None:
         """Waits for the moment of the next bytes."""
         schedule = self._schedule
-        size = self._allowance.missing(quantum(schedule.rate, schedule.processes))
+        rate = schedule.rate
+        size = self._allowance.missing(quantum(rate, schedule.processes))
         while (moment := schedule.reserve(monotonic(), size)) is None:
             gevent.sleep(AGAIN)
-        pause = moment - monotonic()
-        if pause > 0:
-            gevent.sleep(pause)
+        while (pause := moment - monotonic()) > 0 and schedule.rate == rate:
+            gevent.sleep(min(pause, LONGEST_SLEEP))
             self._waited_at = monotonic()
         self._allowance.add(monotonic(), size)
 

@@ -54,6 +54,7 @@ class Allowance:
 
     def missing(self, most: int) -> int:
         """The bytes that make the allowance ``most`` again."""
+        self._left = max(self._left, -most)  # a debt of a higher rate would take long to pay
         return most - self._left
 
     def add(self, now: float, size: int) -> None:

@@ -88,7 +88,8 @@ class SendWindow:
         longest = max(queued for _, _, queued in samples)
         carried = (left - left_then) / (now - then) * DELAY if now > then else 0.0
         # At a limit of the rate the sockets are always empty: only beside a single long request.
-        alone = self.bytes <= self.in_flight <= SOCKET_BYTES
+        full = self.bytes <= self.in_flight <= SOCKET_BYTES
+        alone = full or self.in_flight == SOCKET_BYTES
         self._runs_dry = queued < carried * RUNS_DRY and (alone or self.bytes < self._paced)
         if longest <= carried / GROWTH:
             if self._is_used():

@@ -678,6 +678,50 @@ class TestDeath:
             setup.step()
 
 
+class TestGrowth:
+    """A worker that is started late, and cannot, costs nothing but its help."""
+
+    def test_a_process_that_cannot_be_started(self, make: Make) -> None:
+        setup = make(files=1)
+        setup.get_ready()
+        setup.fork_server.refusal = BlockingIOError(11, "Resource temporarily unavailable")
+        setup.supervisor.grow(3)
+        (note,) = notes(setup.step())
+        assert note.startswith("cannot start a worker process")
+        assert note.endswith("going on with 1")
+        setup.fork_server.refusal = None
+        setup.supervisor.grow(3)
+        assert len(setup.workers) == 1
+
+    def test_one_that_exits(self, make: Make) -> None:
+        setup = make(files=1)
+        setup.get_ready()
+        setup.supervisor.grow(2)
+        setup.workers[1].die(1, "no memory")
+        (note,) = notes(setup.step())
+        assert note == "a worker process could not start: no memory: going on with 1"
+
+    def test_one_that_finds_no_credentials(self, make: Make) -> None:
+        setup = make(files=1)
+        (worker, *_) = setup.get_ready()
+        setup.supervisor.grow(2)
+        setup.workers[1].send(wire.Fatal("no credentials"))
+        (note,) = notes(setup.step())
+        assert note == "a worker process could not start: no credentials: going on with 1"
+        assert setup.workers[1].killed
+        worker.report(stored(0))
+        assert setup.step() == [Ended(job(0), stored(0))]
+
+    def test_one_that_says_nothing(self, make: Make) -> None:
+        setup = make()
+        (worker,) = setup.get_ready()
+        setup.supervisor.grow(2)
+        setup.watch(SILENCE_ALLOWED)
+        worker.report()
+        (note,) = notes(setup.watch(1))
+        assert "has said nothing for 120 s" in note
+
+
 class TestSilence:
     def test_a_worker_that_is_silent_for_too_long_is_killed_and_replaced(self, make: Make) -> None:
         setup = make(files=1)

@@ -40,3 +40,10 @@ def test_another_reason_does_not_wait() -> None:
         Change(64, 65, "growing back"),
         Change(65, 33, "503"),
     ]
+
+
+def test_numbers_in_a_reason_make_it_no_other_one() -> None:
+    changes = Changes(64)
+    assert changes.news(0.0, 50, "memory: 250 of 256 MiB")
+    assert changes.news(0.5, 40, "memory: 249 of 256 MiB") is None
+    assert changes.news(1.1, 40, "memory: 248 of 256 MiB") == (50, 40, "memory: 248 of 256 MiB")

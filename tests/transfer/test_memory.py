@@ -216,3 +216,12 @@ def test_the_reason_says_whose_memory_it_is() -> None:
         "memory of the cgroup: 90 MiB left",
         "memory of the machine: 300 MiB left",
     ]
+
+
+def test_at_the_floor_it_comes_back_though_the_processes_alone_are_above_the_low_mark() -> None:
+    throttle = MemoryThrottle(FLOOR, LEAST_BODIES)
+    alone = int(LOW * FLOOR) + 2 * MIB
+    throttle.sample(FLOOR)
+    for _ in range(20):
+        throttle.sample(alone)
+    assert throttle.share == 1

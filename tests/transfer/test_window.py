@@ -250,9 +250,9 @@ def test_a_limit_allows_no_more_than_memory_does() -> None:
     assert not window.begin(SIZE)
 
 
-def test_two_parts_overlap_at_the_lowest_limit(window: SendWindow) -> None:
+@pytest.mark.parametrize("rate", [LEAST_BYTES / DELAY / 2, 0.7 * SOCKET_BYTES])
+def test_two_parts_overlap_at_a_low_limit(window: SendWindow, rate: float) -> None:
     """Else nothing is sent while the first one's answer is awaited."""
-    rate = LEAST_BYTES / DELAY / 2
     window.pace(rate)
     part = 8 * 2**20
     assert window.begin(part)
