@@ -157,6 +157,7 @@ def _run(settings: Settings) -> int:
             raise UsageError(str(error)) from None
         if settings.no_verify_ssl and not settings.dry_run:
             _complain(UNVERIFIED)
+        _let_others_go_first(settings)
         return _execute(settings, fork_server)
 
 
@@ -164,6 +165,15 @@ def _start_early(fork_server: ForkServer) -> None:
     """What the workers import and what is imported here take the same time on two processors."""
     with contextlib.suppress(OSError):  # it is tried again when a worker is needed
         fork_server.start()
+
+
+def _let_others_go_first(settings: Settings) -> None:
+    """The supervisor, too, once the fork server has started: the workers that come from it lower
+    their own priority."""
+    from .processes.priority import compute_after_others
+
+    # A shell's session is not ours: its other programs would suffer, now and later.
+    compute_after_others(settings.nice, own_session=os.getsid(0) == os.getpid())
 
 
 def _execute(settings: Settings, fork_server: ForkServer) -> int:

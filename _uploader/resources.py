@@ -43,7 +43,8 @@ class Resources:
             )
         self.cpus = most_cpus if most_cpus < cpus else None
         """CPUs that all processes together may take; None: all that can be used."""
-        wanted = settings.processes or min(usable_cpus(), math.ceil(most_cpus))
+        # One more than whole CPUs: it computes while another waits.
+        wanted = settings.processes or min(usable_cpus(), math.floor(most_cpus) + 1)
         processes = processes_within(self.limit, wanted)
         if processes < (settings.processes or 0):
             self.notes.append(f"memory is enough for {processes} of {wanted} processes")

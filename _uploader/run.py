@@ -23,7 +23,8 @@ from .processes import wire
 from .processes.cpu_cap import CpuCap
 from .processes.dispatch import Dispatcher, ReadAhead
 from .processes.fork_server import ForkServer
-from .processes.machine import MemoryWatch, SpareMemory, read_after_others
+from .processes.machine import MemoryWatch, SpareMemory
+from .processes.priority import read_after_others
 from .processes.sizing import FILES_EACH, fills_page_cache, processes_worth
 from .processes.supervisor import (
     BucketMissing,

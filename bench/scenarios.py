@@ -517,9 +517,9 @@ _ALL = (
     ),
     Scenario(
         "neighbour-cpu",
-        "100,000 files of 4 KiB, HTTP, beside a program that computes on each processor",
-        "100,000 × 4 KiB, beside another program",
-        {"files": Tree(count=100_000, size=4 * KIB, folders=100)},
+        "200,000 files of 4 KiB, HTTP, beside a program that computes on each processor",
+        "200,000 × 4 KiB, beside another program",
+        {"files": Tree(count=200_000, size=4 * KIB, folders=100)},
         (OURS, Contender("ours, --nice 0", "nice-0"), _s5cmd(256), _obstore(64)),
         (
             Limit("other slower %", "ours", at_most=15),

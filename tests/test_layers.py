@@ -146,6 +146,7 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.dropin.sending",
         "_uploader.processes.cpu_pause",
         "_uploader.processes.machine",
+        "_uploader.processes.priority",
         "_uploader.processes.shared_rate",
         "_uploader.processes.worker_process",
         "_uploader.transfer.attempts",

@@ -801,7 +801,7 @@ class TestSettings:
         world.files(*map(str, range(9)))
         assert self.start(world, processes=4, concurrency=2).counts == [2]
 
-    @pytest.mark.parametrize(("cap", "count"), [("100%", 8), ("25%", 2), ("1.2", 2), ("99", 8)])
+    @pytest.mark.parametrize(("cap", "count"), [("100%", 8), ("25%", 3), ("1.2", 2), ("0.5", 1)])
     def test_no_more_workers_than_the_cpu_that_may_be_used(
         self, world: World, eight_cpus: None, cap: str, count: int
     ) -> None:

@@ -27,6 +27,8 @@ class CpuPause:
 
     def __init__(self) -> None:
         self._duty: DutyCycle | None = None
+        self.paused = 0.0
+        """Seconds for which the process was stopped so far."""
 
     def set_rate(self, rate: float) -> None:
         """From now on the process takes so many seconds of CPU a second at most."""
@@ -41,4 +43,5 @@ class CpuPause:
             gevent.sleep(TICK)
             while pause := duty.pause(time.monotonic(), time.process_time()):
                 _sleep(pause)
+                self.paused += pause
                 gevent.sleep(BREATH)  # heartbeats and time limits, however large the debt

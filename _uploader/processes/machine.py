@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import re
@@ -85,15 +84,6 @@ class SpareMemory:
                 if limit < machine.total:
                     rooms.append(Room("cgroup", max(0, limit - _unreclaimable(group)), limit))
         return rooms
-
-
-def read_after_others(pid: int) -> None:
-    """Gives a process the lowest best-effort I/O priority, where the system has I/O priorities
-    (ioprio_set(2): the scheduler BFQ heeds it)."""
-    if not hasattr(psutil, "IOPRIO_CLASS_BE"):
-        return
-    with contextlib.suppress(psutil.Error, OSError):
-        psutil.Process(pid).ionice(psutil.IOPRIO_CLASS_BE, 7)
 
 
 def _memory(pid: int) -> int:

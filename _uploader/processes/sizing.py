@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 FILES_EACH = 64
-"""Small files that make one more process worth its start: as many as a process first has in
-flight."""
+"""Small files for one more process: as many as a process first has in flight.  Its start costs
+20 ms of CPU: with fewer files the run takes longer, with 256 no longer, to a distant service less.
+"""
 BYTES_EACH = 64 * 2**20
 """Bytes of large files that do: a few parts."""
 CACHE_SHARE = 0.5

@@ -36,6 +36,7 @@ from ..transfer.window import SOCKET_BYTES
 from . import wire
 from .cpu_clock import demand_clock
 from .cpu_pause import CpuPause
+from .priority import compute_after_others
 from .shared_rate import SharedRate
 
 FLUSH_INTERVAL = 0.01
@@ -109,7 +110,7 @@ class Worker:
     def _start(self, start: wire.Start) -> None:
         """Opens the cloud; sends ``Ready``, or ``Fatal`` when no file can succeed."""
         settings = Settings(**start.settings)
-        _let_others_go_first(settings.nice)
+        compute_after_others(settings.nice, own_session=True)
         try:
             cloud = _load(settings)
             cloud.traffic.limit = self._pacer
@@ -141,7 +142,7 @@ class Worker:
             form=FORMS[settings.posix_metadata],
             extra_metadata=settings.metadata,
             policy=RetryPolicy(settings.retries),
-            limiter=_limiter(start, cloud),
+            limiter=_limiter(start, cloud, self._cpu_pause),
             most_bytes=start.body_budget / 2 / cloud.body_memory * SOCKET_BYTES,
             part_weight=PART_WEIGHT if settings.concurrency is None else 1,
             report=self._report,
@@ -231,12 +232,17 @@ def _load(settings: Settings) -> Cloud:
     return attempts.bounded(partial(providers.load, settings.cloud()))
 
 
-def _limiter(start: wire.Start, cloud: Cloud) -> ConcurrencyLimiter:
+def _limiter(start: wire.Start, cloud: Cloud, cpu_pause: CpuPause) -> ConcurrencyLimiter:
     """Limits requests in flight to the given number, or finds one; bounded by memory and
-    descriptors.  Half of the memory is for the sessions, half for what they send."""
+    descriptors.  Half of the memory is for the sessions, half for what they send.
+
+    A process that is stopped would run if it might: more requests would not help it.
+    """
     ceiling = min(start.body_budget // 2 // cloud.session_memory, _descriptors() // 2)
     if start.concurrency is None:
-        return ConcurrencyLimiter(min(start.most_in_flight, ceiling), demand=demand_clock())
+        clock = demand_clock()
+        ceiling = min(start.most_in_flight, ceiling)
+        return ConcurrencyLimiter(ceiling, demand=lambda: clock() + cpu_pause.paused)
     return ConcurrencyLimiter(min(start.concurrency, ceiling), first=start.concurrency)
 
 
@@ -251,15 +257,6 @@ def _descriptors() -> int:
     if soft == resource.RLIM_INFINITY:
         soft = 2**20
     return max(2, soft - DESCRIPTORS_RESERVED)
-
-
-def _let_others_go_first(niceness: int) -> None:
-    """Lowers the processor's priority; with an idle processor this costs nothing.  Batch
-    scheduling: a worker that wakes up interrupts nobody (sched(7))."""
-    os.nice(niceness)
-    if niceness and hasattr(os, "SCHED_BATCH"):
-        with contextlib.suppress(OSError):  # some sandboxes forbid it
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def main(descriptor: int, rate: int | None = None) -> NoReturn:

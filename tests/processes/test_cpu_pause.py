@@ -30,3 +30,4 @@ def test_timers_fire_between_the_pauses_of_a_large_debt() -> None:
     beats.kill()
     pause.set_rate(1e9)
     assert len(fired) >= 3
+    assert 3 * LONGEST_PAUSE <= pause.paused <= 12 * LONGEST_PAUSE

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from _uploader.processes.priority import FURTHER, LAST
 from bench.sink import Sink
 from tests.command import (
     KEYS,
@@ -452,6 +453,12 @@ def test_working_directory_that_was_deleted_does_no_harm(sink: Sink, data: Path)
 # Neighbours
 
 
+def session_niceness(pid: int) -> int | None:
+    """That of the process's session; None where Linux does not weigh sessions."""
+    file = Path(f"/proc/{pid}/autogroup")
+    return int(file.read_text().split()[-1]) if file.exists() else None
+
+
 @pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="only Linux has batch scheduling")
 @pytest.mark.parametrize(("niceness", "disk"), [(10, 7), (0, 0)])
 def test_workers_let_others_go_first(sink: Sink, data: Path, niceness: int, disk: int) -> None:
@@ -466,6 +473,8 @@ def test_workers_let_others_go_first(sink: Sink, data: Path, niceness: int, disk
                 for pid in running.workers()
             )
         )
+        wanted = {None, niceness and min(niceness + FURTHER, LAST)}
+        assert all(session_niceness(pid) in wanted for pid in running.workers())
         # The worker that prepares the bucket is not ready: it waits for the sink.
         running.wait_until(
             lambda: disk in {psutil.Process(pid).ionice().value for pid in running.workers()}

@@ -1,0 +1,43 @@
+"""Lets other programs have processor and disk first."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import psutil
+
+AUTOGROUP = "/proc/self/autogroup"
+"""The priority of the session: "The autogroup feature" in sched(7).  Linux may weigh sessions
+against each other, and then the priority of a process counts within its session only.  The file is
+missing where that is not so."""
+FURTHER = 5
+"""Steps by which a session goes below its processes, down to the last one, 19: the program has two
+sessions, that of the supervisor and that of the workers, which are weighed one by one."""
+LAST = 19
+
+
+def compute_after_others(niceness: int, *, own_session: bool) -> None:
+    """Lowers this process's priority; while a processor is idle this costs nothing.
+
+    Batch scheduling: a process that wakes up interrupts nobody (sched(7)).  ``own_session``: it
+    belongs to this program alone, so its priority is lowered, too.
+    """
+    os.nice(niceness)
+    if not niceness:
+        return
+    if hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):  # some sandboxes forbid it
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    if own_session:
+        with contextlib.suppress(OSError), open(AUTOGROUP, "w") as file:
+            file.write(str(min(niceness + FURTHER, LAST)))
+
+
+def read_after_others(pid: int) -> None:
+    """Gives a process the lowest best-effort I/O priority, where the system has I/O priorities
+    (ioprio_set(2): the scheduler BFQ heeds it)."""
+    if not hasattr(psutil, "IOPRIO_CLASS_BE"):
+        return
+    with contextlib.suppress(psutil.Error, OSError):
+        psutil.Process(pid).ionice(psutil.IOPRIO_CLASS_BE, 7)
