@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -169,11 +170,11 @@ def _start_early(fork_server: ForkServer) -> None:
 
 def _let_others_go_first(settings: Settings) -> None:
     """The supervisor, too, once the fork server has started: the workers that come from it lower
-    their own priority."""
-    from .processes.priority import compute_after_others
+    their own priority.  A shell's session stays as it is: other programs are in it."""
+    from .processes.priority import compute_after_others, lower_session
 
-    # A shell's session is not ours: its other programs would suffer, now and later.
-    compute_after_others(settings.nice, own_session=os.getsid(0) == os.getpid())
+    compute_after_others(settings.nice)
+    lower_session(settings.nice, time.sleep)
 
 
 def _execute(settings: Settings, fork_server: ForkServer) -> int:

@@ -33,6 +33,9 @@ from .services import Counted, Service
 from .slowdisk import SlowDisk
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
+NOBODY_FIRST = {"UPLOADER_NICE": "0"}
+"""The server stands for a machine elsewhere, but is on the same processors: who let it go first
+would be interrupted by each request."""
 RUN_TIMEOUT = 900.0
 """Seconds that one run may take: some clients try for minutes what cannot succeed."""
 ON_DISK = Path("/var/tmp")
@@ -269,6 +272,7 @@ class Bench:
                     **client.environment(task),
                     # A journal of the run before would make the next one skip every file.
                     "XDG_STATE_HOME": scratch,
+                    **({} if self._scenario.neighbour == "computes" else NOBODY_FIRST),
                 },
                 directory=Path(scratch),
                 output=output,

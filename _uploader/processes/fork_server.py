@@ -259,6 +259,7 @@ def _start(
     else:
         if not pid:
             control.close()
+            os.setsid()
             os.dup2(stderr, 1)
             os.dup2(stderr, 2)
             _close(stderr)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
+from collections.abc import Callable
 
 import psutil
 
@@ -12,16 +14,19 @@ AUTOGROUP = "/proc/self/autogroup"
 against each other, and then the priority of a process counts within its session only.  The file is
 missing where that is not so."""
 FURTHER = 5
-"""Steps by which a session goes below its processes, down to the last one, 19: the program has two
-sessions, that of the supervisor and that of the workers, which are weighed one by one."""
+"""Steps by which a session goes below its process, down to the last one, 19: the supervisor and
+each worker are sessions of their own, which are weighed one by one."""
 LAST = 19
+RETRY = 0.3
+"""Seconds until a refusal is over: for all users but root together the system changes one session
+in 0.1 s."""
+TRIES = 100
 
 
-def compute_after_others(niceness: int, *, own_session: bool) -> None:
+def compute_after_others(niceness: int) -> None:
     """Lowers this process's priority; while a processor is idle this costs nothing.
 
-    Batch scheduling: a process that wakes up interrupts nobody (sched(7)).  ``own_session``: it
-    belongs to this program alone, so its priority is lowered, too.
+    Batch scheduling: a process that wakes up interrupts nobody (sched(7)).
     """
     os.nice(niceness)
     if not niceness:
@@ -29,9 +34,21 @@ def compute_after_others(niceness: int, *, own_session: bool) -> None:
     if hasattr(os, "SCHED_BATCH"):
         with contextlib.suppress(OSError):  # some sandboxes forbid it
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    if own_session:
-        with contextlib.suppress(OSError), open(AUTOGROUP, "w") as file:
-            file.write(str(min(niceness + FURTHER, LAST)))
+
+
+def lower_session(niceness: int, sleep: Callable[[float], None]) -> None:
+    """Lowers the priority of this process's session, unless others share it or the system knows no
+    such.  ``sleep`` is called when the system asks to come back later."""
+    if not niceness or os.getsid(0) != os.getpid():
+        return
+    with contextlib.suppress(OSError):
+        for _ in range(TRIES):
+            try:
+                with open(AUTOGROUP, "w") as file:
+                    file.write(str(min(niceness + FURTHER, LAST)))
+                return
+            except BlockingIOError:
+                sleep(random.uniform(0, RETRY))
 
 
 def read_after_others(pid: int) -> None:

@@ -36,7 +36,7 @@ from ..transfer.window import SOCKET_BYTES
 from . import wire
 from .cpu_clock import demand_clock
 from .cpu_pause import CpuPause
-from .priority import compute_after_others
+from .priority import compute_after_others, lower_session
 from .shared_rate import SharedRate
 
 FLUSH_INTERVAL = 0.01
@@ -110,7 +110,8 @@ class Worker:
     def _start(self, start: wire.Start) -> None:
         """Opens the cloud; sends ``Ready``, or ``Fatal`` when no file can succeed."""
         settings = Settings(**start.settings)
-        compute_after_others(settings.nice, own_session=True)
+        compute_after_others(settings.nice)
+        gevent.spawn(lower_session, settings.nice, gevent.sleep)
         try:
             cloud = _load(settings)
             cloud.traffic.limit = self._pacer

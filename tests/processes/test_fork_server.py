@@ -159,13 +159,10 @@ def test_it_waits_for_requests_of_a_caller_with_patched_sockets(
     assert [psutil.Process(pid).ppid() for pid in pids] == fork_server.pids() * 2
 
 
-def test_the_workers_have_a_session_of_their_own(
-    fork_server_of: Make, children: list[Child]
-) -> None:
-    """No terminal signals them, and its priority may be lowered."""
-    fork_server = fork_server_of()
-    pids = [born(fork_server, children).pid() for _ in range(2)]
-    assert [os.getsid(pid) for pid in pids] == fork_server.pids() * 2
+def test_a_worker_has_a_session_of_its_own(fork_server_of: Make, children: list[Child]) -> None:
+    """No terminal signals it, and its priority may be lowered."""
+    pid = born(fork_server_of(), children).pid()
+    assert os.getsid(pid) == pid
 
 
 def test_a_worker_gets_the_environment(fork_server_of: Make, children: list[Child]) -> None:

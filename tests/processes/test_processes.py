@@ -474,7 +474,9 @@ def test_workers_let_others_go_first(sink: Sink, data: Path, niceness: int, disk
             )
         )
         wanted = {None, niceness and min(niceness + FURTHER, LAST)}
-        assert all(session_niceness(pid) in wanted for pid in running.workers())
+        running.wait_until(
+            lambda: all(session_niceness(pid) in wanted for pid in running.workers())
+        )
         # The worker that prepares the bucket is not ready: it waits for the sink.
         running.wait_until(
             lambda: disk in {psutil.Process(pid).ionice().value for pid in running.workers()}
