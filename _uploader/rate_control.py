@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from .display.text import bytes_text
 from .errors import RunError, UsageError
 from .interrupts import Interrupts
 from .limit_rate import FILE, current, rate_of
 from .processes.fork_server import ForkServer
-from .processes.shared_rate import SharedRate
+
+if TYPE_CHECKING:
+    from .processes.shared_rate import SharedRate
 
 LOOKS = 1.0
 """Seconds between two looks at the file."""
@@ -80,6 +83,8 @@ class RateControl:
         ``RunError`` when that is impossible."""
         if not self._choice:
             return
+        from .processes.shared_rate import SharedRate  # few runs need it, and it takes 2 ms
+
         try:
             self._shared = SharedRate.create(self._choice.rate, processes)
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from .amounts import cpu_limit, memory_limit
 from .config import DEFAULT_MEMORY, Settings
@@ -11,6 +12,9 @@ from .limit_rate import LEAST_RATE, current, rate_of
 from .processes.dispatch import LOOKAHEAD
 from .processes.machine import cpu_total, memory_total, usable_cpus
 from .transfer.memory import FLOOR, body_budget, processes_within
+
+if TYPE_CHECKING:
+    from .processes.cpu_cap import CpuCap
 
 MEMORY_FOR_A_JOB = 32 * 2**10
 """Bytes of the limit for each job scanned ahead, which takes 300: with little memory they would be
@@ -56,6 +60,14 @@ class Resources:
         """Bytes of memory for what is in flight in one of them."""
         self.lookahead = min(LOOKAHEAD, self.limit // MEMORY_FOR_A_JOB)
         """Most files that are scanned ahead."""
+
+    def cpu_cap(self) -> CpuCap | None:
+        """What holds all processes to ``cpus``, from now on; None where nothing has to."""
+        if self.cpus is None:
+            return None
+        from .processes.cpu_cap import CpuCap  # few runs need it
+
+        return CpuCap(self.cpus)
 
     def _memory_limit(self, given: str | None) -> int:
         """A default is never refused: where it is too little the run takes the least it can do

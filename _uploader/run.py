@@ -20,7 +20,6 @@ from .files.model import INTERRUPTED, Failed, Job, Result, Skipped
 from .files.scan import scan
 from .interrupts import Interrupts
 from .processes import wire
-from .processes.cpu_cap import CpuCap
 from .processes.dispatch import Dispatcher, ReadAhead
 from .processes.fork_server import ForkServer
 from .processes.machine import MemoryWatch, SpareMemory
@@ -119,7 +118,7 @@ class Run:
         self._throttle = MemoryThrottle(
             resources.limit, resources.body_budget * resources.processes
         )
-        self._cpu_cap = CpuCap(resources.cpus) if resources.cpus else None
+        self._cpu_cap = resources.cpu_cap()
         self._most_processes = resources.processes
         entries: Iterable[Job | Skipped | Failed]
         if jobs is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 from collections.abc import Callable
 
 import psutil
@@ -20,6 +19,8 @@ LAST = 19
 RETRY = 0.3
 """Seconds until a refusal is over: for all users but root together the system changes one session
 in 0.1 s."""
+SPREAD = 8
+"""Workers that started together come back at so many moments."""
 TRIES = 100
 
 
@@ -48,7 +49,7 @@ def lower_session(niceness: int, sleep: Callable[[float], None]) -> None:
                     file.write(str(min(niceness + FURTHER, LAST)))
                 return
             except BlockingIOError:
-                sleep(random.uniform(0, RETRY))
+                sleep(RETRY * (os.getpid() % SPREAD + 1) / SPREAD)
 
 
 def read_after_others(pid: int) -> None:
