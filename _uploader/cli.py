@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -158,7 +157,6 @@ def _run(settings: Settings) -> int:
             raise UsageError(str(error)) from None
         if settings.no_verify_ssl and not settings.dry_run:
             _complain(UNVERIFIED)
-        _let_others_go_first(settings)
         return _execute(settings, fork_server)
 
 
@@ -166,15 +164,6 @@ def _start_early(fork_server: ForkServer) -> None:
     """What the workers import and what is imported here take the same time on two processors."""
     with contextlib.suppress(OSError):  # it is tried again when a worker is needed
         fork_server.start()
-
-
-def _let_others_go_first(settings: Settings) -> None:
-    """The supervisor, too, once the fork server has started: the workers that come from it lower
-    their own priority.  A shell's session stays as it is: other programs are in it."""
-    from .processes.priority import compute_after_others, lower_session
-
-    compute_after_others(settings.nice)
-    lower_session(settings.nice, time.sleep)
 
 
 def _execute(settings: Settings, fork_server: ForkServer) -> int:

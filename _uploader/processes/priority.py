@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
 
 import psutil
 
@@ -16,12 +15,6 @@ FURTHER = 5
 """Steps by which a session goes below its process, down to the last one, 19: the supervisor and
 each worker are sessions of their own, which are weighed one by one."""
 LAST = 19
-RETRY = 0.3
-"""Seconds until a refusal is over: for all users but root together the system changes one session
-in 0.1 s."""
-SPREAD = 8
-"""Workers that started together come back at so many moments."""
-TRIES = 100
 
 
 def compute_after_others(niceness: int) -> None:
@@ -37,19 +30,19 @@ def compute_after_others(niceness: int) -> None:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
-def lower_session(niceness: int, sleep: Callable[[float], None]) -> None:
+def lower_session(niceness: int) -> bool:
     """Lowers the priority of this process's session, unless others share it or the system knows no
-    such.  ``sleep`` is called when the system asks to come back later."""
+    such; False when it has to be tried again."""
     if not niceness or os.getsid(0) != os.getpid():
-        return
-    with contextlib.suppress(OSError):
-        for _ in range(TRIES):
-            try:
-                with open(AUTOGROUP, "w") as file:
-                    file.write(str(min(niceness + FURTHER, LAST)))
-                return
-            except BlockingIOError:
-                sleep(RETRY * (os.getpid() % SPREAD + 1) / SPREAD)
+        return True
+    try:
+        with open(AUTOGROUP, "w") as file:
+            file.write(str(min(niceness + FURTHER, LAST)))
+    except BlockingIOError:  # for all users but root together the system changes one in 0.1 s
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def read_after_others(pid: int) -> None:

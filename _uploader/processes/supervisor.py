@@ -255,7 +255,9 @@ class Supervisor:
             worker.send(message)
 
     def _any_ready(self) -> bool:
-        return any(worker.pid for worker in self._workers)
+        """Some worker gets files.  Before the bucket is ready none does, and what keeps one worker
+        from getting ready keeps all."""
+        return self._bucket_ready and any(worker.pid for worker in self._workers)
 
     def _do_without(self, worker: WorkerProcess, why: str) -> None:
         """Kills a worker that cannot get ready.  Raises ``RunError`` when no other is."""

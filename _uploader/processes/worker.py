@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import resource
 import socket
 import time
@@ -111,7 +112,7 @@ class Worker:
         """Opens the cloud; sends ``Ready``, or ``Fatal`` when no file can succeed."""
         settings = Settings(**start.settings)
         compute_after_others(settings.nice)
-        gevent.spawn(lower_session, settings.nice, gevent.sleep)
+        gevent.spawn(_lower_session, settings.nice)
         try:
             cloud = _load(settings)
             cloud.traffic.limit = self._pacer
@@ -245,6 +246,11 @@ def _limiter(start: wire.Start, cloud: Cloud, cpu_pause: CpuPause) -> Concurrenc
         ceiling = min(start.most_in_flight, ceiling)
         return ConcurrencyLimiter(ceiling, demand=lambda: clock() + cpu_pause.paused)
     return ConcurrencyLimiter(min(start.concurrency, ceiling), first=start.concurrency)
+
+
+def _lower_session(niceness: int) -> None:
+    while not lower_session(niceness):
+        gevent.sleep(random.uniform(0.1, 1.0))  # not together with the other workers
 
 
 def _descriptors() -> int:

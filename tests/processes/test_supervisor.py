@@ -712,6 +712,15 @@ class TestGrowth:
         worker.report(stored(0))
         assert setup.step() == [Ended(job(0), stored(0))]
 
+    def test_before_the_bucket_is_ready_the_run_stops(self, make: Make) -> None:
+        """The worker that looks at the bucket is the last to be ready."""
+        setup = make(count=2)
+        setup.workers[1].ready()
+        setup.step()
+        setup.workers[0].send(wire.Fatal("no such bucket"))
+        with pytest.raises(RunError, match="^no such bucket$"):
+            setup.step()
+
     def test_one_that_says_nothing(self, make: Make) -> None:
         setup = make()
         (worker,) = setup.get_ready()
