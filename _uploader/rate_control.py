@@ -78,6 +78,11 @@ class RateControl:
         self._next_look = 0.0
         self._shared: SharedRate | None = None
 
+    @property
+    def rate(self) -> float:
+        """Bytes a second; 0: no limit."""
+        return self._choice.rate if self._choice else 0.0
+
     def begin(self, fork_server: ForkServer, processes: int) -> None:
         """Shares the rate with the workers, so many, that are forked from now on.  Raises
         ``RunError`` when that is impossible."""

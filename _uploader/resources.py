@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .amounts import cpu_limit, memory_limit
 from .config import DEFAULT_MEMORY, Settings
 from .errors import UsageError
-from .limit_rate import LEAST_RATE, current, rate_of
+from .limit_rate import LEAST_RATE
 from .processes.dispatch import LOOKAHEAD
 from .processes.machine import cpu_total, memory_total, usable_cpus
 from .transfer.memory import FLOOR, body_budget, processes_within
@@ -24,14 +24,14 @@ a tenth of it."""
 LEAST_CPUS = 0.05
 """With less, pauses would outlast the time limits of connections: the start takes half a second of
 CPU, which is paid back first."""
-MOST_PROCESSES = 2**20
 
 
 class Resources:
     """Memory, CPUs and processes of a run, by its settings and this machine."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Raises ``UsageError`` for a limit that the user gave and that cannot be kept."""
+    def __init__(self, settings: Settings, rate: float = 0.0) -> None:
+        """``rate``: bytes a second that the run may send; 0: no limit.  Raises ``UsageError`` for a
+        limit that the user gave and that cannot be kept."""
         self.memory = memory_total()
         """Bytes of memory that the machine, or a cgroup around this process, has."""
         self.notes: list[str] = []
@@ -52,8 +52,9 @@ class Resources:
         processes = processes_within(self.limit, wanted)
         if processes < (settings.processes or 0):
             self.notes.append(f"memory is enough for {processes} of {wanted} processes")
-        if settings.limit_rate:
-            processes = min(processes, _processes_at(settings.limit_rate))
+        if rate:
+            # Each needs what a part needs.
+            processes = min(processes, max(1, int(rate // LEAST_RATE)))
         self.processes = min(processes, settings.concurrency or processes)
         """Most worker processes."""
         self.body_budget = body_budget(self.limit, self.processes)
@@ -86,15 +87,6 @@ class Resources:
             f"program needs: it takes up to {floor}"
         )
         return FLOOR
-
-
-def _processes_at(limit_rate: str) -> int:
-    """Most processes of a run with this limit: each needs what a part needs."""
-    try:
-        rate = rate_of(current(limit_rate))
-    except ValueError as error:
-        raise UsageError(f"--limit-rate: {error}") from None
-    return max(1, int(rate // LEAST_RATE)) if rate else MOST_PROCESSES
 
 
 def shares(total: int | None, processes: int) -> list[int | None]:

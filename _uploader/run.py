@@ -114,7 +114,7 @@ class Run:
         self._clock = clock
         self._began = clock()
         self._rate = RateControl(settings.limit_rate, self._interrupts, display.note)
-        self._resources = resources = Resources(settings)
+        self._resources = resources = Resources(settings, self._rate.rate)
         self._throttle = MemoryThrottle(
             resources.limit, resources.body_budget * resources.processes
         )
