@@ -30,6 +30,7 @@ from tests.servers.raw import (
     over_tls,
     put,
     read_head,
+    slow_reader,
     wait_for_end,
 )
 
@@ -147,16 +148,7 @@ def test_little_queues_behind_a_link_that_is_slower(
     size = 16 * MIB
     hurry = threading.Event()
 
-    def handle(peer: socket.socket) -> None:
-        read_head(peer)
-        left = size
-        while left:
-            left -= len(peer.recv(256 * KIB))
-            hurry.wait(0.01)
-        peer.sendall(OK)
-        wait_for_end(peer)
-
-    with Server(handle, receive_buffer=16 * KIB) as server:
+    with Server(slow_reader(size, hurry), receive_buffer=16 * KIB) as server:
         connection = Connection(server.endpoint, Timeouts(PATIENCE, 0.4), traffic=traffic)
         sending = gevent.spawn(connection.request, put(size), bytes(size))
         with gevent.Timeout(6 * PATIENCE):

@@ -31,6 +31,7 @@ from tests.servers.raw import (
     put,
     read_head,
     read_request,
+    slow_reader,
     wait_for_end,
 )
 
@@ -133,17 +134,8 @@ def test_the_queue_of_a_slow_connection_becomes_short(monkeypatch: pytest.Monkey
     size = 16 * MIB
     hurry = threading.Event()
 
-    def handle(peer: socket.socket) -> None:
-        read_head(peer)
-        left = size
-        while left:
-            left -= len(peer.recv(256 * KIB))
-            hurry.wait(0.01)
-        peer.sendall(OK)
-        wait_for_end(peer)
-
     traffic = Traffic()
-    with Server(handle, receive_buffer=16 * KIB) as server:
+    with Server(slow_reader(size, hurry), receive_buffer=16 * KIB) as server:
         connection = Connection(server.endpoint, Timeouts(PATIENCE, 2.0), traffic=traffic)
         greenlet = gevent.spawn(connection.request, put(size), bytes(size))
         wait_until(lambda: traffic.queued() > MIB)

@@ -11,11 +11,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import threading
 import time
 from base64 import urlsafe_b64decode
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -24,6 +23,8 @@ from xml.sax.saxutils import escape
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from tests.servers.threaded import Quiet, Threaded
 
 EMAIL = "robot@project.iam.gserviceaccount.com"
 PROJECT = "project"
@@ -71,7 +72,7 @@ class Reply(NamedTuple):
     headers: dict[str, str] = {}
 
 
-class Google:
+class Google(Threaded):
     """The service at ``endpoint``, with one account, whose key is in ``write_key``'s file."""
 
     def __init__(self, life: int = 3600) -> None:
@@ -89,7 +90,7 @@ class Google:
     def __enter__(self) -> Google:
         google = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet, BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             wbufsize = -1  # head and body in one packet: no wait for an acknowledgement
 
@@ -106,20 +107,8 @@ class Google:
 
             do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
+        self._serve(Handler)
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     def write_key(self, path: Path, *, right: bool = True, **changes: str) -> Path:
         """Writes a service account's JSON key; a wrong one is unknown to the service."""

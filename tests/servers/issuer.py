@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
+
+from tests.servers.threaded import Quiet, Threaded
 
 ACCOUNT = "123456789012"
 ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/tester"
@@ -42,7 +43,7 @@ class Issued(NamedTuple):
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.end))
 
 
-class Issuer:
+class Issuer(Threaded):
     """Gives new credentials whenever it is asked the right way; they live for ``life`` seconds."""
 
     def __init__(self, life: float = 3600.0, *, stumbles: int = 0) -> None:
@@ -59,7 +60,7 @@ class Issuer:
     def __enter__(self) -> Issuer:
         issuer = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet, BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 size = int(self.headers.get("content-length", 0))
                 status, kind, body = issuer._answer(self, self.rfile.read(size).decode())
@@ -73,20 +74,8 @@ class Issuer:
 
             do_POST = do_PUT = do_GET
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
+        self._serve(Handler)
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     @property
     def secrets(self) -> dict[str, str]:

@@ -6,16 +6,17 @@ https://docs-ospc.rackspace.com/cloud-files/v1/getting-started/authenticate
 from __future__ import annotations
 
 import json
-import threading
 import urllib.error
 import urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.servers.threaded import Quiet, Threaded
 
 REGION = "ORD"
 
 
-class Rackspace:
+class Rackspace(Threaded):
     """Gives for user and key what the gateway's own authentication, version 1, gives for them."""
 
     def __init__(self, gateway: str) -> None:
@@ -25,7 +26,7 @@ class Rackspace:
     def __enter__(self) -> Rackspace:
         rackspace = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet, BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 assert self.path == "/v2.0/tokens"
                 asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -37,20 +38,8 @@ class Rackspace:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
+        self._serve(Handler)
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     def _answer(self, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         given = asked["auth"]["RAX-KSKEY:apiKeyCredentials"]

@@ -63,6 +63,21 @@ def read_exactly(peer: socket.socket, size: int) -> bytes:
     return bytes(body)
 
 
+def slow_reader(size: int, hurry: threading.Event) -> Handler:
+    """Reads a body of ``size`` bytes a little at a time until ``hurry`` is set, then accepts it."""
+
+    def handle(peer: socket.socket) -> None:
+        read_head(peer)
+        left = size
+        while left:
+            left -= len(peer.recv(256 * KIB))
+            hurry.wait(0.01)
+        peer.sendall(OK)
+        wait_for_end(peer)
+
+    return handle
+
+
 def wait_for_end(peer: socket.socket) -> None:
     """Reads until the client closes its end."""
     with contextlib.suppress(ConnectionError):
