@@ -184,6 +184,7 @@ def profile(files: int, size: int, *, tls: bool = False, latency: float = 0.0) -
     from . import data, measure, services
     from .clients import CLIENTS, Task
     from .errors import BenchError
+    from .run import NOBODY_FIRST
     from .scenarios import ServerKind
 
     services.check(None, 0)
@@ -206,6 +207,7 @@ def profile(files: int, size: int, *, tls: bool = False, latency: float = 0.0) -
                 "PYTHONPATH": f"{workspace / 'site'}:{HOME}",
                 "XDG_STATE_HOME": name,
                 DIRECTORY_VARIABLE: str(workspace / "samples"),
+                **NOBODY_FIRST,
             }
             usage = measure.run(
                 ours.argv(task),

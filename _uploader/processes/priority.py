@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 
-import psutil
-
 AUTOGROUP = "/proc/self/autogroup"
 """The priority of the session: "The autogroup feature" in sched(7).  Linux may weigh sessions
 against each other, and then the priority of a process counts within its session only.  The file is
@@ -48,6 +46,8 @@ def lower_session(niceness: int) -> bool:
 def read_after_others(pid: int) -> None:
     """Gives a process the lowest best-effort I/O priority, where the system has I/O priorities
     (ioprio_set(2): the scheduler BFQ heeds it)."""
+    import psutil  # takes 6 ms, and workers do without
+
     if not hasattr(psutil, "IOPRIO_CLASS_BE"):
         return
     with contextlib.suppress(psutil.Error, OSError):
