@@ -41,7 +41,7 @@ from .priority import compute_after_others, lower_session
 from .shared_rate import SharedRate
 
 FLUSH_INTERVAL = 0.01
-"""Seconds of results that travel in one message."""
+"""Seconds of results that travel in one message, unless nothing more is under way."""
 HEARTBEAT = 0.5
 """Seconds after which a worker without results reports all the same."""
 RECEIVE_SIZE = 256 * 1024
@@ -194,7 +194,7 @@ class Worker:
     def _send_results(self, engine: Engine, notices: list[str]) -> None:
         changes = Changes(engine.limit)
         while True:
-            if self._wake.wait(HEARTBEAT):
+            if self._wake.wait(HEARTBEAT) and engine.busy:
                 gevent.sleep(FLUSH_INTERVAL)
             self._wake.clear()
             while notices:

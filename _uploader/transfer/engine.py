@@ -137,6 +137,11 @@ class Engine:
             self._watcher.kill()
 
     @property
+    def busy(self) -> bool:
+        """Requests are in flight."""
+        return self._slots.running > 0
+
+    @property
     def limit(self) -> int:
         """Requests that may be in flight now."""
         return self._limiter.limit
