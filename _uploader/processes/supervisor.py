@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..errors import RunError
 from ..files.model import INTERRUPTED, Job, Result
 from . import wire
-from .dispatch import Dispatcher
+from .dispatch import BATCH_FILES, Dispatcher
 from .fork_server import ForkServer
 from .worker_process import WorkerProcess, WorkerProcesses
 
@@ -279,9 +279,13 @@ class Supervisor:
     def _hand_out(self) -> None:
         if not self._bucket_ready or self._draining:
             return
-        for worker, jobs in self._dispatcher.next_batches():
-            assert isinstance(worker, WorkerProcess)
-            worker.send(wire.Jobs([tuple(job) for job in jobs]))
+        full = True
+        while full:  # one report may tell of more files than a batch has
+            full = False
+            for worker, jobs in self._dispatcher.next_batches():
+                assert isinstance(worker, WorkerProcess)
+                worker.send(wire.Jobs([tuple(job) for job in jobs]))
+                full = full or len(jobs) == BATCH_FILES
 
     def _handle(self, worker: WorkerProcess, message: wire.Message) -> Iterator[Event]:
         if isinstance(message, wire.Results):

@@ -13,7 +13,12 @@ import pytest
 from _uploader.errors import RunError
 from _uploader.files.model import INTERRUPTED, Job, Result
 from _uploader.processes import wire
-from _uploader.processes.dispatch import MOST_STRIKES, Dispatcher
+from _uploader.processes.dispatch import (
+    BATCH_FILES,
+    MOST_STRIKES,
+    WINDOW_FILES,
+    Dispatcher,
+)
 from _uploader.processes.fork_server import End, ForkServer
 from _uploader.processes.supervisor import (
     MOST_DEATHS,
@@ -255,6 +260,22 @@ class TestStart:
         setup.get_ready()[0].die()
         setup.step()
         assert given(setup.workers[-1]) == 3
+
+    def test_a_worker_gets_as_many_full_batches_at_once_as_it_has_room_for(
+        self, make: Make
+    ) -> None:
+        """Else a worker that reports many files at a time would run dry."""
+        setup = make(files=2000)
+        (worker,) = setup.workers
+        worker.ready()
+        setup.step()
+        setup.step()
+        given = numbers(worker.jobs())
+        assert len(given) == WINDOW_FILES
+        worker.report(*map(stored, given[:300]))
+        setup.step()
+        setup.step()
+        assert len(worker.jobs()) == 2 * BATCH_FILES
 
     def test_a_process_that_cannot_be_started_stops_the_run(self, make: Make) -> None:
         setup = make()
