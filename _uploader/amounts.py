@@ -17,6 +17,14 @@ def amount(text: str) -> float:
     return value
 
 
+def size(text: str) -> int:
+    """The bytes that ``10M`` stands for; 0 is a size, too."""
+    number, unit = _number_and_unit(text)
+    if unit in _UNITS and 0 <= number < float("inf"):
+        return int(number * _UNITS[unit])
+    raise ValueError(f"{text!r} is no size: give bytes such as 4096, 10M or 1.5G")
+
+
 def memory(text: str) -> str:
     """A share of memory (``25%``) or an amount (``512M``); returned as given, checked."""
     memory_limit(text, 1)

@@ -9,7 +9,8 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any, NoReturn
 
 import providers
@@ -37,7 +38,7 @@ UNVERIFIED = (
 
 
 class _Switch(argparse.Action):
-    """Two flags for one setting: the first turns it on, the second off."""
+    """Flags for one setting: the last turns it off, the others on."""
 
     def __call__(
         self,
@@ -46,7 +47,25 @@ class _Switch(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        setattr(namespace, self.dest, option_string == self.option_strings[0])
+        setattr(namespace, self.dest, option_string != self.option_strings[-1])
+
+
+class _Placed(argparse.Action):
+    """Appends each value with its place among all values of such options."""
+
+    def __init__(self, *arguments: Any, places: Iterator[int], **details: Any) -> None:
+        super().__init__(*arguments, **details)
+        self._places = places
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest, [])
+        setattr(namespace, self.dest, [*before, (next(self._places), values)])
 
 
 class _Parser(argparse.ArgumentParser):
@@ -84,20 +103,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line as argparse knows it, made from the table of options."""
     result = _Parser(prog="uploader", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
+    places = count()
     for provider, table in TABLES.items():
         group = result.add_argument_group(f"options of {provider}") if provider else result
         for row in table:
-            _add(group, row)
+            _add(group, row, places)
     result.add_argument("--version", action="version", version=f"uploader {__version__}")
     return result
 
 
-def _add(group: argparse._ActionsContainer, row: Row) -> None:
+def _add(group: argparse._ActionsContainer, row: Row, places: Iterator[int]) -> None:
     details = row.metadata
     names = f" [{', '.join(details['env'])}]" if details["env"] else ""
     text = f"{details['help']}{names} (default: {details['shown']})".replace("%", "%%")
-    flags = [details["flag"]]
+    flags = [*filter(None, [details["short"]]), details["flag"]]
     action: dict[str, Any] = {"metavar": details["metavar"], "action": "append"}
+    if details["placed"]:
+        action |= {"action": _Placed, "places": places}
     if details["opposite"]:
         flags.append(details["opposite"])
         action = {"action": _Switch, "nargs": 0}
@@ -122,7 +144,7 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
         given.setdefault("no_journal", False)
     settings = Settings.of({**from_environment(provider=given.get("provider")), **given})
     for name in ("src", "bucket"):
-        if not getattr(settings, name):
+        if not all(getattr(settings, name) or [""]):
             raise UsageError(f"--{name} is missing: --help tells what it is")
     _check_provider(settings, given)
     _check_local(settings)
@@ -148,6 +170,10 @@ def _open_missing_streams() -> None:
 
 
 def _run(settings: Settings) -> int:
+    if len(settings.src) > 1:
+        from .choice import Choice
+
+        Choice(settings).check_keys()  # by itself: it may take long, and Ctrl-C ends it at once
     with contextlib.closing(ForkServer(settings.provider)) as fork_server:
         if not settings.dry_run:
             _start_early(fork_server)
@@ -214,9 +240,9 @@ def _check_local(settings: Settings) -> None:
         raise UsageError("--metadata: provider local keeps none")
     if settings.provider != "local" or not settings.endpoint_url:
         return
-    source = os.path.join(os.path.realpath(settings.src), "")
+    sources = tuple(os.path.join(os.path.realpath(source), "") for source in settings.src)
     bucket = os.path.join(os.path.realpath(settings.endpoint_url), settings.bucket, "")
-    if bucket.startswith(source):
+    if bucket.startswith(sources):
         raise UsageError("--endpoint-url: the bucket lies below --src and would be uploaded too")
 
 

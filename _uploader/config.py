@@ -26,11 +26,14 @@ from providers.options import (
     switch,
 )
 
-from .amounts import cpu, memory
+from .amounts import cpu, memory, size
 from .errors import UsageError
 from .limit_rate import limit_rate
+from .moments import moment
 
 DEFAULT_MEMORY = "25%"
+STANDARD_INPUT = "-"
+"""Stands for it in place of a path."""
 
 
 def metadata_pair(text: str) -> tuple[str, str]:
@@ -39,17 +42,25 @@ def metadata_pair(text: str) -> tuple[str, str]:
     return name.lower(), plain(value)
 
 
+def list_of_files(text: str) -> str:
+    """The path of a list that can be read, or ``-``."""
+    return text if text == STANDARD_INPUT else readable(text)
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything that a run is told.  Free of secrets: credentials never pass through here."""
 
-    src: str = option(
-        "",
-        "directory whose files are uploaded, subdirectories included",
+    src: tuple[str, ...] = option(
+        (),
+        "directory whose files are uploaded, subdirectories included, or a single file; may be "
+        "repeated",
         flag="--src",
         env=("UPLOADER_SRC",),
-        metavar="DIR",
+        metavar="PATH",
         shown="required",
+        repeated=True,
+        undivided=True,
     )
     bucket: str = option(
         "",
@@ -218,6 +229,90 @@ class Settings:
         env=("UPLOADER_FOLLOW_SYMLINKS",),
         parse=switch,
     )
+    include: tuple[tuple[int, str], ...] = option(
+        (),
+        "take the files that the pattern, one of gitignore's, matches; of all patterns, in their "
+        "order, the last that matches decides; may be repeated",
+        flag="--include",
+        metavar="PATTERN",
+        shown="every file, unless the first pattern is an --include",
+        repeated=True,
+        placed=True,
+    )
+    exclude: tuple[tuple[int, str], ...] = option(
+        (),
+        "leave out what the pattern matches; may be repeated",
+        flag="--exclude",
+        metavar="PATTERN",
+        shown="none",
+        repeated=True,
+        placed=True,
+    )
+    exclude_from: tuple[tuple[int, str], ...] = option(
+        (),
+        "leave out what the patterns of a file like .gitignore match, and take what those with ! "
+        "match; may be repeated",
+        flag="--exclude-from",
+        parse=readable,
+        metavar="FILE",
+        shown="none",
+        repeated=True,
+        placed=True,
+    )
+    min_size: int | None = option(
+        None,
+        "leave out smaller files; a size like 10M",
+        flag="--min-size",
+        env=("UPLOADER_MIN_SIZE",),
+        parse=size,
+        metavar="BYTES",
+        shown="none",
+    )
+    max_size: int | None = option(
+        None,
+        "leave out larger files",
+        flag="--max-size",
+        env=("UPLOADER_MAX_SIZE",),
+        parse=size,
+        metavar="BYTES",
+        shown="none",
+    )
+    newer_than: str | None = option(
+        None,
+        "leave out files modified before: an age like 7d, 12h or 30m, or a date or time like "
+        "2026-01-31 or 2026-01-31T18:00",
+        flag="--newer-than",
+        env=("UPLOADER_NEWER_THAN",),
+        parse=moment,
+        metavar="WHEN",
+        shown="none",
+    )
+    older_than: str | None = option(
+        None,
+        "leave out files modified then or later",
+        flag="--older-than",
+        env=("UPLOADER_OLDER_THAN",),
+        parse=moment,
+        metavar="WHEN",
+        shown="none",
+    )
+    files_from: str | None = option(
+        None,
+        "upload the files of a list, one path below --src a line, in place of all; - for standard "
+        "input",
+        flag="--files-from",
+        env=("UPLOADER_FILES_FROM",),
+        parse=list_of_files,
+        metavar="FILE",
+        shown="none",
+    )
+    null: bool = option(
+        False,
+        "paths of the list end with NUL in place of a line feed, as find -print0 writes them",
+        flag="--null",
+        env=("UPLOADER_NULL",),
+        parse=switch,
+    )
     no_create: bool = option(
         False,
         "fail when the bucket is missing instead of creating it",
@@ -277,6 +372,7 @@ class Settings:
         "print what would be uploaded if nothing were done yet: connect to nothing and read no "
         "journal",
         flag="--dry-run",
+        short="-n",
         env=("UPLOADER_DRY_RUN",),
         parse=switch,
     )
@@ -284,6 +380,7 @@ class Settings:
         False,
         "print nothing but errors",
         flag="--quiet",
+        short="-q",
         env=("UPLOADER_QUIET",),
         parse=switch,
     )
@@ -291,6 +388,7 @@ class Settings:
         False,
         "print a line for each file, and for each change of the requests in flight",
         flag="--verbose",
+        short="-v",
         env=("UPLOADER_VERBOSE",),
         parse=switch,
     )
@@ -357,10 +455,13 @@ TABLES: Mapping[str, tuple[Row, ...]] = {
 OPTIONS = tuple(row for table in TABLES.values() for row in table)
 
 
-def parsed(row: Row, texts: Sequence[str]) -> Any:
+def parsed(row: Row, texts: Sequence[Any]) -> Any:
     """The value of an option that was given by these texts: the last one's, or, of an option that
-    may be repeated, all of them.  Raises ``ValueError`` when one makes no sense."""
+    may be repeated, all of them.  Of one that is placed each is a place and a text.  Raises
+    ``ValueError`` when one makes no sense."""
     parse = row.metadata["parse"]
+    if row.metadata["placed"]:
+        return tuple((place, parse(text)) for place, text in texts)
     return tuple(map(parse, texts)) if row.metadata["repeated"] else parse(texts[-1])
 
 
@@ -380,7 +481,7 @@ def from_environment(
                 continue
             if text := environment.get(name):
                 texts = [text]
-                if row.metadata["repeated"]:
+                if row.metadata["repeated"] and not row.metadata["undivided"]:
                     texts = [part.strip() for part in text.split(SEPARATOR)]
                 try:
                     found[row.name] = parsed(row, texts)

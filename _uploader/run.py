@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
+from .choice import Choice
 from .config import Settings
 from .display.base import Display
 from .display.text import files_text, seconds_text
 from .errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_SIGNAL, RunError
-from .files.model import INTERRUPTED, Failed, Job, Result, Skipped
-from .files.scan import scan
+from .files.model import INTERRUPTED, Found, Job, Result
 from .interrupts import Interrupts
 from .processes import wire
 from .processes.dispatch import Dispatcher, ReadAhead
@@ -42,7 +42,7 @@ from .records.failures import FailureList
 from .records.journal import Journal
 from .records.ledger import Ledger
 from .resources import Resources, shares
-from .state import open_journal, own_files
+from .state import open_journal
 from .stopping import RefusalJudge, StallDetector
 from .transfer.memory import MemoryThrottle
 
@@ -120,13 +120,13 @@ class Run:
         )
         self._cpu_cap = resources.cpu_cap()
         self._most_processes = resources.processes
-        entries: Iterable[Job | Skipped | Failed]
+        entries: Iterable[Found | None]
+        self._roots: tuple[str, ...] = ("",)
         if jobs is not None:
             entries = jobs
         else:
-            follow = settings.follow_symlinks
-            own = own_files(settings)
-            entries = scan(settings.src, follow_symlinks=follow, prefix=settings.prefix, own=own)
+            choice = Choice(settings)
+            entries, self._roots = choice.entries(), choice.roots
         self._entries = ReadAhead(entries, resources.lookahead)
         self._records = jobs is None and not settings.no_journal
         self._journal: Journal | None = None
@@ -225,6 +225,7 @@ class Run:
             MOST_IN_FLIGHT // most,
             self._resources.body_budget,
             sessions=min(FIRST_SESSIONS, -(-self._entries.fetched // count)),
+            roots=self._roots,
         )
         return Supervisor(
             self._dispatcher,

@@ -21,8 +21,11 @@ def own_files(settings: Settings) -> list[Path]:
 
 
 def open_journal(settings: Settings, destination: str) -> Journal:
-    """The journal of this source and destination.  Raises ``RunError`` when it cannot be used."""
-    source = os.path.realpath(settings.src)
+    """The journal of these sources, in whatever order, and this destination.
+
+    Raises ``RunError`` when it cannot be used.
+    """
+    source = "\n".join(sorted(map(os.path.realpath, settings.src)))
     destination = f"{destination}/{settings.prefix}"
     if settings.journal:
         path = Path(settings.journal).absolute()

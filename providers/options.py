@@ -118,6 +118,9 @@ def option(
     shown: str = "",
     opposite: str = "",
     repeated: bool = False,
+    undivided: bool = False,
+    placed: bool = False,
+    short: str = "",
     describes: bool = False,
 ) -> Any:
     """One row of the table: a dataclass field with its flag, environment, parser and help.
@@ -125,8 +128,11 @@ def option(
     ``shown`` is how the default reads in the help when it is worked out at run time.  ``opposite``
     is the flag that turns a switch off again, by default ``--no-`` and its name.  A ``repeated``
     one is given any number of times, in a variable with ``SEPARATOR`` between; ``parse`` makes each
-    value, and the option's own is a tuple of them.  One that ``describes`` says what objects carry:
-    with another value, what an earlier run stored has to be stored again.
+    value, and the option's own is a tuple of them.  The variable of an ``undivided`` one holds one
+    value, whatever is in it.  Of a ``placed`` one each value comes after its place among all that
+    are placed, as the command line has them.  ``short`` is a second flag, of one letter.  One that
+    ``describes`` says what objects carry: with another value, what an earlier run stored has to be
+    stored again.
     """
     if default is False:
         opposite = opposite or f"--no-{flag[2:]}"
@@ -139,6 +145,9 @@ def option(
         "shown": shown or str(default),
         "opposite": opposite,
         "repeated": repeated,
+        "undivided": undivided,
+        "placed": placed,
+        "short": short,
         "describes": describes,
     }
     return field(default=default, metadata=row)

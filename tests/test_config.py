@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from _uploader import amounts, cli
+from _uploader import amounts, cli, moments
 from _uploader.config import OPTIONS, TABLES, Settings, from_environment
 from _uploader.errors import UsageError
 from providers.base import CloudSettings
@@ -49,14 +50,20 @@ def sample(row: Any) -> tuple[str, Any]:
         "ACL": ("bucket-owner-full-control", "bucket-owner-full-control"),
         "TYPE": ("text/plain", "text/plain"),
         "FILE": (__file__, __file__),
+        "PATH": ("text", ("text",)),
+        "BYTES": ("10M", 10 * 2**20),
+        "WHEN": ("7d", "7d"),
+        "PATTERN": ("*.jpg", "*.jpg"),
     }
-    return kinds.get(row.metadata["metavar"], ("text", "text"))
+    text, value = kinds.get(row.metadata["metavar"], ("text", "text"))
+    return text, ((0, value),) if row.metadata["placed"] else value
 
 
 def given_with(row: Any, *arguments: str) -> list[str]:
     """A command line with these arguments, on which this option makes sense."""
     provider = PROVIDERS[row.name] or Settings.provider
-    return [*REQUIRED, "--provider", provider, *WITH.get(row.name, []), *arguments]
+    required = REQUIRED if row.name != "src" else REQUIRED[2:]
+    return [*required, "--provider", provider, *WITH.get(row.name, []), *arguments]
 
 
 def setting(settings: Settings, row: Any) -> Any:
@@ -76,8 +83,9 @@ def table_row(row: Any) -> str:
     """How README's table of options shows an option."""
     details = row.metadata
     flag = " ".join(filter(None, [details["flag"], details["metavar"]]))
+    flags = ", ".join(f"`{flag}`" for flag in filter(None, [details["short"], flag]))
     names = ", ".join(f"`{name}`" for name in details["env"])
-    return f"| `{flag}` | {names} | {_shown(row)} | {details['help']} |"
+    return f"| {flags} | {names} | {_shown(row)} | {details['help']} |"
 
 
 def _shown(row: Any) -> str:
@@ -133,6 +141,48 @@ class TestCpu:
     def test_what_is_no_amount_of_cpu_is_refused_with_a_good_example(self, text: str) -> None:
         with pytest.raises(ValueError, match="is no amount of CPU: give a share like 50%"):
             amounts.cpu(text)
+
+
+class TestSize:
+    @pytest.mark.parametrize(
+        ("text", "amount"), [("0", 0), ("4096", 4096), ("1.5k", 1536), ("10M", 10 * 2**20)]
+    )
+    def test_a_size_in_bytes(self, text: str, amount: int) -> None:
+        assert amounts.size(text) == amount
+
+    @pytest.mark.parametrize("text", ["", "M", "-1", "10MB", "5%", "inf", "nan"])
+    def test_what_is_no_size_is_refused(self, text: str) -> None:
+        with pytest.raises(ValueError, match="is no size: give bytes such as 4096, 10M"):
+            amounts.size(text)
+
+
+class TestMoments:
+    @pytest.mark.parametrize(
+        ("text", "moment"),
+        [
+            ("90s", 910),
+            ("2m", 880),
+            ("0.1h", 640),
+            ("1970-01-01T00:00:07Z", 7),
+            ("1970-01-01T02:00:07.5+02:00", 7.5),
+        ],
+    )
+    def test_an_age_or_a_time(self, text: str, moment: float) -> None:
+        assert moments.moment_ns(text, 1000 * 10**9) == moment * 10**9
+
+    @pytest.mark.parametrize(("text", "days"), [("1d", 1), ("2w", 14)])
+    def test_an_age_in_days_or_weeks(self, text: str, days: int) -> None:
+        assert moments.moment_ns(text, 0) == -days * 86400 * 10**9
+
+    def test_a_date_is_its_first_moment_in_local_time(self) -> None:
+        expected = datetime(2026, 1, 31).timestamp() * 10**9
+        assert moments.moment_ns("2026-01-31", 0) == expected
+        assert moments.moment_ns("2026-01-31T00:00", 0) == expected
+
+    @pytest.mark.parametrize("text", ["", "d", "7", "7y", "-1d", "infd", "yesterday", "2026-02-30"])
+    def test_what_is_no_moment_is_refused(self, text: str) -> None:
+        with pytest.raises(ValueError, match="is no moment: give an age like 7d"):
+            moments.moment(text)
 
 
 class TestParsers:
@@ -206,7 +256,7 @@ class TestPrecedence:
         assert cli.settings_from(REQUIRED).retries == 1
 
     def test_the_default_is_what_is_left(self) -> None:
-        assert cli.settings_from(REQUIRED) == Settings(src="data", bucket="b")
+        assert cli.settings_from(REQUIRED) == Settings(src=("data",), bucket="b")
 
     @pytest.mark.parametrize("row", OPTIONS, ids=lambda row: row.name)
     def test_each_flag_gives_its_setting(self, row: Any) -> None:
@@ -250,7 +300,8 @@ class TestPrecedence:
 class TestTable:
     def test_no_flag_stands_for_two_settings(self) -> None:
         flags = [row.metadata["flag"] for row in OPTIONS]
-        flags += [row.metadata["opposite"] for row in OPTIONS if row.metadata["opposite"]]
+        for kind in ("opposite", "short"):
+            flags += [row.metadata[kind] for row in OPTIONS if row.metadata[kind]]
         assert len(set(flags)) == len(flags)
 
     def test_each_setting_but_one_is_an_option(self) -> None:
@@ -288,13 +339,13 @@ class TestTable:
 
 class TestSettings:
     def test_settings_do_not_change(self) -> None:
-        settings = Settings(src="data")
+        settings = Settings(src=("data",))
         with pytest.raises(dataclasses.FrozenInstanceError):
-            settings.src = "other"  # type: ignore[misc]
+            settings.src = ("other",)  # type: ignore[misc]
 
     def test_a_cloud_is_told_what_concerns_it(self) -> None:
         settings = Settings(
-            src="data",
+            src=("data",),
             bucket="b",
             provider="p",
             endpoint_url="http://e",
@@ -384,8 +435,27 @@ class TestRepeated:
         with pytest.raises(UsageError, match="^--metadata: "):
             cli.settings_from([*REQUIRED, "--metadata", "z=1", "--metadata", value])
 
+    def test_a_variable_holds_one_source_whatever_is_in_its_path(self) -> None:
+        assert from_environment({"UPLOADER_SRC": "a, b"}) == {"src": ("a, b",)}
+
+    def test_patterns_have_their_places_among_each_other(self) -> None:
+        given = ["--exclude", "*", "--include", "*.jpg", "--exclude", "x"]
+        settings = cli.settings_from([*REQUIRED, *given])
+        assert settings.exclude == ((0, "*"), (2, "x"))
+        assert settings.include == ((1, "*.jpg"),)
+
     def test_of_another_option_the_last_value_counts(self) -> None:
         assert cli.settings_from([*REQUIRED, "--retries", "1", "--retries", "2"]).retries == 2
+
+
+class TestShort:
+    def test_short_flags_are_those_that_fingers_know(self) -> None:
+        settings = cli.settings_from([*REQUIRED, "-vn"])
+        assert (settings.verbose, settings.dry_run) == (True, True)
+        assert cli.settings_from([*REQUIRED, "-q"]).quiet
+
+    def test_the_opposite_turns_off_what_a_short_flag_turned_on(self) -> None:
+        assert not cli.settings_from([*REQUIRED, "-v", "--no-verbose"]).verbose
 
 
 class TestMetadata:

@@ -110,11 +110,20 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.display.outlet",
         "_uploader.errors",
         "_uploader.files.model",
+        "_uploader.files.rules",
+        "_uploader.moments",
         "_uploader.limit_rate",
         "_uploader.records.counters",
         "_uploader.records.paths",
     },
-    {"_uploader.config", "_uploader.display.rates", "_uploader.records.lock"},
+    {
+        "_uploader.config",
+        "_uploader.display.rates",
+        "_uploader.files.entries",
+        "_uploader.files.selection",
+        "_uploader.files.sources",
+        "_uploader.records.lock",
+    },
     {"_uploader.display.text"},
     {"_uploader.display.base"},
     {"_uploader.display.json_lines", "_uploader.display.lines", "_uploader.display.terminal"},
@@ -122,6 +131,7 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.display.choose",
         "_uploader.dropin.account",
         "_uploader.dropin.failures",
+        "_uploader.files.listed",
         "_uploader.files.scan",
         "_uploader.processes.cpu_budget",
         "_uploader.processes.cpu_clock",
@@ -162,7 +172,8 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.state",
         "_uploader.transfer.engine",
     },
-    {"_uploader.processes.worker", "_uploader.run"},
+    {"_uploader.choice", "_uploader.processes.worker"},
+    {"_uploader.run"},
     {"_uploader.dropin.engines"},
     {"_uploader.dropin.uploads"},
     {"_uploader.__main__", "_uploader.cli", "_uploader.dropin"},
@@ -322,6 +333,9 @@ class TestFloors:
         [
             "display.rates",
             "display.text",
+            "files.rules",
+            "files.selection",
+            "moments",
             "processes.cpu_budget",
             "processes.dispatch",
             "processes.sizing",
@@ -385,6 +399,11 @@ class TestLight:
         names = loaded(S3)
         assert "providers.s3.cloud" in names
         assert "botocore" not in names
+
+    def test_nobody_who_chooses_nothing_loads_what_selects(self) -> None:
+        names = loaded("import _uploader.cli, _uploader.run")
+        selecting = {"rules", "selection", "listed", "sources"}
+        assert {"pathspec", *(f"_uploader.files.{name}" for name in selecting)}.isdisjoint(names)
 
     def test_a_worker_loads_the_cloud_it_needs_only(self) -> None:
         assert "providers.s3.cloud" not in loaded(LOCAL)

@@ -94,6 +94,8 @@ def summary_lines(summary: Summary) -> Iterator[str]:
         for line in _reason_lines(reasons):
             yield head + line
             head = " " * len(head)
+    if summary.left_out:
+        yield f"left out  {summary.left_out:,} by options, directories not entered as one each"
     if summary.failed_list is not None:
         yield f"{margin}listed in {printable(summary.failed_list)}"
     if not summary.complete:

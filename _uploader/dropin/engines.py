@@ -57,7 +57,7 @@ def upload_here(cloud: Cloud, files: Sequence[File], in_flight: int, failures: F
 
     engine = Engine(
         cloud,
-        source_root="",
+        source_roots=[""],
         key_prefix="",
         policy=POLICY,
         limiter=ConcurrencyLimiter(in_flight, first=in_flight),

@@ -25,6 +25,8 @@ class Job(NamedTuple):
     """A multipart upload of this version of the file, begun before, to resume if possible."""
     orphaned: bool = False
     """A worker that may have begun it died: there may be a multipart upload nobody knows of."""
+    source: int = 0
+    """Which of the run's sources it lies below, counted from 0."""
 
 
 class Skipped(NamedTuple):
@@ -39,6 +41,16 @@ class Failed(NamedTuple):
 
     path: str
     reason: str
+
+
+class LeftOut(NamedTuple):
+    """An entry that the options leave out: a file, or a directory that is not entered."""
+
+    path: str
+
+
+Found = Job | Skipped | Failed | LeftOut
+"""An entry of a scan, or of a list."""
 
 
 class Result(NamedTuple):

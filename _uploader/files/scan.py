@@ -10,81 +10,46 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from ..errors import UsageError
-from .model import Failed, Job, Skipped
+from .entries import MAX_KEY_BYTES, OWN, KeyRoom, Own, shown, special
+from .model import Failed, Found, Job, LeftOut, Skipped
 
 OPEN_DIRECTORIES = 64
 """Levels of the tree that stay open during the walk below them."""
-OWN = "belongs to this run"
-
-Found = Job | Skipped | Failed
-
-_SPECIAL = {
-    stat.S_IFIFO: "is a FIFO",
-    stat.S_IFSOCK: "is a socket",
-    stat.S_IFCHR: "is a device",
-    stat.S_IFBLK: "is a device",
-}
 
 
 def scan(
     root: str,
     *,
     follow_symlinks: bool,
-    max_key_bytes: int = 1024,
+    max_key_bytes: int = MAX_KEY_BYTES,
     prefix: str = "",
     own: Collection[Path] = (),
+    enters: Callable[[str], bool] | None = None,
 ) -> Iterator[Found]:
     """Yields every entry below ``root`` that is no directory, as a Job, Skipped or Failed.
 
     The scan follows links to files, and links to directories with ``follow_symlinks``.  It skips
-    ``own``: files and directories that the run itself writes, now or later.  An unreadable entry
-    fails alone.  Paths of Skipped and Failed are fit for JSON: backslash escapes stand for bytes
-    that are not UTF-8.  Raises ``UsageError`` at once, not at the first ``next``, when ``root`` is
-    no readable directory.
+    ``own``: files and directories that the run itself writes, now or later.  A directory whose path
+    ``enters`` refuses is LeftOut.  An unreadable entry fails alone.  Paths but those of Jobs are
+    fit for JSON: see ``shown``.  Raises ``UsageError`` at once, not at the first ``next``, when
+    ``root`` is no readable directory.
     """
     _open_root(root).close()
-    try:
-        room = max_key_bytes - len(prefix.encode())
-    except UnicodeEncodeError:
-        raise UsageError(f"the prefix {prefix!r} is not valid UTF-8") from None
-    return _walk(_Rules(root, follow_symlinks, room, max_key_bytes, _Own(own)))
-
-
-class _Own:
-    """Files and directories of the run.
-
-    It compares device and inode, as several paths may lead to one file, and looks anew each time,
-    as the files come and go.
-    """
-
-    def __init__(self, paths: Collection[Path]) -> None:
-        self._paths = tuple(paths)
-        self.names = frozenset(path.name for path in paths)
-        """Files of other names need no comparison."""
-
-    def holds(self, status: os.stat_result) -> bool:
-        return any(_is(path, status) for path in self._paths)
-
-
-def _is(path: Path, status: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(status, os.stat(path))
-    except OSError:
-        return False
+    room = KeyRoom(prefix, max_key_bytes)
+    return _walk(_Rules(root, follow_symlinks, room, Own(own), enters))
 
 
 class _Rules(NamedTuple):
     root: str
     follow_symlinks: bool
-    room: int
-    """Bytes of a key that the prefix leaves for the path."""
-    max_key_bytes: int
-    own: _Own
+    room: KeyRoom
+    own: Own
+    enters: Callable[[str], bool] | None
 
 
 class _Entries(Protocol):
@@ -104,6 +69,21 @@ class _Level(NamedTuple):
 
     def close(self) -> None:
         self.entries.close()
+
+
+def root_of(source: str) -> str:
+    """What comes before the paths of a source, a directory or a single file: ends with a slash or
+    is empty.  Raises ``UsageError`` when it is neither."""
+    try:
+        mode = os.stat(source).st_mode
+    except (OSError, ValueError) as error:  # ValueError: a NUL
+        text = getattr(error, "strerror", None) or error
+        raise UsageError(f"{source!r} cannot be scanned: {text}") from None
+    if stat.S_ISDIR(mode):
+        return os.path.join(source, "")
+    if stat.S_ISREG(mode):
+        return os.path.join(os.path.dirname(source), "")
+    raise UsageError(f"{source!r} cannot be uploaded: it {special(mode)}")
 
 
 def _open_root(root: str) -> _Level:
@@ -136,7 +116,7 @@ def _files_first(entries: _Entries) -> Generator[os.DirEntry[str], None, None]:
 
 def _walk(rules: _Rules) -> Iterator[Found]:
     """Walks the tree; inline for plain files, as it runs for each of them."""
-    room = rules.room
+    room = rules.room.bytes
     own_names = rules.own.names
     number = 0
     levels = [_open_root(rules.root)]
@@ -150,7 +130,7 @@ def _walk(rules: _Rules) -> Iterator[Found]:
                         is_file = entry.is_file()
                         status = entry.stat()
                     except OSError as error:
-                        yield Failed(_shown(path), _reason(error, entry))
+                        yield Failed(shown(path), _reason(error, entry))
                         continue
                     if not is_file:
                         other = _other(entry, path, status, levels, rules)
@@ -159,19 +139,19 @@ def _walk(rules: _Rules) -> Iterator[Found]:
                             break
                         yield other
                     elif entry.name in own_names and rules.own.holds(status):
-                        yield Skipped(_shown(path), OWN)
-                    elif (path.isascii() and len(path) <= room) or _fits(path, room):
+                        yield Skipped(shown(path), OWN)
+                    elif (path.isascii() and len(path) <= room) or not rules.room.problem(path):
                         yield Job(
                             number, path, status.st_size, status.st_mtime_ns, status.st_ctime_ns
                         )
                         number += 1
                     else:
-                        yield Failed(_shown(path), _key_problem(path, rules))
+                        yield Failed(shown(path), rules.room.problem(path))
                 else:
                     levels.pop().close()
             except OSError as error:  # of the directory: an entry's own are caught above
                 levels.pop().close()
-                yield Failed(_shown(level.path.rstrip("/") or "."), _reason(error))
+                yield Failed(shown(level.path.rstrip("/") or "."), _reason(error))
     finally:
         for level in levels:
             level.close()
@@ -183,24 +163,25 @@ def _other(
     status: os.stat_result,
     levels: list[_Level],
     rules: _Rules,
-) -> _Level | Skipped | Failed:
+) -> _Level | Skipped | Failed | LeftOut:
     """Opens a directory; skips or fails any other entry that is no regular file."""
     skip = _skip_reason(entry, status, levels, rules)
     if skip:
-        return Skipped(_shown(path), skip)
+        return Skipped(shown(path), skip)
+    if rules.enters and not rules.enters(path):
+        return LeftOut(shown(path))
     try:
         return _open(entry.path, path + "/", status, len(levels))
     except OSError as error:
-        return Failed(_shown(path), _reason(error))
+        return Failed(shown(path), _reason(error))
 
 
 def _skip_reason(
     entry: os.DirEntry[str], status: os.stat_result, above: list[_Level], rules: _Rules
 ) -> str:
     """Why an entry that is no regular file is skipped; empty for a directory to walk."""
-    kind = stat.S_IFMT(status.st_mode)
-    if kind != stat.S_IFDIR:
-        return _SPECIAL.get(kind, "is no regular file")
+    if not stat.S_ISDIR(status.st_mode):
+        return special(status.st_mode)
     if not rules.follow_symlinks and entry.is_symlink():
         return "links to a directory"
     if rules.own.holds(status):
@@ -213,28 +194,7 @@ def _skip_reason(
     return ""
 
 
-def _fits(path: str, room: int) -> bool:
-    try:
-        return len(path.encode()) <= room
-    except UnicodeEncodeError:
-        return False
-
-
-def _key_problem(path: str, rules: _Rules) -> str:
-    """Why ``path`` makes no key; it is known to make none."""
-    try:
-        length = rules.max_key_bytes - rules.room + len(path.encode())
-    except UnicodeEncodeError:
-        return "name is not valid UTF-8"
-    return f"key is {length:,} bytes long: {rules.max_key_bytes:,} is the most"
-
-
 def _reason(error: OSError, entry: os.DirEntry[str] | None = None) -> str:
     if isinstance(error, FileNotFoundError):
         return "links to nothing" if entry and entry.is_symlink() else "vanished during the scan"
     return f"cannot be read: {error.strerror}"
-
-
-def _shown(path: str) -> str:
-    """``path`` with backslash escapes for bytes that are not UTF-8."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -27,6 +27,8 @@ class Start(NamedTuple):
     """Sessions to connect at once: files will come for so many."""
     disk_hangs: bool = False
     """An earlier worker was silent for too long: the disk may hold up whole processes."""
+    roots: tuple[str, ...] = ("",)
+    """For each source what comes before its paths: ends with a slash or is empty."""
 
 
 class Resume(NamedTuple):

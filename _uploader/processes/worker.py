@@ -139,7 +139,7 @@ class Worker:
         resumable = not settings.no_journal
         return Engine(
             cloud,
-            source_root=os.path.join(settings.src, ""),
+            source_roots=start.roots,
             key_prefix=settings.prefix,
             form=FORMS[settings.posix_metadata],
             extra_metadata=settings.metadata,

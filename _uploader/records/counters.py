@@ -53,6 +53,9 @@ class Summary(NamedTuple):
     """Why the run could not start or go on, if so."""
     failed_list: str | None
     """File that names every failed file, one JSON object a line; None when nothing failed."""
+    left_out: int = 0
+    """Entries that the options leave out, no part of ``files``: files, and directories that were
+    not entered."""
 
     @property
     def files_per_second(self) -> float:
@@ -76,6 +79,8 @@ class Counters:
     uploaded: int = 0
     skipped: int = 0
     failed: int = 0
+    left_out: int = 0
+    """Files, and directories not entered, that the options leave out: no part of ``files``."""
     sent_bytes: int = 0
     """Bytes given to the network so far, those of unfinished files included."""
     done_bytes: int = 0
@@ -157,4 +162,5 @@ class Counters:
             complete=complete,
             error=error,
             failed_list=failed_list,
+            left_out=self.left_out,
         )

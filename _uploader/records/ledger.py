@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from ..errors import RunError
-from ..files.model import Failed, Job, Result, Skipped
+from ..files.model import Found, Job, LeftOut, Result, Skipped
 from .counters import Counters, Summary
 from .failures import FailureList
 from .journal import Journal
@@ -47,17 +47,21 @@ class Ledger:
         """Records in ``journal`` from now on; comes before the first of ``jobs``."""
         self._journal = journal
 
-    def jobs(self, entries: Iterable[Job | Skipped | Failed]) -> Iterator[Job | None]:
-        """The files to upload among the entries of a scan; None for each that ends here."""
+    def jobs(self, entries: Iterable[Found | None]) -> Iterator[Job | None]:
+        """The files to upload among the entries of a scan; None for each that ends here, and for
+        None."""
         for entry in entries:
             if isinstance(entry, Job):
                 yield self._to_upload(entry)
                 continue
-            self.counters.add_found()
-            if isinstance(entry, Skipped):
-                self._skip(entry.path, entry.reason)
-            else:
-                self.fail(entry.path, entry.reason)
+            if isinstance(entry, LeftOut):
+                self.counters.left_out += 1
+            elif entry:
+                self.counters.add_found()
+                if isinstance(entry, Skipped):
+                    self._skip(entry.path, entry.reason)
+                else:
+                    self.fail(entry.path, entry.reason)
             yield None
         self.counters.scanned = True
 

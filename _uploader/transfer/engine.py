@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 
@@ -40,7 +40,7 @@ class Engine:
         self,
         cloud: Cloud,
         *,
-        source_root: str,
+        source_roots: Sequence[str],
         key_prefix: str,
         policy: RetryPolicy,
         limiter: ConcurrencyLimiter,
@@ -55,10 +55,11 @@ class Engine:
         most_bytes: float = math.inf,
         disk_hangs: bool = False,
     ) -> None:
-        """``source_root``: prefix of each path, ending with a slash or empty; ``key_prefix``: of
-        each key.  ``limiter`` says how many requests may be in flight; a part of a large file
-        counts for ``part_weight``.  ``stop_run(reason)``: no file can succeed.  ``form`` writes the
-        files' attributes as user metadata; ``extra_metadata`` goes to every object.
+        """``source_roots``: prefix of the paths of each source, ending with a slash or empty;
+        ``key_prefix``: of each key.  ``limiter`` says how many requests may be in flight; a part of
+        a large file counts for ``part_weight``.  ``stop_run(reason)``: no file can succeed.
+        ``form`` writes the files' attributes as user metadata; ``extra_metadata`` goes to every
+        object.
 
         ``begun(job number, upload id, change time of the file)`` records a multipart upload;
         without it none outlives a failure.  ``resume_since()``: when the earlier runs that this one
@@ -88,7 +89,7 @@ class Engine:
             open=self._disk.open,
             reading=self._disk.reading,
             rules=cloud.parts,
-            source_root=source_root,
+            source_roots=source_roots,
             key_prefix=key_prefix,
             form=form,
             extra_metadata=tuple(extra_metadata),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import count
@@ -42,8 +42,8 @@ class Context(NamedTuple):
     """Around all that reads so many bytes of a file from an offset; not for a loaded one."""
     rules: PartRules | None
     """How large files are cut; None: never."""
-    source_root: str
-    """Prefix of each path: ends with a slash or is empty."""
+    source_roots: Sequence[str]
+    """Prefix of the paths of each source: ends with a slash or is empty."""
     key_prefix: str
     form: Form
     """How the files' attributes are written as user metadata."""
@@ -106,7 +106,8 @@ class Upload:
         return source.size
 
     def _open(self) -> Source:
-        path = self._context.source_root + self.job.path
+        job = self.job
+        path = self._context.source_roots[job.source] + job.path
         try:
             return self._context.open(path)
         except Busy:

@@ -34,7 +34,7 @@ from _uploader.processes.supervisor import (
     Supervisor,
 )
 
-START = wire.Start({"src": "data"}, 10, 100, 2**20)
+START = wire.Start({"bucket": "b"}, 10, 100, 2**20)
 KILLED = -signal.SIGKILL
 
 

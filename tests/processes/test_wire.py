@@ -113,7 +113,7 @@ def test_jobs_and_results_travel_as_tuples() -> None:
 
 
 def test_settings_travel_as_a_dict() -> None:
-    settings = Settings(src="data", bucket="b", metadata=(("a", "b"),))
+    settings = Settings(src=("data",), bucket="b", metadata=(("a", "b"),))
     start = wire.Start(dataclasses.asdict(settings), None, 1, 2, True)
     [received] = wire.Decoder().feed(wire.encode(start))
     assert isinstance(received, wire.Start)

@@ -144,8 +144,9 @@ class Conversation:
         self.connection.sendall(b"".join(map(wire.encode, messages)))
 
     def start(self, *, prepare: bool = False, concurrency: int | None = 4, **settings: Any) -> None:
-        told = {"src": str(self.root), "bucket": "b", "provider": "fake", **settings}
-        self.send(wire.Start(told, concurrency, 100, 2**30, prepare))
+        told = {"bucket": "b", "provider": "fake", **settings}
+        roots = (os.path.join(self.root, ""),)
+        self.send(wire.Start(told, concurrency, 100, 2**30, prepare, roots=roots))
 
     def next(self) -> wire.Message:
         """The next message that is no mere heartbeat."""
@@ -306,8 +307,7 @@ class TestStart:
         assert list(supervisor.cloud.objects) == ["late"]
 
     def test_memory_bounds_the_requests_in_flight(self, supervisor: Conversation) -> None:
-        settings = {"src": str(supervisor.root), "bucket": "b"}
-        supervisor.send(wire.Start(settings, 50, 100, 2 * 3 * FakeCloud.session_memory))
+        supervisor.send(wire.Start({"bucket": "b"}, 50, 100, 2 * 3 * FakeCloud.session_memory))
         assert supervisor.next() == wire.Ready(os.getpid(), 3)
 
     @pytest.mark.parametrize("soft", [100, 40])

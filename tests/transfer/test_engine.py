@@ -243,7 +243,7 @@ class Setup:
         cloud.traffic.limit = limit
         self.engine = Engine(
             cloud,
-            source_root=os.path.join(self.root, ""),
+            source_roots=[os.path.join(self.root, "")],
             key_prefix="",
             policy=Quick(retries),
             limiter=ConcurrencyLimiter(concurrency, first=concurrency),
