@@ -60,7 +60,7 @@ class _Listed:
 
     def _entry(self, name: str, number: int) -> Found:
         parts = [part for part in self._below(name).split("/") if part not in ("", ".")]
-        path = "/".join(parts)
+        path = "/".join(parts) or "."
         try:
             if problem := self._problem(name, parts):
                 return Failed(shown(name), problem)

@@ -6,6 +6,8 @@ the last rule that matches a file decides, even where an earlier one leaves out 
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -98,12 +100,18 @@ class Rules:
 
 def _pattern(text: str) -> GitIgnoreSpecPattern | None:
     """The pattern; None for a comment, and for what git ignores."""
-    pattern = GitIgnoreSpecPattern(text)  # its errors are ValueErrors
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what [[a] may once mean to Python
+            pattern = GitIgnoreSpecPattern(text)
+    except (ValueError, re.error):
+        raise ValueError(f"{text!r} is no pattern of gitignore") from None
     return None if pattern.include is None else pattern
 
 
 def _levels(text: str) -> list[GitIgnoreSpecPattern | None] | None:
-    names = text.rstrip().rstrip("/").split("/")
+    text = text if text.endswith("\\ ") else text.rstrip()
+    names = text.rstrip("/").split("/")
     if len(names) == 1:  # a slash at its beginning or inside ties a pattern to the root
         return None
     names = names[0 if names[0] else 1 :]

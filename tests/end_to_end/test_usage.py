@@ -100,7 +100,15 @@ REQUIRED = ("--src", ".", "--bucket", "bucket")
         (("--src", ".", "--bucket", "bucket/backups"), "--prefix"),
         (("--src", ".", "--bucket", "a--use1-az4--x-s3"), "directory bucket"),
         (("--src", "/no/such/directory", "--bucket", "bucket"), "/no/such/directory"),
-        (("--src", __file__, "--bucket", "bucket"), __file__),
+        (("--src", "/dev/null", "--bucket", "bucket"), "/dev/null"),
+        ((*REQUIRED, "--src", "."), "would become one object"),
+        ((*REQUIRED, "--include", "#a"), "--include"),
+        ((*REQUIRED, "--exclude-from", "/no/such/file"), "--exclude-from: '/no/such/file'"),
+        ((*REQUIRED, "--min-size", "many"), "--min-size"),
+        ((*REQUIRED, "--newer-than", "soon"), "--newer-than"),
+        ((*REQUIRED, "--newer-than", "1d", "--older-than", "2d"), "--newer-than"),
+        ((*REQUIRED, "--files-from", "/no/such/file"), "--files-from: '/no/such/file'"),
+        ((*REQUIRED, "--null"), "--null"),
     ],
 )
 def test_command_names_what_is_wrong_with_it(
@@ -195,6 +203,15 @@ DEFAULTS = {
     "--metadata": "none",
     "--posix-metadata": "rclone",
     "--follow-symlinks": None,
+    "--include": "every file, unless the first pattern is an --include",
+    "--exclude": "none",
+    "--exclude-from": "none",
+    "--min-size": "none",
+    "--max-size": "none",
+    "--newer-than": "none",
+    "--older-than": "none",
+    "--files-from": "none",
+    "--null": None,
     "--no-create": None,
     "--journal": "one for each source and destination",
     "--no-journal": None,
@@ -219,14 +236,14 @@ def help_text() -> str:
 
 @pytest.mark.parametrize("option", DEFAULTS)
 def test_command_help_tells_each_option_and_its_default(help_text: str, option: str) -> None:
-    (text,) = re.findall(rf"^  {option}(?![a-z-]).*(?:\n {{5,}}.*)*", help_text, re.MULTILINE)
+    (text,) = re.findall(rf"^  (?:-., )?{option}(?![a-z-]).*(?:\n {{5,}}.*)*", help_text, re.MULTILINE)
     default = DEFAULTS[option]
     if default:
         assert f"(default: {default}" in text
 
 
 def test_command_help_tells_of_no_option_that_is_not_tested(help_text: str) -> None:
-    assert set(re.findall(r"^  (--[a-z-]+)", help_text, re.MULTILINE)) == set(DEFAULTS)
+    assert set(re.findall(r"^  (?:-[^h], )?(--[a-z-]+)", help_text, re.MULTILINE)) == set(DEFAULTS)
 
 
 def test_command_help_tells_the_exit_codes(help_text: str) -> None:
