@@ -95,7 +95,7 @@ def summary_lines(summary: Summary) -> Iterator[str]:
             yield head + line
             head = " " * len(head)
     if summary.left_out:
-        yield f"left out  {summary.left_out:,} by options, directories not entered as one each"
+        yield f"left out  {summary.left_out:,} files, or directories that were not entered"
     if summary.failed_list is not None:
         yield f"{margin}listed in {printable(summary.failed_list)}"
     if not summary.complete:

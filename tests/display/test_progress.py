@@ -353,6 +353,12 @@ def test_a_run_that_was_stopped_says_so() -> None:
     assert "stopped" not in text(FAILED)
 
 
+def test_what_options_leave_out_is_told() -> None:
+    line = "\nleft out  1,234 files, or directories that were not entered\n"
+    assert line in text(made_summary(left_out=1234))
+    assert "left out" not in text(FAILED)
+
+
 def test_many_reasons_are_cut_without_losing_files() -> None:
     reasons = {f"reason {number:02}": 100 - number for number in range(50)}
     lines = text(made_summary(failed=sum(reasons.values()), failed_reasons=reasons)).splitlines()

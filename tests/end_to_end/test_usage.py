@@ -236,7 +236,9 @@ def help_text() -> str:
 
 @pytest.mark.parametrize("option", DEFAULTS)
 def test_command_help_tells_each_option_and_its_default(help_text: str, option: str) -> None:
-    (text,) = re.findall(rf"^  (?:-., )?{option}(?![a-z-]).*(?:\n {{5,}}.*)*", help_text, re.MULTILINE)
+    (text,) = re.findall(
+        rf"^  (?:-., )?{option}(?![a-z-]).*(?:\n {{5,}}.*)*", help_text, re.MULTILINE
+    )
     default = DEFAULTS[option]
     if default:
         assert f"(default: {default}" in text

@@ -9,7 +9,7 @@ import pytest
 
 from _uploader.display.base import Display
 from _uploader.errors import RunError
-from _uploader.files.model import Failed, Job, Result, Skipped
+from _uploader.files.model import Failed, Found, Job, LeftOut, Result, Skipped
 from _uploader.records.counters import Counters, Summary
 from _uploader.records.failures import FailureList
 from _uploader.records.journal import Journal
@@ -101,7 +101,7 @@ class Books:
         assert self.journal
         self.journal.broken.update(names)
 
-    def scan(self, *entries: Job | Skipped | Failed) -> list[Job | None]:
+    def scan(self, *entries: Found | None) -> list[Job | None]:
         return list(self.ledger.jobs(entries))
 
     def end(self, *, stopped: bool = False, error: RunError | None = None) -> Summary:
@@ -130,6 +130,15 @@ def stored(job: Job) -> Result:
 
 def refused(job: Job) -> Result:
     return Result(job.number, 0, job.mtime_ns, job.ctime_ns, "denied")
+
+
+def test_what_is_left_out_is_counted_by_itself_and_told_nobody(books: Books) -> None:
+    assert books.scan(LeftOut("a"), None, job(0), LeftOut("b")) == [None, None, job(0), None]
+    books.ledger.take(job(0), stored(job(0)))
+    books.ledger.commit()
+    summary = books.end()
+    assert (summary.files, summary.left_out) == (1, 2)
+    assert not {"a", "b"} & {entry[1] for entry in books.log if len(entry) > 1}
 
 
 def uploaded(books: Books, jobs: Iterable[Job]) -> None:
