@@ -89,9 +89,9 @@ ACCOUNT = (Provider.S3, 'testaccesskey', 'testsecretkey', bucket)
 """What most programs here begin with."""
 THROUGH_PROCESSES = """\
 import _uploader.dropin.engines
-_uploader.dropin.engines.HERE_FILES = 500
+_uploader.dropin.engines.HERE_FILES = 50
 """
-"""Makes a list of 600 files a long one."""
+"""Makes a list of 60 files a long one."""
 
 Program = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -485,7 +485,7 @@ class TestUploadFiles:
     def test_keys_are_the_paths_as_given(
         self, on_moto: Program, work: Path, moto: Moto, bucket: str, setting: str
     ) -> None:
-        make_files(work / "data" / "x", 600)
+        make_files(work / "data" / "x", 60)
         paths = ["./data/x/001.txt", "../work/data/x/002.txt", "data//x/003.txt"]
         done = on_moto(
             setting
@@ -501,7 +501,7 @@ class TestUploadFiles:
         pattern = r"creating container\.\.\.\npoolsize: 20\nuploadFiles: \d+ ms\n"
         assert re.fullmatch(pattern, done.stdout)
         objects = stored(moto, bucket)
-        assert set(objects) == {*paths, *(f"data/x/{number:03}.txt" for number in range(600))}
+        assert set(objects) == {*paths, *(f"data/x/{number:03}.txt" for number in range(60))}
         for key, found in objects.items():
             assert found.size == (work / key).stat().st_size == int(found.metadata["size"])
             assert set(found.metadata) == {"dt", "size", "mtime", "mode", "uid", "gid"}
@@ -529,7 +529,7 @@ class TestUploadFiles:
         """While workers run, no process has the secret in its arguments or its environment, where
         others of the same user can read it; and what the caller's environment says of an account is
         not used."""
-        make_files(work / "data", 600)
+        make_files(work / "data", 60)
         (work / "secret").write_text(SECRET)
         done = on_moto(
             THROUGH_PROCESSES
@@ -567,13 +567,13 @@ class TestUploadFiles:
         )
         assert done.stderr.startswith("none: vanished")
         assert SECRET not in done.stdout + done.stderr
-        assert len(keys(moto, bucket)) == 600
+        assert len(keys(moto, bucket)) == 60
 
     @pytest.mark.parametrize("setting", ["", THROUGH_PROCESSES], ids=["here", "processes"])
     def test_failures_are_told_and_the_rest_uploaded(
         self, on_moto: Program, work: Path, moto: Moto, bucket: str, setting: str
     ) -> None:
-        make_files(work / "data", 500)
+        make_files(work / "data", 60)
         done = on_moto(
             setting
             + "files = getFiles('data')\n"
@@ -589,24 +589,24 @@ class TestUploadFiles:
             "data: is no longer a regular file",
         ]
         assert bool(listed) == bool(setting)
-        assert len(keys(moto, bucket)) == 499
+        assert len(keys(moto, bucket)) == 59
 
     @pytest.mark.parametrize("setting", ["", THROUGH_PROCESSES], ids=["here", "processes"])
     def test_many_failures_are_counted(self, on_moto: Program, setting: str) -> None:
         done = on_moto(
-            setting + "files = [{'path': f'none{i}', 'size': 1} for i in range(600)]\n"
+            setting + "files = [{'path': f'none{i}', 'size': 1} for i in range(60)]\n"
             "ParallelUpload(*ACCOUNT).uploadFiles(files, 20)\n",
             quiet=False,
         )
         lines = done.stderr.splitlines()
         assert all(line.endswith(": vanished after the scan") for line in lines[:20])
-        assert lines[20] == "... and 580 more"
+        assert lines[20] == "... and 40 more"
 
     @pytest.mark.parametrize("setting", ["", THROUGH_PROCESSES], ids=["here", "processes"])
     def test_what_no_file_can_survive_is_told(
         self, on_moto: Program, work: Path, moto: Moto, setting: str
     ) -> None:
-        make_files(work / "data", 600)
+        make_files(work / "data", 60)
         done = on_moto(
             setting
             + "uploader = ParallelUpload(*ACCOUNT)\n"
@@ -670,7 +670,7 @@ class TestUploadFiles:
             assert server.open_uploads(bucket) == []
 
     def test_the_local_provider(self, program: Program, work: Path, tmp_path: Path) -> None:
-        make_files(work / "data" / "x", 600)
+        make_files(work / "data" / "x", 60)
         (tmp_path / "store").mkdir()
         for setting in ("", THROUGH_PROCESSES):
             program(
@@ -684,11 +684,11 @@ class TestUploadFiles:
                 + "uploader.saveMeta()\n"
             )
             [store] = (tmp_path / "store").iterdir()
-            assert len(list((store / "data" / "x").iterdir())) == 600
+            assert len(list((store / "data" / "x").iterdir())) == 60
             for name in ("one", "two"):
                 assert (store / name).read_bytes() == b"xxxxx"
                 assert (store / name).stat().st_mode == 0o100640
-            assert json.loads((work / "meta.json").read_text())["data/x/599.txt"]["size"] == 599
+            assert json.loads((work / "meta.json").read_text())["data/x/059.txt"]["size"] == 59
 
 
 class TestAzure:
@@ -801,7 +801,7 @@ class TestOverrides:
             "raises: OSError: no luck",
         ]
 
-    @pytest.mark.parametrize("count", [10, 600])
+    @pytest.mark.parametrize("count", [10, 60])
     def test_init_driver(
         self, on_moto: Program, work: Path, moto: Moto, bucket: str, count: int
     ) -> None:
