@@ -1,4 +1,4 @@
-"""What ``--limit-rate`` says: a rate, ``off``, or a file that has one of these."""
+"""What ``--limit-rate`` says: a rate, ``off``, or the file of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps the limit of a run's rate: by its option, by the option's file, by SIGUSR2."""
+"""Keeps the limit of the rate: by option, file and SIGUSR2."""
 
 from __future__ import annotations
 

@@ -309,7 +309,7 @@ class Run:
         counters.sent_bytes = supervisor.totals.sent
         counters.retries = supervisor.totals.retries
         outage = supervisor.outage
-        counters.outage = outage if outage and outage[0] >= OUTAGE_TOLD else None
+        counters.outage = outage if outage and outage.seconds >= OUTAGE_TOLD else None
         self._display.update(counters, now)
 
     def _check_progress(self, supervisor: Supervisor, now: float) -> None:

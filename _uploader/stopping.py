@@ -1,4 +1,7 @@
-"""Decides whether a run can go on.  Pure: the clock is an argument."""
+"""Decides whether a run can go on.
+
+Pure: the clock is an argument.
+"""
 
 from __future__ import annotations
 

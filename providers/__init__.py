@@ -1,4 +1,7 @@
-"""The clouds: a file each, named after libcloud's ``Provider`` value; ``base`` is the contract."""
+"""The clouds, a file or folder each; ``base`` is the contract.
+
+They are named after libcloud's ``Provider`` values.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How one operation on a cloud can fail, and what the failure allows next.
+"""How an operation on a cloud fails, and what may follow.
 
 The retry policy asks a failure and never looks at foreign exception types: ``retry`` (is another
 attempt worth it?), ``after`` (how long did the service ask us to wait?), ``restart`` (or one at the

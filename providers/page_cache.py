@@ -1,4 +1,4 @@
-"""Reads files without pushing the pages of other programs out of the kernel's page cache.
+"""Reads files without pushing others' pages out of the page cache.
 
 What is read once and never again is dropped.  Pages that were there before are somebody's working
 set and stay.  A few looks tell which they are: programs cache files as a whole, or large pieces of

@@ -38,8 +38,8 @@ settings.register_profile("suite", deadline=None, max_examples=int(os.environ.ge
 settings.load_profile("suite")
 
 
-FIRST = ("dropin", "bench", "end_to_end", "processes", "servers")
-"""The folders whose tests take longest: run side by side, none of them should be the last."""
+FIRST = ("dropin", "bench", "providers", "end_to_end", "processes", "servers")
+"""The folders whose files take longest: run side by side, none of them should be the last."""
 
 
 def pytest_configure(config: pytest.Config) -> None:

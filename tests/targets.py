@@ -550,3 +550,7 @@ if {"UPLOADER_TEST_ENDPOINT", "UPLOADER_TEST_BUCKET"} <= _LIVE.keys():
             },
         )
     )
+
+
+ALSO_ON_CEPH = [t for t in TARGETS if "ceph" in t.name and t.name != "s3-ceph"]
+"""What Ceph can do besides plain S3.  It answers slowly: two files of tests run side by side."""

@@ -105,11 +105,15 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.records",
         "_uploader.transfer",
     },
-    {"_uploader.amounts", "_uploader.apart", "_uploader.interrupts"},
+    {
+        "_uploader.amounts",
+        "_uploader.apart",
+        "_uploader.files.model",
+        "_uploader.interrupts",
+    },
     {
         "_uploader.display.outlet",
         "_uploader.errors",
-        "_uploader.files.model",
         "_uploader.files.rules",
         "_uploader.moments",
         "_uploader.limit_rate",

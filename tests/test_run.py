@@ -17,7 +17,7 @@ from _uploader import run as module
 from _uploader.config import Settings
 from _uploader.display.base import Display
 from _uploader.errors import RunError, UsageError
-from _uploader.files.model import INTERRUPTED, Job, Result, Skipped
+from _uploader.files.model import INTERRUPTED, Job, Outage, Result, Skipped
 from _uploader.interrupts import Interrupts
 from _uploader.processes import wire
 from _uploader.processes.dispatch import Dispatcher
@@ -76,7 +76,7 @@ class Recorder(Display):
         self.notes: list[str] = []
         self.changes: list[tuple[int, int, int, str]] = []
         self.ends: dict[str, tuple[str, str]] = {}
-        self.outages: list[tuple[float, float] | None] = []
+        self.outages: list[Outage | None] = []
         self.summary: Summary | None = None
 
     def update(self, counters: Counters, now: float) -> None:
@@ -166,7 +166,7 @@ class FakeSupervisor:
         self.first_message = start
         self.concurrency = concurrency
         self.totals = Totals()
-        self.outage: tuple[float, float] | None = None
+        self.outage: Outage | None = None
         self.resumed: float | None = None
         self.shares: list[tuple[float, str]] = []
         self.cpu_rates: list[float] = []
@@ -339,11 +339,11 @@ class TestStall:
         assert counts(outcome) == (0, 0, 1)
 
     def test_without_a_known_trouble_the_time_alone_is_told(self, world: World) -> None:
-        world.each_round = lambda supervisor: setattr(supervisor, "outage", (9.0, 1.0))
+        world.each_round = lambda supervisor: setattr(supervisor, "outage", Outage(9.0, 1.0))
         assert str(world.run().error) == "nothing has succeeded for 50 s"
 
     def test_an_outage_stops_the_run_although_no_attempt_fails(self, world: World) -> None:
-        world.each_round = lambda supervisor: setattr(supervisor, "outage", (9.0, 1.0))
+        world.each_round = lambda supervisor: setattr(supervisor, "outage", Outage(9.0, 1.0))
         assert world.run().exit_code == 3
 
     def test_a_slow_file_that_fails_in_nothing_may_take_any_time(self, world: World) -> None:
@@ -401,7 +401,7 @@ class TestOutage:
     )
     def test_only_one_that_lasts_is_shown(self, world: World, seconds: float, shown: bool) -> None:
         world.files("a")
-        world.each_round = lambda supervisor: setattr(supervisor, "outage", (seconds, 1.0))
+        world.each_round = lambda supervisor: setattr(supervisor, "outage", Outage(seconds, 1.0))
         world.run()
         assert ((seconds, 1.0) in world.display.outages) is shown
 

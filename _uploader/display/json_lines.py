@@ -67,7 +67,7 @@ class JsonLines(Display):
             files_per_second=self._pace.files.per_second(),
             bytes_per_second=self._pace.bytes.per_second(),
             seconds_left=self._pace.seconds_left(counters),
-            unreachable_seconds=counters.outage[0] if counters.outage else None,
+            unreachable_seconds=counters.outage.seconds if counters.outage else None,
         )
 
     def _event(self, kind: str, **fields: object) -> None:

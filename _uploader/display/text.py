@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..files.model import Outage
 from ..records.counters import OTHER, Counters, Summary
 from .rates import Pace
 
@@ -58,7 +59,7 @@ def status(counters: Counters, pace: Pace) -> str:
     if counters.failed:
         parts.append(f"{counters.failed:,} failed")
     if counters.outage:
-        return "  ".join([*parts, _outage_text(*counters.outage)])
+        return "  ".join([*parts, _outage_text(counters.outage)])
     left = pace.seconds_left(counters)
     if left is not None:
         parts.append(f"{seconds_text(left, 0)} left")
@@ -68,9 +69,9 @@ def status(counters: Counters, pace: Pace) -> str:
     return "  ".join(parts)
 
 
-def _outage_text(seconds: float, until_next: float) -> str:
-    again = f"in {seconds_text(until_next, 0)}" if until_next >= 0.5 else "now"
-    return f"service unreachable for {seconds_text(seconds, 0)}, trying again {again}"
+def _outage_text(outage: Outage) -> str:
+    again = f"in {seconds_text(outage.next_try, 0)}" if outage.next_try >= 0.5 else "now"
+    return f"service unreachable for {seconds_text(outage.seconds, 0)}, trying again {again}"
 
 
 def summary_lines(summary: Summary) -> Iterator[str]:

@@ -71,3 +71,12 @@ class Result(NamedTuple):
     """The service refused permission."""
     skipped: bool = False
     """It was not to be stored: the bucket has an object of this name."""
+
+
+class Outage(NamedTuple):
+    """The service does not answer."""
+
+    seconds: float
+    """Since the outage began."""
+    next_try: float
+    """Seconds until the next probe; 0 while one is under way."""

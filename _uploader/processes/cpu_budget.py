@@ -1,4 +1,6 @@
-"""Keeps the processes of a run below a rate of CPU.  Pure: clocks and samples are arguments.
+"""Keeps the processes of a run below a rate of CPU.
+
+Pure: clocks and samples are arguments.
 
 ``CpuBudget`` says what each process may take; ``DutyCycle`` says when a process has to pause so
 that it takes no more.  All rates are in seconds of CPU a second.

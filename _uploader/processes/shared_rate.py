@@ -1,4 +1,4 @@
-"""The rate of a run and its schedule, in a page of memory that all processes share."""
+"""The rate of a run and its schedule, in memory that processes share."""
 
 from __future__ import annotations
 

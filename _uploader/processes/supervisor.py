@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..errors import RunError
-from ..files.model import INTERRUPTED, Job, Result
+from ..files.model import INTERRUPTED, Job, Outage, Result
 from . import wire
 from .dispatch import BATCH_FILES, Dispatcher
 from .fork_server import ForkServer
@@ -195,14 +195,13 @@ class Supervisor:
         return (self._bucket_ready or self._draining) and self._dispatcher.finished
 
     @property
-    def outage(self) -> tuple[float, float] | None:
-        """Seconds for which the service has answered no busy worker, and until the next try; None
-        while it answers one."""
+    def outage(self) -> Outage | None:
+        """What all busy workers have in common; None while the service answers one of them."""
         busy = [worker for worker in self._workers if self._dispatcher.is_busy(worker)]
         outages = [worker.outage for worker in busy if worker.outage]
         if not outages or len(outages) < len(busy):
             return None
-        return min(seconds for seconds, _ in outages), min(left for _, left in outages)
+        return Outage(min(o.seconds for o in outages), min(o.next_try for o in outages))
 
     def pids(self) -> list[int]:
         """Of the fork server and of all workers that are ready."""
@@ -284,7 +283,7 @@ class Supervisor:
             full = False
             for worker, jobs in self._dispatcher.next_batches():
                 assert isinstance(worker, WorkerProcess)
-                worker.send(wire.Jobs([tuple(job) for job in jobs]))
+                worker.send(wire.Jobs(jobs))
                 full = full or len(jobs) == BATCH_FILES
 
     def _handle(self, worker: WorkerProcess, message: wire.Message) -> Iterator[Event]:
@@ -328,7 +327,7 @@ class Supervisor:
         self.totals.add(worker, news)
         worker.outage = news.outage
         self._dispatcher.widen(worker, news.limit)
-        for result in map(Result._make, news.results):
+        for result in news.results:
             if job := self._dispatcher.done(worker, result.number):
                 yield Ended(job, result)
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import marshal
 import struct
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
+
+from ..files.model import Job, Outage, Result
 
 
 class Start(NamedTuple):
@@ -41,8 +44,7 @@ class Resume(NamedTuple):
 class Jobs(NamedTuple):
     """To a worker: files to upload."""
 
-    jobs: list[tuple[Any, ...]]
-    """Jobs as plain tuples."""
+    jobs: Sequence[Job]
 
 
 class Share(NamedTuple):
@@ -92,8 +94,7 @@ class Ready(NamedTuple):
 class Results(NamedTuple):
     """From a worker: results and a report; also the heartbeat."""
 
-    results: list[tuple[Any, ...]]
-    """Results as plain tuples."""
+    results: Sequence[Result]
     sent: int
     """Bytes of bodies given to the network so far."""
     progress: int
@@ -104,8 +105,7 @@ class Results(NamedTuple):
     """Requests that may be in flight now."""
     trouble: str
     """What last went wrong with a request."""
-    outage: tuple[float, float] | None
-    """Seconds without an answer of the service, and until the next attempt."""
+    outage: Outage | None
 
 
 class Concurrency(NamedTuple):
@@ -177,8 +177,29 @@ _LENGTH = struct.Struct("!I")
 
 def encode(message: Message) -> bytes:
     """The message as bytes, after its length."""
-    payload = marshal.dumps((_NUMBERS[type(message)], *message))
+    payload = marshal.dumps((_NUMBERS[type(message)], *_plain(message)))
     return _LENGTH.pack(len(payload)) + payload
+
+
+def _plain(message: Message) -> Sequence[Any]:
+    """The message's values: marshal takes tuples, but nothing that is made of them."""
+    if isinstance(message, Jobs):
+        return (list(map(tuple, message.jobs)),)
+    if isinstance(message, Results):
+        results, *counts, outage = message
+        return (list(map(tuple, results)), *counts, outage and tuple(outage))
+    return message
+
+
+def _message(kind: Any, values: list[Any]) -> Message:
+    """The opposite of ``_plain``."""
+    if kind is Jobs:
+        values[0] = list(map(Job._make, values[0]))
+    elif kind is Results:
+        values[0] = list(map(Result._make, values[0]))
+        values[-1] = values[-1] and Outage._make(values[-1])
+    made: Message = kind._make(values)
+    return made
 
 
 class Decoder:
@@ -198,7 +219,7 @@ class Decoder:
             if len(buffer) < end:
                 break
             kind, *values = marshal.loads(memoryview(buffer)[start + _LENGTH.size : end])
-            messages.append(_KINDS[kind]._make(values))
+            messages.append(_message(_KINDS[kind], values))
             start = end
         del buffer[:start]
         return messages

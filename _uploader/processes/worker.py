@@ -25,7 +25,7 @@ from providers.base import Cloud, Prepared
 from providers.errors import Failure, NoBucket, Unchecked
 
 from ..config import Settings
-from ..files.model import Job, Result
+from ..files.model import Result
 from ..transfer.attempts import Attempts
 from ..transfer.changes import Changes
 from ..transfer.concurrency import ConcurrencyLimiter
@@ -104,7 +104,7 @@ class Worker:
         elif self._engine is None:
             return
         elif isinstance(message, wire.Jobs):
-            self._engine.submit(map(Job._make, message.jobs))
+            self._engine.submit(message.jobs)
         elif isinstance(message, wire.Drain):
             self._send(wire.Returned(self._engine.drain()))
 
@@ -206,16 +206,15 @@ class Worker:
     def _send_report(self, engine: Engine) -> None:
         attempts = engine.attempts
         results, self._results = self._results, []
-        outage = attempts.outage()
         self._send(
             wire.Results(
-                [tuple(result) for result in results],
+                results,
                 engine.sent,
                 engine.progress,
                 attempts.retries,
                 engine.limit,
                 attempts.trouble,
-                (outage.seconds, outage.next_try) if outage else None,
+                attempts.outage(),
             )
         )
 

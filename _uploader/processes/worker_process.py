@@ -7,6 +7,7 @@ import selectors
 import socket
 from collections.abc import Callable, Iterator
 
+from ..files.model import Outage
 from . import wire
 from .fork_server import End, ForkServer
 
@@ -62,7 +63,7 @@ class WorkerProcess:
         self.sent = 0
         self.progress = 0
         self.retries = 0
-        self.outage: tuple[float, float] | None = None
+        self.outage: Outage | None = None
 
     def __str__(self) -> str:
         return f"worker {self.pid}" if self.pid else "a new worker"

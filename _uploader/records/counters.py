@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ..files.model import Outage
+
 REASONS = 50
 """Distinct reasons counted by name: a service may put something unique into each."""
 OTHER = "other reasons"
@@ -88,8 +90,8 @@ class Counters:
     left_out_bytes: int = 0
     """Bytes of the files found that were skipped or failed."""
     retries: int = 0
-    outage: tuple[float, float] | None = None
-    """While the service is unreachable: seconds since when, seconds until the next attempt."""
+    outage: Outage | None = None
+    """While the service is unreachable."""
     skipped_reasons: Reasons = field(default_factory=Reasons)
     failed_reasons: Reasons = field(default_factory=Reasons)
 

@@ -1,4 +1,4 @@
-"""What a run has done, on disk, for the next one to resume.
+"""What a run has done, on disk for the next one.
 
 One SQLite file for each source and destination.  A run only appends rows, which costs 2.4 us each;
 the next run builds its index when it begins, over the rows of earlier runs.

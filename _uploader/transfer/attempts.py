@@ -10,28 +10,19 @@ import random
 import time
 from collections.abc import Callable
 from itertools import count
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import gevent
 from gevent.event import Event
 
 from providers.errors import Busy, Failure, Interrupted, Rejected
 
-from ..files.model import INTERRUPTED
+from ..files.model import INTERRUPTED, Outage
 from .outage import ServiceHealth
 from .retry import RetryPolicy
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class Outage(NamedTuple):
-    """The service does not answer."""
-
-    seconds: float
-    """Since the outage began."""
-    next_try: float
-    """Seconds until the next probe; 0 while one is under way."""
 
 
 class Attempts:

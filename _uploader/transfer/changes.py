@@ -1,4 +1,7 @@
-"""Which changes of a number are worth telling.  Pure: the clock is an argument."""
+"""Which changes of a number are worth telling.
+
+Pure: the clock is an argument.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Whether service or request is at fault.  Pure: the clock is an argument.
+"""Whether service or request is at fault.
+
+Pure: the clock is an argument.
 
 A request that fails while the service answers others is at fault itself: its retries count.  When
 the service has answered nothing since the request began, the service or the way to it is gone, and

@@ -1,4 +1,6 @@
-"""When how many bytes may go, with a limit of the rate.  Pure: the clock is an argument.
+"""When how many bytes may go, with a limit of the rate.
+
+Pure: the clock is an argument.
 
 All processes share one schedule, which is a single moment: the one at which all that has been
 granted will have gone, at the rate.  Whoever wants to send moves it on by what its bytes take, and

@@ -1,4 +1,7 @@
-"""Whether a failed request is sent again, and when.  Pure: randomness is an argument."""
+"""Whether a failed request is sent again, and when.
+
+Pure: randomness is an argument.
+"""
 
 from __future__ import annotations
 

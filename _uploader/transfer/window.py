@@ -1,4 +1,6 @@
-"""How many bytes may be in flight.  Pure: the clock is an argument.
+"""How many bytes may be in flight.
+
+Pure: the clock is an argument.
 
 A fast link needs many requests in flight.  On a slow one they wait for each other, in a queue that
 grows until a request takes minutes.  So the bytes in flight begin low, grow as long as they leave

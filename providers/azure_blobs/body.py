@@ -1,4 +1,4 @@
-"""Reads and checksums the bytes of a file that go into a request."""
+"""Reads and checksums the bytes of a request."""
 
 from __future__ import annotations
 

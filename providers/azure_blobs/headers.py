@@ -1,4 +1,4 @@
-"""What describes a blob, as headers: fit to sign and send, or refused.  Pure."""
+"""What describes a blob, as headers fit to sign, or refused.  Pure."""
 
 from __future__ import annotations
 

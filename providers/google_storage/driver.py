@@ -1,4 +1,7 @@
-"""libcloud's Google driver, with our tokens, an address, and refusals that say what they are."""
+"""libcloud's Google driver, with our tokens, address and refusals.
+
+A refusal says what it is.
+"""
 
 from __future__ import annotations
 

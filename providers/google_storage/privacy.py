@@ -1,4 +1,4 @@
-"""Judges by a bucket's settings, policy and ACLs whether it is public.  Pure.
+"""Judges by settings, policy and ACLs whether a bucket is public.  Pure.
 
 https://cloud.google.com/storage/docs/access-control
 """

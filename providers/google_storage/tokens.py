@@ -1,4 +1,4 @@
-"""Access tokens of a service account: signed for, kept in memory, renewed in time.
+"""Access tokens of a service account, kept and renewed.
 
 https://developers.google.com/identity/protocols/oauth2/service-account#httprest
 """

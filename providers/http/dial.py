@@ -56,12 +56,12 @@ def dial(host: str, port: int) -> _socket.socket:
             if left:
                 address = left.popleft()
                 try:
-                    pending[_begin(address)] = address
+                    pending[begin(address)] = address
                 except OSError as error:
                     _avoid(address, error)
                     failures.append(error)
                     continue
-            for sock in _settled(list(pending), STAGGER if left else None):
+            for sock in settled(list(pending), STAGGER if left else None):
                 code = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
                 if not code:
                     for slower in takewhile(partial(is_not, sock), pending):
@@ -77,7 +77,7 @@ def dial(host: str, port: int) -> _socket.socket:
             sock.close()
 
 
-def _begin(address: _Address) -> _socket.socket:
+def begin(address: _Address) -> _socket.socket:
     """A socket that is connecting, or connected already."""
     family, kind, protocol, _, place = address
     sock = _socket.socket(family, kind, protocol)
@@ -89,7 +89,7 @@ def _begin(address: _Address) -> _socket.socket:
     return sock
 
 
-def _settled(pending: Sequence[_socket.socket], seconds: float | None) -> list[_socket.socket]:
+def settled(pending: Sequence[_socket.socket], seconds: float | None) -> list[_socket.socket]:
     """Waits until some are connected or have failed; none of them after ``seconds``."""
     if seconds is None and len(pending) == 1:  # the usual case, without the 20 us of a poller
         gevent.socket.wait_write(pending[0].fileno())
@@ -114,26 +114,26 @@ def most_telling(failures: Sequence[OSError]) -> OSError:
     return next((e for e in reversed(failures) if e.errno not in SHORTAGES), failures[-1])
 
 
-_avoided: dict[Any, float] = {}
+avoided: dict[Any, float] = {}
 """Socket addresses, and until when they are the last to be tried, by time.monotonic()."""
 
 
 def _avoid(address: _Address, error: OSError | None = None) -> None:
     """Another address should go first; not for an error that is this machine's own."""
     if error is None or error.errno not in SHORTAGES:
-        _avoided[address[4]] = time.monotonic() + AVOIDED
+        avoided[address[4]] = time.monotonic() + AVOIDED
 
 
 def _addresses(host: str, port: int) -> list[_Address]:
     try:
         return _socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM, 0, _socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):
-        lookup = _Lookup.of(host, port)
+        lookup = Lookup.of(host, port)
         found = lookup.result()
-        return found if len(found) == 1 else _in_order(found, lookup.next_turn())
+        return found if len(found) == 1 else in_order(found, lookup.next_turn())
 
 
-def _in_order(found: Sequence[_Address], turn: int) -> list[_Address]:
+def in_order(found: Sequence[_Address], turn: int) -> list[_Address]:
     """The families by turns in their order of appearance, each from its ``turn``-th address on;
     those to avoid at the end."""
     families: dict[int, deque[_Address]] = {}
@@ -142,18 +142,18 @@ def _in_order(found: Sequence[_Address], turn: int) -> list[_Address]:
     for addresses in families.values():
         addresses.rotate(-turn)
     order = [address for each in zip_longest(*families.values()) for address in each if address]
-    if _avoided:
+    if avoided:
         now = time.monotonic()
-        for place in [place for place, until in _avoided.items() if until < now]:
-            del _avoided[place]
-        order.sort(key=lambda address: address[4] in _avoided)
+        for place in [place for place, until in avoided.items() if until < now]:
+            del avoided[place]
+        order.sort(key=lambda address: address[4] in avoided)
     return order
 
 
-class _Lookup:
+class Lookup:
     """One question to the system's resolver, shared by all who ask it within ``KEPT`` seconds."""
 
-    _latest: dict[tuple[object, str, int], _Lookup] = {}
+    latest: dict[tuple[object, str, int], Lookup] = {}
     """By host, port and hub: greenlets of different threads cannot wait for each other."""
 
     def __init__(self, host: str, port: int) -> None:
@@ -164,14 +164,14 @@ class _Lookup:
         self._job = gevent.spawn(self._ask, host, port)
 
     @classmethod
-    def of(cls, host: str, port: int) -> _Lookup:
+    def of(cls, host: str, port: int) -> Lookup:
         """The latest lookup of this name, or a new one."""
         name = (gevent.get_hub(), host, port)
-        known = cls._latest.get(name)
+        known = cls.latest.get(name)
         if known is None or known._is_stale():
             # This also forgets the hubs of threads that have ended.
-            cls._latest = {name: each for name, each in cls._latest.items() if not each._is_stale()}
-            known = cls._latest[name] = cls(host, port)
+            cls.latest = {name: each for name, each in cls.latest.items() if not each._is_stale()}
+            known = cls.latest[name] = cls(host, port)
         return known
 
     def _is_stale(self) -> bool:

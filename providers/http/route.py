@@ -1,4 +1,4 @@
-"""The way to a service: direct or through a proxy, with TLS or without."""
+"""The way to a service: direct, through a proxy, over TLS."""
 
 from __future__ import annotations
 

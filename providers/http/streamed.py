@@ -1,4 +1,4 @@
-"""A request body that is read from its file while it is sent."""
+"""A request body that is read while it is sent."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def resolve(settings: CloudSettings, profile: str | None = None) -> Account:
                 Variant.of_environment(),
                 ca_bundle=settings.ca_bundle,
             )
-    return _from_botocore(settings, profile)
+    return from_botocore(settings, profile)
 
 
 def environment_endpoint() -> str | None:
@@ -186,9 +186,11 @@ def session_token(environment: Mapping[str, str]) -> str | None:
     return token or None
 
 
-def _from_botocore(
+def from_botocore(
     settings: CloudSettings, profile: str | None, *, patiently: bool = False
 ) -> Account:
+    """What botocore finds where AWS's own tools look; ``patiently`` it asks the metadata services
+    for longer."""
     from botocore.session import Session
 
     try:
@@ -214,7 +216,7 @@ def _from_botocore(
         raise Fatal(f"cannot read the AWS configuration: {_line(error)}") from None
     if found is None and _is_instance(session):
         if not patiently:
-            return _from_botocore(settings, profile, patiently=True)
+            return from_botocore(settings, profile, patiently=True)
         raise Unreachable("no credentials: the instance's metadata service gives none")
     if found is None:
         raise Fatal(

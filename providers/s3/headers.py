@@ -1,4 +1,4 @@
-"""Headers out of callers' values: fit to sign and send, or refused.  Pure.
+"""Headers out of callers' values: fit to sign, or refused.  Pure.
 
 A signature covers the values as the service reads them, so they go without spaces at their ends and
 without runs of spaces, which services fold in different ways.

@@ -71,7 +71,7 @@ class Transport:
         if _is_success(response):
             return response
         error = ServiceError.of(response)
-        if self._finds_bucket(error):
+        if self.finds_bucket(error):
             return self.exchange(request)
         raise self._failure(error, response, signed)
 
@@ -87,7 +87,7 @@ class Transport:
         if _is_success(response):
             return response
         error = ServiceError.of(response)
-        if self._finds_bucket(error):
+        if self.finds_bucket(error):
             return self.offer(request, checksum)
         if self._service.knows_checksum or not error.may_be_about_a_header:
             raise self._failure(error, response, signed)
@@ -95,7 +95,7 @@ class Transport:
 
     def connect(self, bucket: str) -> None:
         """Connects to where the bucket is; raises the ``Failure`` of a request that cannot."""
-        self._connection_to(bucket).connection.connect()
+        self.connection_to(bucket).connection.connect()
 
     def close(self) -> None:
         """Closes the connection, if one is open."""
@@ -105,7 +105,7 @@ class Transport:
 
     def _send(self, request: S3Request, headers: Pairs) -> tuple[Response, Pairs]:
         """The answer to the request, whatever it is, and the headers that were signed."""
-        to = self._connection_to(request.bucket)
+        to = self.connection_to(request.bucket)
         base, key = to.path, request.key
         try:
             path = base + quote_path(key) if key else base.rstrip("/") or "/"
@@ -129,7 +129,8 @@ class Transport:
                 raise
         return send(head, request.body, expects_body=expects_body), signed
 
-    def _connection_to(self, bucket: str) -> _BucketConnection:
+    def connection_to(self, bucket: str) -> _BucketConnection:
+        """The connection that the bucket's requests go by; another bucket's is closed."""
         current = self._current
         if current is None or current.bucket != bucket:
             self.close()
@@ -142,7 +143,7 @@ class Transport:
             self._current = current
         return current
 
-    def _finds_bucket(self, error: ServiceError) -> bool:
+    def finds_bucket(self, error: ServiceError) -> bool:
         """Whether the bucket is in another region than this connection was made for, which the
         service has learnt from this answer, or from another greenlet's."""
         current, service = self._current, self._service

@@ -14,7 +14,7 @@ from tests.conftest import REPO
 from tests.servers.moto import Moto
 
 
-@pytest.mark.parametrize("name", ["small-http", "small-tls", "large-http", "mixed"])
+@pytest.mark.parametrize("name", ["small-tls", "large-http", "mixed"])
 def test_all_contenders_upload_everything(
     name: str, tmp_path: Path, temporary: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,6 +35,7 @@ from _uploader.display.text import (
     status,
     summary_lines,
 )
+from _uploader.files.model import Outage
 from _uploader.records.counters import OTHER, REASONS, Counters, Reasons, Summary
 
 MB = 1_000_000
@@ -308,11 +309,11 @@ def test_the_status_then_tells_failures_and_time_left() -> None:
 @pytest.mark.parametrize(
     ("outage", "told"),
     [
-        ((12.4, 3.6), "service unreachable for 12 s, trying again in 4 s"),
-        ((75.0, 0.2), "service unreachable for 1 min 15 s, trying again now"),
+        (Outage(12.4, 3.6), "service unreachable for 12 s, trying again in 4 s"),
+        (Outage(75.0, 0.2), "service unreachable for 1 min 15 s, trying again now"),
     ],
 )
-def test_an_outage_is_told_in_place_of_rates(outage: tuple[float, float], told: str) -> None:
+def test_an_outage_is_told_in_place_of_rates(outage: Outage, told: str) -> None:
     counters = counted(files=1001, uploaded=500)
     counters.outage = outage
     assert status(counters, paced(counters, 2)) == f"500 of 1,001 files  {told}"
@@ -602,7 +603,7 @@ def test_json_tells_progress_once_a_second(out: io.StringIO) -> None:
 
 def test_json_tells_an_outage(out: io.StringIO) -> None:
     counters = counted(files=10, uploaded=5)
-    counters.outage = (12.5, 3.5)
+    counters.outage = Outage(12.5, 3.5)
     shown(json_lines(out), counters, 1.5)
     assert events(out)[-1]["unreachable_seconds"] == 12.5
 

@@ -48,8 +48,8 @@ def at(*addresses: str, port: int) -> Found:
 
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_dial._Lookup, "_latest", {})
-    monkeypatch.setattr(_dial, "_avoided", {})
+    monkeypatch.setattr(_dial.Lookup, "latest", {})
+    monkeypatch.setattr(_dial, "avoided", {})
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ def test_a_name_without_addresses_is_an_error(resolver: Resolver, port: int) -> 
 
 
 def hosts(found: Found, turn: int = 0) -> list[str]:
-    return [address[4][0] for address in _dial._in_order(found, turn)]
+    return [address[4][0] for address in _dial.in_order(found, turn)]
 
 
 def test_families_take_turns() -> None:
@@ -270,7 +270,7 @@ def test_connections_take_turns_among_the_addresses_of_a_name(
         tried.append(address[4][0])
         raise OSError(errno.EMFILE, "a shortage: no fault of the address")
 
-    monkeypatch.setattr(_dial, "_begin", begin)
+    monkeypatch.setattr(_dial, "begin", begin)
     for _ in range(8):
         with pytest.raises(OSError, match="shortage"):
             dial("service", port)
@@ -280,7 +280,7 @@ def test_connections_take_turns_among_the_addresses_of_a_name(
 
 def test_lookups_begin_with_different_addresses(resolver: Resolver, port: int) -> None:
     """Or the first connections of all processes would go to the same one."""
-    starts = {_dial._Lookup("service", port).next_turn() for _ in range(50)}
+    starts = {_dial.Lookup("service", port).next_turn() for _ in range(50)}
     assert len(starts) > 1
 
 
@@ -292,9 +292,9 @@ def test_an_address_that_refuses_is_the_last_to_be_tried_for_a_while(
     resolver.answer = [*dead, *live]
     for _ in range(2):
         assert dialled("service", port) == ("127.0.0.1", port)
-        assert _dial._in_order(resolver.answer, 0) == [*live, *dead]
+        assert _dial.in_order(resolver.answer, 0) == [*live, *dead]
     clock.now += _dial.AVOIDED + 1
-    assert _dial._in_order(resolver.answer, 0) == [*dead, *live]
+    assert _dial.in_order(resolver.answer, 0) == [*dead, *live]
 
 
 @pytest.mark.usefixtures("in_order")
@@ -304,7 +304,7 @@ def test_an_address_that_was_overtaken_is_the_last_to_be_tried_for_a_while(
     live = at("127.0.0.1", port=port)
     resolver.answer = [*hole, *live]
     assert dialled("service", port) == ("127.0.0.1", port)
-    assert _dial._in_order(resolver.answer, 0) == [*live, *hole]
+    assert _dial.in_order(resolver.answer, 0) == [*live, *hole]
 
 
 @pytest.mark.usefixtures("in_order")
@@ -312,16 +312,16 @@ def test_an_address_that_wins_late_leaves_the_later_ones_their_place(
     resolver: Resolver, port: int, hole: Found, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a link of more than a quarter of a second each attempt is followed by another."""
-    settled, rounds = _dial._settled, iter([True])
+    settled, rounds = _dial.settled, iter([True])
 
     def late(pending: Any, seconds: Any) -> Any:
         return [] if next(rounds, False) else settled(pending, seconds)
 
-    monkeypatch.setattr(_dial, "_settled", late)
+    monkeypatch.setattr(_dial, "settled", late)
     live = at("127.0.0.1", port=port)
     resolver.answer = [*live, *hole]
     assert dialled("service", port) == ("127.0.0.1", port)
-    assert _dial._avoided == {}
+    assert _dial.avoided == {}
 
 
 def test_addresses_that_all_refuse_are_all_tried_again(
@@ -341,10 +341,10 @@ def test_a_shortage_of_this_machine_is_no_reason_to_avoid_an_address(
     def begin(address: Any) -> Any:
         raise OSError(errno.EMFILE, "")
 
-    monkeypatch.setattr(_dial, "_begin", begin)
+    monkeypatch.setattr(_dial, "begin", begin)
     with pytest.raises(OSError):
         dial("service", port)
-    assert _dial._avoided == {}
+    assert _dial.avoided == {}
 
 
 def test_a_connect_that_is_given_up_leaves_no_socket(hole: Found) -> None:

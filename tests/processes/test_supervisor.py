@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 
 from _uploader.errors import RunError
-from _uploader.files.model import INTERRUPTED, Job, Result
+from _uploader.files.model import INTERRUPTED, Job, Outage, Result
 from _uploader.processes import wire
 from _uploader.processes.dispatch import (
     BATCH_FILES,
@@ -68,10 +68,9 @@ class FakeWorker:
         progress: int = 0,
         retries: int = 0,
         trouble: str = "",
-        outage: tuple[float, float] | None = None,
+        outage: Outage | None = None,
     ) -> None:
-        plain = [tuple(result) for result in results]
-        self.send(wire.Results(plain, sent, progress, retries, 10, trouble, outage))
+        self.send(wire.Results(results, sent, progress, retries, 10, trouble, outage))
 
     def received(self) -> list[wire.Message]:
         """What has come since the last time."""
@@ -84,7 +83,7 @@ class FakeWorker:
     def jobs(self) -> list[Job]:
         """The jobs among what has come."""
         batches = [m.jobs for m in self.received() if isinstance(m, wire.Jobs)]
-        return [Job._make(job) for batch in batches for job in batch]
+        return [job for batch in batches for job in batch]
 
     def is_alone(self) -> bool:
         """The supervisor has closed its end."""
@@ -580,27 +579,27 @@ class TestOutage:
         return made
 
     def test_there_is_one_when_all_busy_workers_say_so(self, setup: Setup) -> None:
-        setup.workers[0].report(outage=(9.0, 1.0))
-        setup.workers[1].report(outage=(7.0, 2.0))
+        setup.workers[0].report(outage=Outage(9.0, 1.0))
+        setup.workers[1].report(outage=Outage(7.0, 2.0))
         setup.step()
         assert setup.supervisor.outage == (7.0, 1.0)
 
     def test_there_is_none_while_the_service_answers_a_busy_worker(self, setup: Setup) -> None:
-        setup.workers[0].report(outage=(9.0, 1.0))
+        setup.workers[0].report(outage=Outage(9.0, 1.0))
         setup.workers[1].report()
         setup.step()
         assert setup.supervisor.outage is None
 
     def test_an_idle_worker_has_no_say(self, setup: Setup) -> None:
         first, second = setup.workers
-        first.report(outage=(9.0, 1.0))
+        first.report(outage=Outage(9.0, 1.0))
         second.report(*(stored(number) for number in numbers(second.jobs())))
         setup.step()
         assert setup.supervisor.outage == (9.0, 1.0)
 
     def test_it_ends_when_a_worker_says_so(self, setup: Setup) -> None:
         for worker in setup.workers:
-            worker.report(outage=(9.0, 1.0))
+            worker.report(outage=Outage(9.0, 1.0))
         setup.step()
         setup.workers[1].report()
         setup.step()
@@ -608,7 +607,7 @@ class TestOutage:
 
     def test_there_is_none_when_nobody_is_busy(self, make: Make) -> None:
         setup = make()
-        setup.get_ready()[0].report(outage=(9.0, 1.0))
+        setup.get_ready()[0].report(outage=Outage(9.0, 1.0))
         setup.step()
         assert setup.supervisor.outage is None
 

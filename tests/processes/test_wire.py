@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from _uploader.config import Settings
-from _uploader.files.model import Job, Result
+from _uploader.files.model import Job, Outage, Result
 from _uploader.processes import wire
 
 values = st.recursive(
@@ -26,7 +26,7 @@ values = st.recursive(
 messages = st.lists(
     st.one_of(
         st.builds(wire.Note, values),
-        st.builds(wire.Jobs, values),
+        st.builds(wire.Jobs, st.lists(st.builds(Job))),
         st.builds(wire.Begun, values, values, values),
         st.just(wire.Drain()),
     ),
@@ -72,7 +72,7 @@ def test_several_messages_in_one_piece_come_in_order() -> None:
 
 
 def test_a_message_larger_than_any_receive_buffer_comes_whole() -> None:
-    message = wire.Jobs([(number, f"{number:01000}", number, number) for number in range(5000)])
+    message = wire.Jobs([Job(number, f"{number:01000}", number, number) for number in range(5000)])
     stream = wire.encode(message)
     assert len(stream) > 2**22
     decoder = wire.Decoder()
@@ -101,15 +101,17 @@ def test_names_that_are_no_utf8_travel() -> None:
     assert wire.Decoder().feed(wire.encode(wire.Note(name))) == [wire.Note(name)]
 
 
-def test_jobs_and_results_travel_as_tuples() -> None:
+@pytest.mark.parametrize("outage", [None, Outage(1.5, 0.5)])
+def test_jobs_results_and_outages_arrive_as_themselves(outage: Outage | None) -> None:
     job = Job(7, "a/b", 2**40, -1)
     result = Result(7, 2**40, -1, -2, "no", denied=True)
-    sent = [wire.Jobs([tuple(job)]), wire.Results([tuple(result)], 0, 0, 0, 1, "", None)]
+    sent = [wire.Jobs([job]), wire.Results([result], 0, 0, 0, 1, "", outage)]
     jobs, results = wire.Decoder().feed(b"".join(map(wire.encode, sent)))
     assert isinstance(jobs, wire.Jobs)
     assert isinstance(results, wire.Results)
-    assert [Job._make(row) for row in jobs.jobs] == [job]
-    assert [Result._make(row) for row in results.results] == [result]
+    assert (jobs.jobs[0].path, results.results[0].failure) == ("a/b", "no")
+    assert outage is None or results.outage.seconds == 1.5
+    assert [jobs, results] == sent
 
 
 def test_settings_travel_as_a_dict() -> None:
@@ -123,4 +125,4 @@ def test_settings_travel_as_a_dict() -> None:
 def test_an_object_does_not_travel() -> None:
     """Only plain values do, so reading a message can run nothing."""
     with pytest.raises(ValueError, match="unmarshallable"):
-        wire.encode(wire.Jobs([(object(),)]))
+        wire.encode(wire.Note(object()))

@@ -15,7 +15,7 @@ import pytest
 from gevent.event import Event
 
 import providers
-from _uploader.files.model import Job, Result
+from _uploader.files.model import Job
 from _uploader.processes import wire
 from _uploader.processes.worker import DESCRIPTORS_RESERVED, Worker
 from providers.base import (
@@ -179,14 +179,14 @@ class Conversation:
         for number, name in enumerate(names):
             (self.root / name).write_bytes(b"x" * size)
             status = (self.root / name).stat()
-            batch.append(tuple(Job(number, name, size, status.st_mtime_ns, status.st_ctime_ns)))
+            batch.append(Job(number, name, size, status.st_mtime_ns, status.st_ctime_ns))
         self.send(wire.Jobs(batch))
 
     def results(self, count: int) -> dict[int, str]:
         """So many results: job number -> failure."""
         found: dict[int, str] = {}
         while len(found) < count:
-            for result in map(Result._make, self.report().results):
+            for result in self.report().results:
                 found[result.number] = result.failure
         return found
 
@@ -527,4 +527,4 @@ class TestReports:
         supervisor.jobs("a")
         message = supervisor.next()
         assert isinstance(message, wire.Results)
-        assert Result._make(message.results[0]).denied
+        assert message.results[0].denied

@@ -1,6 +1,6 @@
 """What every cloud has to keep to: one rule a test, the same for all targets.
 
-``tests/test_conformance.py`` runs it over ``tests/targets.py``.
+The files ``test_conformance*.py`` run it over ``tests/targets.py``.
 """
 
 from __future__ import annotations
@@ -49,6 +49,20 @@ ODD_KEYS = {
     "1024 bytes": ("ü" * 63 + "/") * 8 + "x" * 8,
     "1024 bytes in one step": "x" * 1024,
 }
+
+
+def each_rule(targets: Sequence[Target]) -> Callable[[pytest.Metafunc], None]:
+    """A test file's ``pytest_generate_tests``: each rule once for each target that can show it."""
+
+    def generate(metafunc: pytest.Metafunc) -> None:
+        if "target" not in metafunc.fixturenames:
+            return
+        assert metafunc.cls
+        rule, parts_only = metafunc.function.__name__, issubclass(metafunc.cls, PartsSuite)
+        chosen = [t for t in targets if rule not in t.without and (t.parts or not parts_only)]
+        metafunc.parametrize("target", chosen, ids=[target.name for target in chosen])
+
+    return generate
 
 
 class Place:

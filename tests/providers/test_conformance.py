@@ -1,4 +1,4 @@
-"""The provider suite over all targets."""
+"""The provider suite over all targets but those of ``test_conformance_ceph``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tests.providers.conformance import (  # noqa: E402, F401
     ODD_KEYS,
     PartsSuite,
     ProviderSuite,
+    each_rule,
     no_bucket,
     place,
     rules,
@@ -18,17 +19,9 @@ from tests.providers.conformance import (  # noqa: E402, F401
     stores,
     upload,
 )
-from tests.targets import TARGETS  # noqa: E402
+from tests.targets import ALSO_ON_CEPH, TARGETS  # noqa: E402
 
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each rule once for each target that can show it."""
-    if "target" not in metafunc.fixturenames:
-        return
-    rule = metafunc.function.__name__
-    parts_only = metafunc.cls is TestParts
-    chosen = [t for t in TARGETS if rule not in t.without and (t.parts or not parts_only)]
-    metafunc.parametrize("target", chosen, ids=[t.name for t in chosen])
+pytest_generate_tests = each_rule([target for target in TARGETS if target not in ALSO_ON_CEPH])
 
 
 class TestProvider(ProviderSuite):

@@ -144,7 +144,7 @@ class TestEnvironment:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It costs each worker a fifth of a second."""
-        monkeypatch.delattr(_aws, "_from_botocore")
+        monkeypatch.delattr(_aws, "from_botocore")
         _aws.resolve(PLAIN)
 
     @pytest.mark.usefixtures("keys")

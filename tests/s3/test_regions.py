@@ -134,7 +134,7 @@ def test_answers_that_come_after_the_move_are_followed_too(tmp_path: Path) -> No
             service.follow(ServiceError.parse(301, {"x-amz-bucket-region": "eu-west-3"}, b""))
             return MALFORMED
 
-        talk.server._answers[0] = late
+        talk.server.answers[0] = late
         talk.put()
     assert service.notices == [NOTICE]
     assert regions(talk.requests) == ["us-east-1", "eu-west-3"]
@@ -174,10 +174,10 @@ class TestOnAws:
     def test_a_moved_session_connects_to_the_new_host(self) -> None:
         service = Service(None, "us-east-1", lambda: KEYS)
         transport = S3Session(S3Driver(service), BUCKET).driver.transport
-        assert transport._connection_to(BUCKET).host == "bucket.s3.us-east-1.amazonaws.com"
+        assert transport.connection_to(BUCKET).host == "bucket.s3.us-east-1.amazonaws.com"
         answer = ServiceError.parse(301, {"x-amz-bucket-region": "eu-west-3"}, b"")
-        assert transport._finds_bucket(answer)
-        assert transport._connection_to(BUCKET).host == "bucket.s3.eu-west-3.amazonaws.com"
+        assert transport.finds_bucket(answer)
+        assert transport.connection_to(BUCKET).host == "bucket.s3.eu-west-3.amazonaws.com"
 
     @pytest.mark.parametrize(
         ("endpoint", "region"),

@@ -97,20 +97,20 @@ class Conversation:
     def __init__(self, server: ScriptedServer, session: S3Session, directory: Path) -> None:
         self.server = server
         self.session = session
-        self._path = directory / "file"
+        self.path = directory / "file"
 
     @property
     def requests(self) -> list[Request]:
         return self.server.requests
 
     def put(self, content: bytes = CONTENT, key: str = "key") -> None:
-        self._path.write_bytes(content)
-        with Source(str(self._path)) as source:
+        self.path.write_bytes(content)
+        with Source(str(self.path)) as source:
             self.session.put(key, source, METADATA, "text/plain")
 
     def put_part(self, number: int, content: bytes) -> Part:
-        self._path.write_bytes(content)
-        with Source(str(self._path)) as source:
+        self.path.write_bytes(content)
+        with Source(str(self.path)) as source:
             return self.session.put_part("key", "id", number, source, 0, len(content))
 
 
@@ -1103,8 +1103,8 @@ def test_a_long_body_is_described_in_one_disk_operation(talk: Any, size: int) ->
             super().check_unchanged()
 
     with talk(stored, stored_without_echo) as conversation:
-        conversation._path.write_bytes(bytes(size))
-        with Watched(str(conversation._path)) as source:
+        conversation.path.write_bytes(bytes(size))
+        with Watched(str(conversation.path)) as source:
             source.run = run
             conversation.session.put("key", source, METADATA, "text/plain")
             conversation.session.put("key", source, METADATA, "text/plain")

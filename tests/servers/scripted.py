@@ -52,7 +52,7 @@ class ScriptedServer:
 
     def __init__(self, *answers: Answer, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Request] = []
-        self._answers = list(answers)
+        self.answers = list(answers)
         self._tls = tls
         self._over = False
         self._errors: list[BaseException] = []
@@ -79,7 +79,7 @@ class ScriptedServer:
         if failure[0] is None:
             if self._errors:
                 raise self._errors[0]
-            assert not self._answers, f"never asked for: {self._answers}"
+            assert not self.answers, f"never asked for: {self.answers}"
 
     def _start(self, target: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments, daemon=True)
@@ -118,8 +118,8 @@ class ScriptedServer:
         method, target, _ = first.split(" ")
         headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in lines)}
         size = int(headers.get("content-length", 0))
-        assert self._answers, f"{method} {target} is not in the script"
-        answer = self._answers.pop(0)
+        assert self.answers, f"{method} {target} is not in the script"
+        answer = self.answers.pop(0)
         body = _read_body(peer, size // 2 if answer is RESET else size)
         request = Request(method, target, headers, body)
         self.requests.append(request)
