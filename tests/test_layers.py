@@ -76,6 +76,7 @@ FLOORS: tuple[set[str], ...] = (
     {
         "providers.azure_blobs.service",
         "providers.google_storage.tokens",
+        "providers.s3.objects",
         "providers.libcloud",
         "providers.s3.account",
         "providers.s3.service",

@@ -26,6 +26,9 @@ class S3Cloud(Cloud):
     """S3's limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html"""
 
     connects_ahead = True
+    most_deleted = 1000
+    most_described = 5 * 1024 * MIB
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html"""
     parts = PartRules(
         threshold=16 * MIB, part_size=8 * MIB, max_part_size=5 * 1024 * MIB, max_parts=10_000
     )

@@ -9,6 +9,7 @@ pytest.register_assert_rewrite("tests.providers.conformance")
 import providers  # noqa: E402  (needs the line above)
 from tests.providers.conformance import (  # noqa: E402, F401
     ODD_KEYS,
+    CompareSuite,
     PartsSuite,
     ProviderSuite,
     no_bucket,
@@ -26,8 +27,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "target" not in metafunc.fixturenames:
         return
     rule = metafunc.function.__name__
-    parts_only = metafunc.cls is TestParts
-    chosen = [t for t in TARGETS if rule not in t.without and (t.parts or not parts_only)]
+    chosen = [target for target in TARGETS if rule not in target.without]
+    if metafunc.cls is TestParts:
+        chosen = [target for target in chosen if target.parts]
+    elif metafunc.cls is TestCompare:
+        chosen = [target for target in chosen if providers.comparable(target.provider)]
     metafunc.parametrize("target", chosen, ids=[t.name for t in chosen])
 
 
@@ -39,6 +43,10 @@ class TestParts(PartsSuite):
     """Clouds that take parts."""
 
 
+class TestCompare(CompareSuite):
+    """Clouds whose objects can be listed, deleted and described anew."""
+
+
 @pytest.mark.parametrize("name", providers.names())
 def test_each_provider_has_a_target(name: str) -> None:
     covered = {target.provider for target in TARGETS}
@@ -48,4 +56,5 @@ def test_each_provider_has_a_target(name: str) -> None:
 def test_exceptions_name_rules_and_keys_that_exist() -> None:
     for target in TARGETS:
         assert {*target.refused_keys, *target.renamed_keys} <= ODD_KEYS.keys()
-        assert all(hasattr(TestProvider, r) or hasattr(TestParts, r) for r in target.without)
+        suites = (TestProvider, TestParts, TestCompare)
+        assert all(any(hasattr(suite, rule) for suite in suites) for rule in target.without)
