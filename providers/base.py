@@ -236,6 +236,11 @@ class Session(ABC):
         """Deletes objects, ``Cloud.most_deleted`` at most; one that is not there is no error."""
         raise NotImplementedError
 
+    def same_content(self, key: str, found: ObjectInfo, source: Source) -> bool:
+        """Whether the object that was ``found`` has the bytes of a file of the same size, by what
+        the service tells of it; False where nothing proves it."""
+        raise NotImplementedError
+
     def set_metadata(
         self, key: str, found: ObjectInfo, metadata: Metadata, content_type: str
     ) -> str:

@@ -336,6 +336,18 @@ class LocalSession(DriverSession):
                 failed.append((key, str(failure)))
         return Deletion(failed, 0)
 
+    def same_content(self, key: str, found: ObjectInfo, source: Source) -> bool:
+        """Reads both."""
+
+        def work() -> bool:
+            with Source(self.driver.place(self._container, key)) as stored:
+                pairs = zip(
+                    stored.blocks(0, stored.size), source.blocks(0, source.size), strict=True
+                )
+                return all(mine == theirs for mine, theirs in pairs)
+
+        return source.run(work)
+
     def set_metadata(
         self, key: str, found: ObjectInfo, metadata: Metadata, content_type: str
     ) -> str:

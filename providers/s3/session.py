@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 import gevent
@@ -25,7 +26,7 @@ from ..http.response import Response
 from ..http.xml import fields, found, parsed, rows
 from ..source import Source
 from .answers import decoded, key_of
-from .body import proven_part
+from .body import S3_PARTS, has_checksum, has_etag, proven_part
 from .checksums import Crc, base64
 from .driver import S3Driver
 from .headers import META, Pairs
@@ -250,6 +251,20 @@ class S3Session(Session):
             result = result._replace(hidden=result.hidden + kept)
         self.driver.service.traffic.progress += 1
         return result
+
+    def same_content(self, key: str, found: ObjectInfo, source: Source) -> bool:
+        """Compares the ETag, if it is an MD5, of all bytes or of the parts that this program makes
+        of them; else the checksum that the service has, by one HEAD.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
+        """
+        if source.run(partial(has_etag, source, found.etag, S3_PARTS)):
+            return True
+        headers = [("x-amz-checksum-mode", "ENABLED"), *self._headers.of_any]
+        answer = self._exchange("HEAD", key, (), headers).headers
+        if answer.get("etag", "").strip('"') != found.etag:
+            return False
+        return source.run(partial(has_checksum, source, answer))
 
     def set_metadata(
         self, key: str, found: ObjectInfo, metadata: Metadata, content_type: str

@@ -118,7 +118,7 @@ class Service:
             case "list_uploads":
                 return list_uploads(request, bucket)
             case "head" | "get" | "delete":
-                return _about_object(request, bucket)
+                return self._about_object(request, bucket)
             case _:
                 return self._on_upload(request, body, bucket, signer, rots=rots)
 
@@ -131,6 +131,22 @@ class Service:
         bucket.objects[request.key] = made
         self.stored[request.key] += 1
         return Answer(headers=headers)
+
+    def _about_object(self, request: Request, bucket: Bucket) -> Answer:
+        if request.kind == "delete":
+            bucket.objects.pop(request.key, None)
+            return Answer(204)
+        stored = bucket.objects.get(request.key)
+        if stored is None:
+            raise S3Error(404, "NoSuchKey")
+        headers = {**stored.headers, "ETag": f'"{stored.etag}"', "Content-Length": str(stored.size)}
+        if self.mode == "new" and "x-amz-checksum-mode" in request.headers:
+            headers[CRC] = crc_text(stored.crc)
+        if request.kind == "head":
+            return Answer(200, headers)
+        if stored.content is None:
+            raise S3Error(501, "NotImplemented", "too large to be kept")
+        return Answer(200, headers, stored.content)
 
     def _copy(self, request: Request, bucket: Bucket) -> Answer:
         """Of an object onto itself, with other metadata."""
@@ -246,21 +262,6 @@ def _described(request: Request) -> dict[str, str]:
         for name, value in request.headers.items()
         if name == "content-type" or name.startswith("x-amz-meta-")
     }
-
-
-def _about_object(request: Request, bucket: Bucket) -> Answer:
-    if request.kind == "delete":
-        bucket.objects.pop(request.key, None)
-        return Answer(204)
-    stored = bucket.objects.get(request.key)
-    if stored is None:
-        raise S3Error(404, "NoSuchKey")
-    headers = {**stored.headers, "ETag": f'"{stored.etag}"', "Content-Length": str(stored.size)}
-    if request.kind == "head":
-        return Answer(200, headers)
-    if stored.content is None:
-        raise S3Error(501, "NotImplemented", "too large to be kept")
-    return Answer(200, headers, stored.content)
 
 
 def damaged(body: bytes) -> bytes:
