@@ -21,6 +21,7 @@ PRAGMA synchronous = OFF;
 CREATE TABLE objects(id INTEGER PRIMARY KEY, key TEXT NOT NULL, size INTEGER NOT NULL,
     etag TEXT NOT NULL, kept INTEGER NOT NULL DEFAULT 0);
 """
+_FIND = "SELECT size, etag FROM objects WHERE key = ?"
 
 
 class Inventory:
@@ -30,6 +31,7 @@ class Inventory:
         with _as_run_errors():
             self._database = sqlite3.connect("", isolation_level=None)
             self._database.executescript(_SCHEMA)
+            self._cursor = self._database.cursor()
         self._to_mark: list[tuple[str]] = []
         self.count = 0
         """Objects that were added."""
@@ -53,14 +55,14 @@ class Inventory:
     def complete(self) -> None:
         """Nothing more is added: ``find`` and what comes after it are quick from now on."""
         with _as_run_errors():
-            self._database.execute("CREATE INDEX by_key ON objects(key)")
+            self._database.execute("CREATE INDEX by_key ON objects(key, size, etag)")
 
     def find(self, key: str) -> tuple[int, str] | None:
         """Size and ETag of an object; None when there is none."""
-        with _as_run_errors():
-            found: tuple[int, str] | None = self._database.execute(
-                "SELECT size, etag FROM objects WHERE key = ?", (key,)
-            ).fetchone()
+        try:  # a context manager would take as long again
+            found: tuple[int, str] | None = self._cursor.execute(_FIND, (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise _unusable(error) from None
         return found
 
     def keep(self, key: str) -> None:
@@ -117,6 +119,10 @@ def _as_run_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise RunError(
-            f"the list of what the bucket holds cannot be kept on disk: {error} (TMPDIR says where)"
-        ) from None
+        raise _unusable(error) from None
+
+
+def _unusable(error: sqlite3.Error) -> RunError:
+    return RunError(
+        f"the list of what the bucket holds cannot be kept on disk: {error} (TMPDIR says where)"
+    )

@@ -93,6 +93,7 @@ class Journal:
             with self._as_run_errors():
                 self._database = _connect(path)
                 undo.callback(self._database.close)
+                self._cursor = self._database.cursor()
                 self.since = self._check(source, destination, restart)
                 """When the first of the unfinished runs began, in seconds since the epoch; None
                 for a new journal.  Uploads that they left unrecorded are not older."""
@@ -115,9 +116,11 @@ class Journal:
         """Whether an earlier run has seen the file's present version under this ETag."""
         if not etag:
             return False
-        with self._as_run_errors():
-            row = self._database.execute(self._vouched, (job.path,)).fetchone()
-        return row is not None and tuple(row) == (*_file_version(job), etag)
+        try:  # a context manager would take as long again
+            row = self._cursor.execute(self._vouched, (job.path,)).fetchone()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+        return bool(row == (*_file_version(job), etag))
 
     def begun(self, job: Job) -> str:
         """Id of the last multipart upload that an earlier run began of the file in its present
@@ -220,11 +223,14 @@ class Journal:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            # A defect of the file itself (no database, malformed) comes as exactly this class.
-            damaged = type(error) is sqlite3.DatabaseError
-            hint = " (damaged: without the file the next run begins anew)" if damaged else ""
-            text = getattr(error, "strerror", None) or error
-            raise RunError(f"the journal {self.path} cannot be used: {text}{hint}") from None
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: sqlite3.Error | OSError) -> RunError:
+        # A defect of the file itself (no database, malformed) comes as exactly this class.
+        damaged = type(error) is sqlite3.DatabaseError
+        hint = " (damaged: without the file the next run begins anew)" if damaged else ""
+        text = getattr(error, "strerror", None) or error
+        return RunError(f"the journal {self.path} cannot be used: {text}{hint}")
 
     def _check(self, source: str, destination: str, restart: bool) -> float | None:
         """Raises ``RunError`` unless the file is new or a journal of this run; returns when that
