@@ -229,6 +229,11 @@ def _check_comparison(settings: Settings) -> None:
     option = "--delete" if settings.delete else "--skip"
     if not providers.comparable(settings.provider):
         raise UsageError(f"{option}: the objects of {settings.provider} cannot be compared")
+    if settings.delete and settings.prefix and not settings.prefix.endswith("/"):
+        raise UsageError(
+            f"--delete: the prefix {settings.prefix!r} is that of others' objects as well: give it "
+            "a slash at its end"
+        )
     replaces = settings.skip in ("unchanged", "checksum")
     if replaces and settings.provider_options.get("if_none_match"):
         raise UsageError(

@@ -307,6 +307,9 @@ class Run:
             return
         if counters.failed or not counters.scanned:
             self._display.note("no object is deleted, as not every file is in the bucket")
+        elif not counters.files:
+            counters.not_deleted = count
+            self._display.note("no object is deleted, as there is no file at all below --src")
         elif count > objects_limit(limit, comparison.inventory.count):
             counters.not_deleted = count
             self._display.note(
@@ -426,6 +429,7 @@ class Run:
             inventory.forget()
         elif isinstance(event, ListingEnded):
             inventory.complete()
+            self._display.note(f"{inventory.count:,} objects are in the bucket below the prefix")
             self._can_choose = True
 
     def _take_end(self, job: Job, result: Result) -> None:
@@ -448,14 +452,17 @@ class Run:
         if self._comparison:
             self._comparison.journal = journal
         if not journal.expect(self._settings.description()):
-            self._display.note(
-                "objects are to carry something else than in the unfinished run of "
-                f"{_moment(journal.started)}: every file is uploaded again"
-            )
+            before = "objects are to carry something else than in the {}: {}"
+            if journal.vouching:
+                then = "each that may be unchanged is asked for"
+                self._display.note(before.format("last run", then))
+            else:
+                run = f"unfinished run of {_moment(journal.started)}"
+                self._display.note(before.format(run, "every file is uploaded again"))
         self._refusals.stored = journal.recorded > 0
         if journal.since is not None:
             supervisor.resume(journal.since)
-        if journal.resumed:
+        if journal.resumed and not journal.vouching:
             self._display.note(
                 f"going on with the unfinished run of {_moment(journal.started)}: "
                 f"{files_text(journal.recorded)} done; --restart begins anew"

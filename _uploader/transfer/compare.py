@@ -8,10 +8,10 @@ from functools import partial
 
 from providers.attributes import same_attributes, same_time
 from providers.base import Cloud, Metadata, ObjectInfo, Session
-from providers.errors import Rejected
+from providers.errors import Interrupted, Rejected
 from providers.source import Source
 
-from ..files.model import UNCHANGED, Job, Result
+from ..files.model import INTERRUPTED, UNCHANGED, Job, Result
 from .upload import Context, Upload, describe
 
 
@@ -86,6 +86,8 @@ class Comparison:
             return None
         if end:
             context.report(end)
+        elif context.attempts.draining:
+            upload.failed(Interrupted(INTERRUPTED))
         else:
             context.add(upload)
         return 0

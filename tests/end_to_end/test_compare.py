@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -232,6 +233,16 @@ class TestDelete:
         assert world.run("--delete").code == 1
         assert sorted(world.server.objects(BUCKET)) == sorted(names)
 
+    def test_nothing_is_deleted_where_there_is_no_file_at_all(self, world: World) -> None:
+        """A disk that is not mounted looks like this."""
+        names = small_files(world.data, 5)
+        world.run()
+        shutil.rmtree(world.data)
+        world.data.mkdir()
+        finished = world.run("--delete")
+        assert (finished.code, finished.summary["not_deleted"]) == (1, 5)
+        assert sorted(world.server.objects(BUCKET)) == sorted(names)
+
     def test_what_the_scan_leaves_out_stays(self, world: World, tmp_path: Path) -> None:
         small_files(world.data, 2)
         small_files(tmp_path / "elsewhere", 3)
@@ -341,6 +352,7 @@ class TestAttributes:
         (["--skip", "some"], "--skip: 'some' is none of"),
         (["--max-delete", "many"], "--max-delete: 'many' is no number of objects"),
         (["--skip", "unchanged", "--if-none-match"], "replaces nothing"),
+        (["--delete", "--prefix", "p"], "--delete: the prefix 'p' is that of others"),
         (["--delete", "--provider", "google_storage"], "--delete: the objects of google_storage"),
     ],
 )
