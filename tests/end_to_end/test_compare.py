@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.command import MIB, small_files, write
-from tests.end_to_end.world import BUCKET, World
+from tests.command import (
+    MIB,
+    arguments,
+    environment,
+    names_below,
+    new_bucket,
+    run,
+    small_files,
+    stored,
+    write,
+)
+from tests.end_to_end.world import BUCKET, World, kill
 from tests.servers.s3 import FakeS3
+from tests.servers.s3_server import S3Server
 
 WRITES = {"put", "copy", "create", "part", "complete", "abort", "delete", "delete_many"}
 UNCHANGED = ("--skip", "unchanged")
@@ -188,6 +200,97 @@ class TestSkip:
         again = world.run(*UNCHANGED, "--delete", "--max-delete", "12000")
         assert (again.summary["skipped"], again.summary["deleted"]) == (30, 12_000)
         world.assert_all_there(names)
+
+    @pytest.mark.parametrize("word", ["500", "reset", "hangup", "garbage", "truncated", "503"])
+    def test_a_question_that_fails_is_asked_again(self, world: World, word: str) -> None:
+        names = small_files(world.data, 3)
+        world.run()
+        world.server.script("head", names[0], word)
+        assert world.run(*UNCHANGED).summary["skipped"] == 3
+
+    @pytest.mark.parametrize("word", ["403", "404", "400"])
+    def test_where_nobody_may_ask_the_file_is_sent(self, world: World, word: str) -> None:
+        names = small_files(world.data, 3)
+        world.run()
+        world.server.script("head", names[0], f"{word}...")
+        finished = world.run(*UNCHANGED)
+        assert (finished.code, finished.summary["uploaded"]) == (0, 1)
+
+    def test_what_objects_are_to_carry_counts(self, world: World) -> None:
+        names = small_files(world.data, 3)
+        world.run(*UNCHANGED)
+        again = world.run(*UNCHANGED, "--metadata", "origin=tape")
+        assert again.summary["updated"] == 3
+        headers = world.server.objects(BUCKET)[names[0]].headers
+        assert headers["x-amz-meta-origin"] == "tape"
+
+    def test_a_run_that_stops_while_it_lists_says_so(self, world: World) -> None:
+        names = small_files(world.data, 3)
+        world.server.script("list", BUCKET, "delay:30")
+        with world.start(*UNCHANGED, "--delete") as running:
+            running.wait_until(lambda: any(seen.kind == "list" for seen in world.server.seen))
+            running.signal(signal.SIGINT)
+            running.signal(signal.SIGINT)
+            finished = running.finish()
+        assert finished.code == 130
+        assert finished.summary["failed"] == len(names)
+
+    def test_a_worker_that_dies_while_it_lists_is_replaced(self, world: World) -> None:
+        names = small_files(world.data, 3)
+        world.run(*UNCHANGED)
+        write(world.data, names[0], b"something else")
+        world.server.script("list", BUCKET, "delay:5")
+        with world.start(*UNCHANGED, "--delete") as running:
+            before = len(world.server.seen)
+            running.wait_until(
+                lambda: any(seen.kind == "list" for seen in world.server.seen[before - 1 :])
+            )
+            for pid in running.workers():
+                kill(pid)
+            finished = running.finish()
+        assert (finished.code, finished.summary["skipped"]) == (0, 2)
+        world.assert_all_there(names)
+
+
+@pytest.mark.parametrize("name", ["moto", "ceph"])
+def test_real_servers_do_what_the_imitation_does(
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    server: S3Server = request.getfixturevalue(name)
+    bucket, data = new_bucket(), tmp_path / "data"
+    names = [*small_files(data, 30), "gr\u00fc\u00dfe +&%41.txt"]
+    write(data, names[-1])
+    command = [*arguments(data, server.endpoint, bucket), "--json", *UNCHANGED, "--delete"]
+    env = environment(server)
+    assert run(*command, env=env).summary["uploaded"] == 31
+    assert run(*command, env=env).summary["skipped"] == 31
+    write(data, names[0], b"changed")
+    (data / names[1]).chmod(0o600)
+    (data / names[-1]).unlink()
+    finished = run(*command, env=env)
+    counts = {kind: finished.summary[kind] for kind in ("uploaded", "updated", "deleted")}
+    assert counts == {"uploaded": 1, "updated": 1, "deleted": 1}
+    found = stored(server, bucket)
+    assert set(found) == set(names[:-1])
+    assert found[names[1]].metadata["mode"] == "0100600"
+
+
+def test_directories_are_compared_as_well(tmp_path: Path) -> None:
+    data, buckets = tmp_path / "data", tmp_path / "buckets"
+    names = small_files(data, 10)
+    command = [*arguments(data, str(buckets), "bucket", "--provider", "local"), "--json"]
+    command += [*UNCHANGED, "--delete"]
+    env = environment()
+    assert run(*command, env=env).summary["uploaded"] == 10
+    assert run(*command, env=env).summary["skipped"] == 10
+    write(data, names[0], b"changed")
+    (data / names[1]).chmod(0o600)
+    (data / names[2]).unlink()
+    finished = run(*command, env=env)
+    counts = {kind: finished.summary[kind] for kind in ("uploaded", "updated", "deleted")}
+    assert counts == {"uploaded": 1, "updated": 1, "deleted": 1}
+    assert names_below(buckets / "bucket") == {*names[:2], *names[3:]}
+    assert (buckets / "bucket" / names[1]).stat().st_mode & 0o777 == 0o600
 
 
 class TestDelete:
