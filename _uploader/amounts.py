@@ -47,6 +47,25 @@ def memory_limit(text: str, total: int) -> int:
     raise ValueError(f"{text!r} is no amount of memory: give a share like 25% or a size like 512M")
 
 
+def objects(text: str) -> str:
+    """A number of objects (``1000``) or a share of all (``10%``); returned as given, checked."""
+    objects_limit(text, 1)
+    return text
+
+
+def objects_limit(text: str, total: int) -> int:
+    """How many of so many objects ``--max-delete`` stands for.
+
+    Raises ``ValueError`` for a text that ``objects`` refuses.
+    """
+    value, unit = _number_and_unit(text)
+    if unit == "%" and 0 <= value <= 100:
+        return int(total * value / 100)
+    if not unit and value >= 0 and value == int(value):
+        return int(value)
+    raise ValueError(f"{text!r} is no number of objects: give one like 1000 or a share like 10%")
+
+
 def cpu(text: str) -> str:
     """A share of the usable CPUs (``50%``) or a number of them (``1.5``); returned as given,
     checked."""

@@ -148,6 +148,7 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
             raise UsageError(f"--{name} is missing: --help tells what it is")
     _check_provider(settings, given)
     _check_local(settings)
+    _check_comparison(settings)
     try:
         check_metadata(settings.metadata, FORMS[settings.posix_metadata])
         providers.check_metadata(settings.provider, settings.metadata)
@@ -175,13 +176,14 @@ def _run(settings: Settings) -> int:
 
         Choice(settings).check_keys()  # by itself: it may take long, and Ctrl-C ends it at once
     with contextlib.closing(ForkServer(settings.provider)) as fork_server:
-        if not settings.dry_run:
+        connects = settings.compares or not settings.dry_run
+        if connects:
             _start_early(fork_server)
         try:
             providers.check(settings.cloud())
         except Fatal as error:
             raise UsageError(str(error)) from None
-        if settings.no_verify_ssl and not settings.dry_run:
+        if settings.no_verify_ssl and connects:
             _complain(UNVERIFIED)
         return _execute(settings, fork_server)
 
@@ -198,7 +200,8 @@ def _execute(settings: Settings, fork_server: ForkServer) -> int:
     from .run import Run
 
     with Interrupts() as interrupts:
-        allowed = 0 if settings.dry_run else 1
+        previews = settings.dry_run and not settings.compares
+        allowed = 0 if previews else 1
 
         def hurried() -> bool:
             return interrupts.count > allowed
@@ -206,7 +209,7 @@ def _execute(settings: Settings, fork_server: ForkServer) -> int:
         display = choose(settings, sys.stdout, sys.stderr, hurried=hurried)
         try:
             run = Run(settings, display, interrupts, fork_server=fork_server)
-            outcome = run.preview() if settings.dry_run else run.execute()
+            outcome = run.preview() if previews else run.execute()
         finally:
             display.close()
         if outcome.error:
@@ -244,6 +247,32 @@ def _check_local(settings: Settings) -> None:
     bucket = os.path.join(os.path.realpath(settings.endpoint_url), settings.bucket, "")
     if bucket.startswith(sources):
         raise UsageError("--endpoint-url: the bucket lies below --src and would be uploaded too")
+
+
+def _check_comparison(settings: Settings) -> None:
+    if not settings.compares:
+        return
+    option = "--delete" if settings.delete else "--skip"
+    if not providers.comparable(settings.provider):
+        raise UsageError(f"{option}: the objects of {settings.provider} cannot be compared")
+    if settings.delete and settings.files_from is not None:
+        raise UsageError(
+            "--delete: a list does not say which other objects have no file: leave out --files-from"
+        )
+    for source in settings.src:
+        if settings.delete and not os.path.isdir(source):
+            raise UsageError(f"--delete: --src {source!r} is no directory: other objects would go")
+    if settings.delete and settings.prefix and not settings.prefix.endswith("/"):
+        raise UsageError(
+            f"--delete: the prefix {settings.prefix!r} is that of others' objects as well: give it "
+            "a slash at its end"
+        )
+    replaces = settings.skip in ("unchanged", "checksum")
+    if replaces and settings.provider_options.get("if_none_match"):
+        raise UsageError(
+            f"--skip {settings.skip} replaces what has changed, --if-none-match replaces nothing: "
+            "give one of them, or --skip existing"
+        )
 
 
 def _complain(text: str, hurried: Callable[[], bool] = lambda: False) -> None:

@@ -26,7 +26,7 @@ from providers.options import (
     switch,
 )
 
-from .amounts import cpu, memory, size
+from .amounts import cpu, memory, objects, size
 from .errors import UsageError
 from .limit_rate import limit_rate
 from .moments import moment
@@ -328,6 +328,32 @@ class Settings:
         env=("UPLOADER_ALLOW_PUBLIC",),
         parse=switch,
     )
+    skip: str = option(
+        "none",
+        "which files need not be sent: unchanged (the object has the same size, modification time "
+        "and attributes), checksum (the same content and attributes), same-size, existing, or none",
+        flag="--skip",
+        env=("UPLOADER_SKIP",),
+        parse=one_of("none", "unchanged", "checksum", "same-size", "existing"),
+        metavar="WHICH",
+    )
+    delete: bool = option(
+        False,
+        "at the end delete the objects below the prefix that have no file, if every file is in the "
+        "bucket",
+        flag="--delete",
+        env=("UPLOADER_DELETE",),
+        parse=switch,
+    )
+    max_delete: str = option(
+        "1000",
+        "most objects to delete, or share of those below the prefix; where more have no file none "
+        "is deleted",
+        flag="--max-delete",
+        env=("UPLOADER_MAX_DELETE",),
+        parse=objects,
+        metavar="OBJECTS",
+    )
     journal: str | None = option(
         None,
         "file that records what is done, so that the same command goes on after a crash",
@@ -370,7 +396,7 @@ class Settings:
     dry_run: bool = option(
         False,
         "print what would be uploaded if nothing were done yet: connect to nothing and read no "
-        "journal",
+        "journal; with --skip or --delete what they would do, by requests that change nothing",
         flag="--dry-run",
         short="-n",
         env=("UPLOADER_DRY_RUN",),
@@ -408,6 +434,11 @@ class Settings:
     )
     provider_options: Mapping[str, Any] = field(default_factory=dict)
     """What was given of the options that only some provider has, by field name."""
+
+    @property
+    def compares(self) -> bool:
+        """What the bucket holds has to be known."""
+        return self.delete or self.skip != "none"
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:

@@ -9,9 +9,10 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
-from typing import NamedTuple
+from itertools import chain, islice
+from typing import TYPE_CHECKING, NamedTuple
 
+from .amounts import objects_limit
 from .choice import Choice
 from .config import Settings
 from .display.base import Display
@@ -32,8 +33,12 @@ from .processes.supervisor import (
     DestinationKnown,
     Ended,
     Event,
+    ListingBegins,
+    ListingEnded,
     MultipartBegun,
     Note,
+    ObjectsDeleted,
+    ObjectsListed,
     Supervisor,
 )
 from .rate_control import RateControl
@@ -41,10 +46,14 @@ from .records.counters import Summary
 from .records.failures import FailureList
 from .records.journal import Journal
 from .records.ledger import Ledger
+from .records.plan import Plan
 from .resources import Resources, shares
 from .state import open_journal
 from .stopping import RefusalJudge, StallDetector
 from .transfer.memory import MemoryThrottle
+
+if TYPE_CHECKING:
+    from .records.comparison import Comparison
 
 SCAN_SLICE = 256
 SCAN_TIME = 0.02
@@ -64,6 +73,8 @@ FIRST_LOOK = 0.1
 """Seconds of scanning before the first worker starts: the fork server imports meanwhile."""
 FIRST_SESSIONS = 16
 """Sessions of a worker that connect while the bucket is looked at: what is in flight at first."""
+DELETED_AT_ONCE = 1000
+"""Objects that a worker is asked to delete at a time."""
 OUTAGE_TOLD = 1.0
 """Seconds of an outage after which the display shows it."""
 GRACE = 5.0
@@ -86,7 +97,8 @@ class Outcome(NamedTuple):
             return self.error.exit_code
         if self.signal:
             return EXIT_SIGNAL + self.signal
-        return EXIT_INCOMPLETE if self.summary.failed else EXIT_OK
+        incomplete = self.summary.failed or self.summary.not_deleted
+        return EXIT_INCOMPLETE if incomplete else EXIT_OK
 
 
 class Run:
@@ -122,18 +134,33 @@ class Run:
         self._most_processes = resources.processes
         entries: Iterable[Found | None]
         self._roots: tuple[str, ...] = ("",)
+        chosen: Callable[[str], bool] | None = None
         if jobs is not None:
             entries = jobs
         else:
             choice = Choice(settings)
             entries, self._roots = choice.entries(), choice.roots
+            if choice.selection:
+                chosen = choice.selection.takes_path
         self._entries = ReadAhead(entries, resources.lookahead)
-        self._records = jobs is None and not settings.no_journal
+        self._records = jobs is None and not settings.no_journal and not settings.dry_run
         self._journal: Journal | None = None
-        self._ledger = Ledger(display, FailureList(time.time()))
+        self._plan = Plan(display) if settings.dry_run else None
+        self._ledger = Ledger(display, FailureList(time.time()), plan=self._plan)
         self._jobs = self._ledger.jobs(self._entries)
         self._dispatcher = Dispatcher(self._jobs, resources.lookahead)
-        self._bucket_ready = False
+        self._can_choose = False
+        """It is known which files have to be sent."""
+        self._comparison: Comparison | None = None
+        if settings.compares:
+            from .records.comparison import Comparison  # few runs need it
+
+            self._comparison = Comparison(
+                settings.skip, settings.prefix, deletes=settings.delete, chosen=chosen
+            )
+            self._ledger.compare(self._comparison)
+        self._hidden = 0
+        """Deleted objects that the bucket keeps as earlier versions."""
         self._refusals = RefusalJudge()
         self._stall = StallDetector(settings.give_up_after)
 
@@ -153,6 +180,8 @@ class Run:
             self._ledger.commit()
             if reason := self._refusals.final_verdict:
                 raise RunError(reason)
+            if self._comparison and self._settings.delete:
+                self._delete(self._comparison, supervisor, watch)
         except RunError as failure:
             error = failure
             with contextlib.suppress(RunError):
@@ -163,26 +192,25 @@ class Run:
                 self._ledger.counters.retries = supervisor.totals.retries
                 unfinished += supervisor.stop()
             self._rate.close()
-        summary = self._close(unfinished, watch.peak, error)
-        self._display.finish(summary)
-        return Outcome(summary, error, self._interrupts.first)
+            if self._comparison:
+                self._comparison.close()
+        return self._finish(self._close(unfinished, watch.peak, error), error)
 
     def preview(self) -> Outcome:
         """Shows what would be uploaded; connects to nothing."""
         self._display.start()
-        files = size = 0
-        for job in self._jobs:
-            if self._interrupts.count:
-                break
-            if job:
-                files += 1
-                size += job.size
-                self._display.file_event("would upload", job.path, f"{job.size:,} bytes")
-        self._display.note(f"would upload {files_text(files)}, {size:,} bytes in all")
-        summary = self._close([], 0, None)
-        if self._settings.json:
+        while not self._interrupts.count and next(self._jobs, _END) is not _END:
+            pass
+        return self._finish(self._close([], 0, None), None)
+
+    def _finish(self, summary: Summary, error: RunError | None) -> Outcome:
+        """Shows how the run has ended, or what it would have done."""
+        if self._plan and not error:
+            for line in self._plan.lines():
+                self._display.note(line)
+        if not self._plan or self._settings.json:
             self._display.finish(summary)
-        return Outcome(summary, None, self._interrupts.first)
+        return Outcome(summary, error, self._interrupts.first)
 
     def _close(self, unfinished: list[Job], peak_memory: int, error: RunError | None) -> Summary:
         """Names unfinished files one by one unless an error stopped the run before any upload."""
@@ -218,6 +246,8 @@ class Run:
     def _supervisor(self) -> Supervisor:
         """A supervisor that begins with as many workers as the files seen are worth."""
         settings, most, count = self._settings, self._most_processes, self._processes_now()
+        if settings.dry_run:
+            settings = dataclasses.replace(settings, no_create=True, abort_stale=False)
         self._rate.begin(self._fork_server, most)
         start = wire.Start(
             dataclasses.asdict(settings),
@@ -273,13 +303,54 @@ class Run:
                 if self._throttle.sample(watch.sample(), spare.sample()):
                     supervisor.set_share(self._throttle.share, self._throttle.reason)
 
+    def _delete(self, comparison: Comparison, supervisor: Supervisor, watch: MemoryWatch) -> None:
+        """Deletes the objects that have no file, unless a file may have been overlooked, or they
+        are more than the user expects."""
+        counters, limit = self._ledger.counters, self._settings.max_delete
+        count = comparison.objects_without_file()
+        if not count or self._interrupts.count:
+            return
+        if counters.failed or not counters.scanned:
+            self._display.note("no object is deleted, as not every file is in the bucket")
+        elif not counters.files:
+            counters.not_deleted = count
+            self._display.note("no object is deleted, as there is no file at all below --src")
+        elif count > objects_limit(limit, comparison.inventory.count):
+            counters.not_deleted = count
+            self._display.note(
+                f"{count:,} of {comparison.inventory.count:,} objects have no file, and "
+                f"--max-delete is {limit}: none is deleted"
+            )
+        else:
+            self._delete_all(comparison.keys_without_file(DELETED_AT_ONCE), supervisor, watch)
+
+    def _delete_all(
+        self, batches: Iterator[list[str]], supervisor: Supervisor, watch: MemoryWatch
+    ) -> None:
+        """A batch for each worker at a time, until a signal comes."""
+        if self._plan:
+            for keys in batches:
+                self._plan.delete(keys)
+            return
+        while some := [*islice(batches, supervisor.workers)]:
+            for keys in some:
+                supervisor.ask(wire.Delete(keys))
+            self._serve(supervisor, watch)
+            if self._interrupts.count:
+                return
+        if self._hidden:
+            self._display.note(
+                f"the bucket keeps versions: {self._hidden:,} deleted objects are hidden, and "
+                "still there as earlier versions"
+            )
+
     def _scan_on(self) -> bool:
         """Scans a little; returns whether to scan on at once.
 
         Before the bucket is ready entries are only fetched: which of them to upload is known once
-        the journal is open.
+        the journal is open, and what the bucket holds is listed.
         """
-        if self._bucket_ready:
+        if self._can_choose:
             self._scan_slice(self._dispatcher.look_ahead)
             return self._dispatcher.wants_jobs()
         if self._entries.wants_more:
@@ -344,9 +415,27 @@ class Run:
                 self._journal.void()
                 self._refusals.stored = False
         elif isinstance(event, BucketReady):
-            self._bucket_ready = True
+            if self._comparison:
+                supervisor.ask(wire.List(self._settings.prefix))
+            else:
+                self._can_choose = True
         elif isinstance(event, Note):
             self._display.note(event.text)
+        elif isinstance(event, ObjectsDeleted):
+            self._hidden += event.hidden
+            self._ledger.deleted(event.keys, event.failed)
+        elif self._comparison:
+            self._take_listing(event, self._comparison)
+
+    def _take_listing(self, event: Event, comparison: Comparison) -> None:
+        if isinstance(event, ObjectsListed):
+            comparison.listed(event.objects)
+        elif isinstance(event, ListingBegins):
+            comparison.inventory.forget()
+        elif isinstance(event, ListingEnded):
+            comparison.inventory.complete()
+            self._display.note(f"{inventory.count:,} objects are in the bucket below the prefix")
+            self._can_choose = True
 
     def _take_end(self, job: Job, result: Result) -> None:
         if not result.failure:
@@ -365,15 +454,20 @@ class Run:
             return
         journal = self._journal = open_journal(self._settings, destination)
         self._ledger.use(journal)
+        if self._comparison:
+            self._comparison.journal = journal
         if not journal.expect(self._settings.description()):
-            self._display.note(
-                "objects are to carry something else than in the unfinished run of "
-                f"{_moment(journal.started)}: every file is uploaded again"
-            )
+            before = "objects are to carry something else than in the {}: {}"
+            if journal.vouching:
+                then = "each that may be unchanged is asked for"
+                self._display.note(before.format("last run", then))
+            else:
+                run = f"unfinished run of {_moment(journal.started)}"
+                self._display.note(before.format(run, "every file is uploaded again"))
         self._refusals.stored = journal.recorded > 0
         if journal.since is not None:
             supervisor.resume(journal.since)
-        if journal.resumed:
+        if journal.resumed and not journal.vouching:
             self._display.note(
                 f"going on with the unfinished run of {_moment(journal.started)}: "
                 f"{files_text(journal.recorded)} done; --restart begins anew"

@@ -36,4 +36,5 @@ def open_journal(settings: Settings, destination: str) -> Journal:
             raise RunError(
                 "no place for the journal, as this user has no home: use --journal or --no-journal"
             ) from None
-    return Journal(path, source, destination, restart=settings.restart)
+    vouching = settings.skip != "none"
+    return Journal(path, source, destination, restart=settings.restart, vouching=vouching)

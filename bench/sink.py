@@ -83,7 +83,7 @@ ngx.print("{", table.concat(fields, ","), "}")
 """
 
 # Runs once for each request, small PUTs first. Its settings are set in front of it: `latency`,
-# `md5`, `distinct`, `errors` and `resets`.
+# `md5`, `distinct`, `errors`, `resets`, `held` and `held_size`.
 S3 = """\
 local var, counts, method = ngx.var, ngx.shared.counts, ngx.req.get_method()
 local NAMESPACE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
@@ -106,6 +106,21 @@ end
 -- Of repetitions of the same work only the first one is new.
 local function new(work)
     return not distinct or ngx.shared.seen:add(work, true)
+end
+
+-- The objects that the bucket holds: those of a flat tree of bench.data.
+local function name(number)
+    return string.format("%07d.bin", number)
+end
+
+-- How many of them do not come after a key.
+local function after(key)
+    local low, high = 0, held
+    while low < high do
+        local middle = math.floor((low + high) / 2)
+        if name(middle) <= key then low = middle + 1 else high = middle end
+    end
+    return low
 end
 
 ngx.req.read_body()
@@ -159,9 +174,21 @@ elseif method == "GET" and key == "" then
     elseif args == "policyStatus=" then
         ngx.print("<PolicyStatus", NAMESPACE, "<IsPublic>false</IsPublic></PolicyStatus>")
     else
+        local asked = ngx.req.get_uri_args()
+        local first = after(asked["continuation-token"] or asked["start-after"] or "")
+        local last = math.min(first + 1000, held)
+        local rows = {}
+        for number = first, last - 1 do
+            rows[#rows + 1] = "<Contents><Key>" .. name(number) .. "</Key>"
+                .. "<LastModified>2100-01-01T00:00:00.000Z</LastModified>"
+                .. '<ETag>"00000000000000000000000000000000"</ETag><Size>' .. held_size
+                .. "</Size><StorageClass>STANDARD</StorageClass></Contents>"
+        end
+        local more = last < held and "true</IsTruncated><NextContinuationToken>" .. name(last - 1)
+            .. "</NextContinuationToken>" or "false</IsTruncated>"
         ngx.print("<ListBucketResult", NAMESPACE, "<Name>", escape(bucket or ""), "</Name>",
-            "<Prefix></Prefix><KeyCount>0</KeyCount><MaxKeys>1000</MaxKeys>",
-            "<IsTruncated>false</IsTruncated></ListBucketResult>")
+            "<Prefix></Prefix><KeyCount>", last - first, "</KeyCount><MaxKeys>1000</MaxKeys>",
+            "<IsTruncated>", more, table.concat(rows), "</ListBucketResult>")
     end
 elseif method == "GET" then
     ngx.status = 404
@@ -192,7 +219,8 @@ class Sink(Server):
     answered with the true ETag, at the cost of the MD5; with "fixed" always with the same one.
     With `distinct` an object, part or completion that is sent again is not counted again. A share
     of `errors` of the requests is answered by 500, one of `resets` by a reset, and nothing is done
-    for these; none in the bucket calm.
+    for these; none in the bucket calm. Listings name `holds` objects of `size` bytes, those of a
+    flat tree of bench.data, with the fixed ETag; each page has 1,000.
     HTTP is served on `port` and HTTPS on the one above it, by default on free ports. Every
     bucket is there, the one named bench is listed.
     """
@@ -208,6 +236,8 @@ class Sink(Server):
         distinct: bool = False,
         errors: float = 0.0,
         resets: float = 0.0,
+        holds: int = 0,
+        size: int = 0,
         workers: int = 1,
         port: int = 0,
     ) -> None:
@@ -216,6 +246,7 @@ class Sink(Server):
         super().__init__()
         self._settings = (
             f"local latency, errors, resets = {latency:f}, {errors:f}, {resets:f}\n"
+            f"local held, held_size = {holds}, {size}\n"
             f"local md5, distinct = {str(etag == 'md5').lower()}, {str(distinct).lower()}\n"
         )
         self._workers = workers

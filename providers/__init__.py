@@ -76,6 +76,11 @@ def has_regions(provider: str) -> bool:
     return home(provider) not in _WITHOUT_REGIONS
 
 
+def comparable(provider: str) -> bool:
+    """Whether a provider's objects can be listed, deleted and given other metadata."""
+    return home(provider) in _COMPARABLE
+
+
 def check(settings: CloudSettings) -> None:
     """Raises ``Fatal`` in one line when the settings are wrong whatever the service would answer,
     as far as ``<cloud>/usage.py`` says, which imports nothing that takes time."""
@@ -102,6 +107,7 @@ def load(settings: CloudSettings) -> Cloud:
 
 
 _WITHOUT_REGIONS = {"azure_blobs", "local"}
+_COMPARABLE = {"local", "s3"}
 _NOT_CLOUDS = {
     "attributes",
     "base",

@@ -14,6 +14,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
 """
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 """https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2, in lower case"""
+_ATIME = "file-atime"
 _NUMBERS = {8: re.compile("[0-7]{1,20}"), 10: re.compile("[0-9]{1,20}")}
 _SECONDS = re.compile(r"(-?)(\d{1,19})(?:\.(\d{1,9}))?", re.ASCII)
 
@@ -58,7 +59,7 @@ def datasync(file: Attributes) -> list[tuple[str, str]]:
     https://docs.aws.amazon.com/fsx/latest/LustreGuide/posix-metadata-support.html
     """
     return [
-        ("file-atime", f"{file.atime_ns}ns"),
+        (_ATIME, f"{file.atime_ns}ns"),
         ("file-group", str(file.gid)),
         ("file-mtime", f"{file.mtime_ns}ns"),
         ("file-owner", str(file.uid)),
@@ -147,6 +148,20 @@ def object_stat(meta_data: Mapping[str, str]) -> ObjectStat:
         _number(found, "size"),
         _nanoseconds(found, "mtime"),
     )
+
+
+def same_attributes(wanted: Mapping[str, str], found: Mapping[str, str]) -> bool:
+    """Whether an object has all of the user metadata that a file's should have.  The time of access
+    does not count: each comparison that reads the file changes it."""
+    return all(found.get(name) == value for name, value in wanted.items() if name != _ATIME)
+
+
+def same_time(wanted: Mapping[str, str], found: Mapping[str, str]) -> bool:
+    """Whether two objects' metadata name the same modification time, in whatever form."""
+    try:
+        return _nanoseconds(wanted, "mtime") == _nanoseconds(found, "mtime")
+    except ValueError:
+        return False
 
 
 def _number(metadata: Mapping[str, str], name: str, base: int = 10) -> int:

@@ -7,6 +7,7 @@ life.  Every method raises ``providers.errors.Failure`` classes and nothing else
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -91,6 +92,37 @@ class ObjectInfo(NamedTuple):
     metadata: dict[str, str]
     """User metadata, names in lower case."""
     content_type: str
+    etag: str = ""
+    """Names this version of the object, as a listing does; empty where nothing does."""
+    storage_class: str = ""
+    """Where it is kept; empty for the service's usual one."""
+
+
+class Listed(NamedTuple):
+    """An object in a listing."""
+
+    key: str
+    size: int
+    etag: str
+    """Names this version of the object; empty where nothing does."""
+
+
+class Page(NamedTuple):
+    """A part of a listing."""
+
+    objects: list[Listed]
+    """In the order of their keys."""
+    next: str
+    """Where the next page begins; empty after the last one."""
+
+
+class Deletion(NamedTuple):
+    """What became of objects that were to be deleted."""
+
+    failed: list[tuple[str, str]]
+    """Those that are still there, as (key, reason)."""
+    hidden: int
+    """How many the service has kept as earlier versions."""
 
 
 class Prepared(NamedTuple):
@@ -122,11 +154,12 @@ class Session(ABC):
     """
 
     @abstractmethod
-    def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> None:
+    def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> str:
         """Stores the whole file as one object, replacing what was there, or raising ``Exists``
         where the options of the cloud say that it stays.
 
-        Returns only when the service has accepted the object and its content was proven.
+        Returns only when the service has accepted the object and its content was proven: the
+        object's ETag, as a listing has it, or nothing where the answer does not tell.
         """
 
     @abstractmethod
@@ -169,9 +202,9 @@ class Session(ABC):
         parts: Sequence[Part],
         metadata: Metadata,
         content_type: str,
-    ) -> None:
+    ) -> str:
         """Makes the object out of its parts, given in order; it exists as a whole or not at all.
-        What is there is replaced, or not, as by ``put``.
+        What is there is replaced, or not, and the ETag returned, as by ``put``.
 
         ``metadata`` and ``content_type`` are those that ``begin`` was given: some services take
         them with the first request, others with the last.
@@ -191,6 +224,31 @@ class Session(ABC):
         in parts of ``part_size``.  Raises ``NotFound`` when the upload is gone."""
         raise NotImplementedError
 
+    def page(self, prefix: str, after: str = "", start: str = "") -> Page:
+        """A page of the objects whose keys begin with ``prefix`` and come after the key ``after``
+        (clouds that are ``comparable`` only).  ``start``: ``Page.next`` of the page before it.
+
+        Raises ``Transient`` for an answer that does not say whether it is the last.
+        """
+        raise NotImplementedError
+
+    def delete(self, keys: Sequence[str]) -> Deletion:
+        """Deletes objects, ``Cloud.most_deleted`` at most; one that is not there is no error."""
+        raise NotImplementedError
+
+    def same_content(self, key: str, found: ObjectInfo, source: Source) -> bool:
+        """Whether the object that was ``found`` has the bytes of a file of the same size, by what
+        the service tells of it; False where nothing proves it."""
+        raise NotImplementedError
+
+    def set_metadata(
+        self, key: str, found: ObjectInfo, metadata: Metadata, content_type: str
+    ) -> str:
+        """Gives an object of at most ``Cloud.most_described`` bytes other metadata, without sending
+        its content; returns its new ETag.  Raises ``Rejected`` when it is no longer the one that
+        was ``found``, or when the service cannot."""
+        raise NotImplementedError
+
 
 class Cloud(ABC):
     """One kind of object storage: settings, abilities, and a factory of sessions."""
@@ -204,6 +262,10 @@ class Cloud(ABC):
     keeps_metadata: ClassVar[bool] = True
     """User metadata given to ``put`` comes back from ``stat`` as it was given."""
     keeps_content_type: ClassVar[bool] = True
+    most_deleted: ClassVar[int] = 1
+    """Most objects that one request deletes."""
+    most_described: ClassVar[float] = math.inf
+    """Bytes of the largest object that can get other metadata without being sent again."""
     connects_ahead: ClassVar[bool] = False
     """Sessions can be opened before the bucket is there, and ``Session.connect`` saves time."""
 
@@ -222,6 +284,10 @@ class Cloud(ABC):
     @abstractmethod
     def open(self) -> Session:
         """A new session; connects with the first request, not here."""
+
+    def kept(self, metadata: Metadata) -> dict[str, str]:
+        """What of an object's metadata ``Session.stat`` tells again."""
+        return dict(metadata)
 
     @abstractmethod
     def destination(self) -> str:

@@ -144,7 +144,7 @@ class DriverSession(Session):
         self.driver = driver
         self._container = Container(bucket, None, driver)
 
-    def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> None:
+    def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> str:
         """Calls ``upload_object``, which compares the service's hash with the file's."""
         if not {".", ".."}.isdisjoint(key.split("/")):
             raise Rejected("libcloud would store a key with . or .. steps under another one")
@@ -166,6 +166,7 @@ class DriverSession(Session):
                 raise
             raise Denied(_reason(cause)) from None
         source.check_path()
+        return ""
 
     def stat(self, key: str) -> ObjectInfo:
         """Calls ``get_object``."""

@@ -12,26 +12,45 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Callable, Generator
+import stat
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import count
+from operator import itemgetter
 from posix import close
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from libcloud.storage.base import Container, Object
 from libcloud.storage.drivers.local import LocalStorageDriver
 
-from .attributes import rclone
-from .base import MIB, Cloud, CloudSettings, Facts, Metadata, ObjectInfo, Prepared
+from .attributes import ObjectStat, object_stat, rclone
+from .base import (
+    MIB,
+    Cloud,
+    CloudSettings,
+    Deletion,
+    Facts,
+    Listed,
+    Metadata,
+    ObjectInfo,
+    Page,
+    Prepared,
+)
 from .disk import Disk
 from .errors import Busy, Failure, Fatal, NoBucket, NotFound, Rejected, Transient
 from .libcloud import DriverSession, mapped
 from .source import PASSING, Source
 
+T = TypeVar("T")
+
 STEP = 8 * MIB
 """Most bytes copied between two reports of progress."""
+PAGE = 1000
+"""Objects in a page of a listing."""
+KEPT_MODE = 0o777
+"""Permissions that an object keeps."""
 KNOWN_DIRECTORIES = 10_000
 """Most paths to remember."""
 _TEMPORARY = re.compile(r"\.uploading-[0-9a-f]{16}-\d+")
@@ -108,7 +127,7 @@ class Writer:
                 file.flush()
                 source.check_unchanged()
                 os.utime(file.fileno(), ns=(source.mtime_ns, source.mtime_ns))
-                os.fchmod(file.fileno(), source.mode & 0o777)
+                os.fchmod(file.fileno(), source.mode & KEPT_MODE)
                 os.fsync(file.fileno())
                 os.replace(temporary, path)
             except BaseException:
@@ -193,6 +212,60 @@ class LocalDriver(LocalStorageDriver):  # type: ignore[misc]
             raise Rejected("a key with empty, . or .. steps cannot be a file")
         return os.path.join(self.base_path, container.name, key)
 
+    def page(self, container: Container, prefix: str, after: str) -> Page:
+        """Up to ``PAGE`` of the objects with ``prefix`` after the key ``after``."""
+        found: list[Listed] = []
+        for key, status in _files(os.path.join(self.base_path, container.name), "", prefix, after):
+            if len(found) == PAGE:
+                return Page(found, found[-1].key)
+            found.append(Listed(key, status.st_size, _etag(status)))
+        return Page(found, "")
+
+    def remove(self, container: Container, key: str) -> None:
+        """Removes a file, which may be gone, and the directories that only it has held."""
+        with suppress(FileNotFoundError):
+            os.unlink(self.place(container, key))
+        while key := os.path.dirname(key):
+            try:
+                os.rmdir(self.place(container, key))
+            except OSError:
+                return
+
+    def describe(self, container: Container, key: str, etag: str, wanted: ObjectStat) -> str:
+        """Gives a file, if it is still the one of the ``etag``, these permissions and this
+        modification time; returns its new ETag."""
+        with open(self.place(container, key), "rb") as file:
+            descriptor = file.fileno()
+            if _etag(os.fstat(descriptor)) != etag:
+                raise Rejected("another object took its place meanwhile")
+            os.fchmod(descriptor, wanted.st_mode & KEPT_MODE)
+            os.utime(descriptor, ns=(wanted.st_mtime_ns, wanted.st_mtime_ns))
+            return _etag(os.fstat(descriptor))
+
+
+def _etag(status: os.stat_result) -> str:
+    """Names a version of a file: no program can set back its change time."""
+    return f"{status.st_ino:x}-{status.st_ctime_ns:x}"
+
+
+def _files(
+    directory: str, above: str, prefix: str, after: str
+) -> Iterator[tuple[str, os.stat_result]]:
+    """The files below a directory, whose keys begin with ``above``, in the order of their keys:
+    those with ``prefix``, after ``after``."""
+    with os.scandir(directory) as entries:
+        named = [(e.name + "/" * e.is_dir(follow_symlinks=False), e) for e in entries]
+    for name, entry in sorted(named, key=itemgetter(0)):
+        key = above + name
+        if name.endswith("/"):
+            within = key.startswith(prefix) or prefix.startswith(key)
+            if within and (key > after or after.startswith(key)):
+                yield from _files(entry.path, key, prefix, after)
+        elif key > after and key.startswith(prefix) and not _TEMPORARY.fullmatch(name):
+            with suppress(FileNotFoundError):
+                if entry.is_file(follow_symlinks=False):
+                    yield key, entry.stat(follow_symlinks=False)
+
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
@@ -231,17 +304,65 @@ class LocalSession(DriverSession):
 
     driver: LocalDriver
 
-    def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> None:
+    def __init__(self, driver: LocalDriver, bucket: str, disk: Disk | None = None) -> None:
+        super().__init__(driver, bucket)
+        self._disk = disk or Disk()
+
+    def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> str:
         """Copies the file.  No service proves anything: the disk's word counts."""
         self.driver.store(self._container, key, source)
+        return ""
 
     def stat(self, key: str) -> ObjectInfo:
         """The file's attributes as user metadata, though the disk keeps only some."""
         try:
             with Source(self.driver.place(self._container, key)) as stored:
-                return ObjectInfo(stored.size, dict(rclone(stored)), "")
+                etag = _etag(os.fstat(stored.fd))
+                return ObjectInfo(stored.size, dict(rclone(stored)), "", etag)
         except Failure:
             raise NotFound(f"no object {key}") from None
+
+    def page(self, prefix: str, after: str = "", start: str = "") -> Page:
+        """Walks through the directories from where the last page ended."""
+        return self._on_disk(partial(self.driver.page, self._container, prefix, start or after))
+
+    def delete(self, keys: Sequence[str]) -> Deletion:
+        """Removes the files, and directories that become empty."""
+        failed = []
+        for key in keys:
+            try:
+                self._on_disk(partial(self.driver.remove, self._container, key))
+            except Rejected as failure:
+                failed.append((key, str(failure)))
+        return Deletion(failed, 0)
+
+    def same_content(self, key: str, found: ObjectInfo, source: Source) -> bool:
+        """Reads both."""
+
+        def work() -> bool:
+            with Source(self.driver.place(self._container, key)) as stored:
+                pairs = zip(
+                    stored.blocks(0, stored.size), source.blocks(0, source.size), strict=True
+                )
+                return all(mine == theirs for mine, theirs in pairs)
+
+        return source.run(work)
+
+    def set_metadata(
+        self, key: str, found: ObjectInfo, metadata: Metadata, content_type: str
+    ) -> str:
+        """Sets permissions and modification time."""
+        wanted = object_stat(dict(metadata))
+        describe = partial(self.driver.describe, self._container, key, found.etag, wanted)
+        return self._on_disk(describe)
+
+    def _on_disk(self, operation: Callable[[], T]) -> T:
+        try:
+            return self._disk.wait(operation)
+        except OSError as error:
+            if error.errno in PASSING:
+                raise Busy(f"cannot be reached now: {error.strerror}") from None
+            raise Rejected(f"cannot be reached: {error.strerror}") from None
 
     def check(self, limit: float) -> None:
         """Does nothing: a disk is always there, and refuses at once."""
@@ -263,7 +384,8 @@ class LocalCloud(Cloud):
         self._base = os.path.abspath(settings.endpoint_url)
         if "/" in settings.bucket or settings.bucket in ("", ".", ".."):
             raise Fatal(f"{settings.bucket!r} is no name for a bucket")
-        self._writer = Writer(Disk(), self._moved, self._turn)
+        self._disk = Disk()
+        self._writer = Writer(self._disk, self._moved, self._turn)
 
     @classmethod
     def facts(cls, provider: str) -> Facts:
@@ -273,7 +395,13 @@ class LocalCloud(Cloud):
     def open(self) -> LocalSession:
         """A session with a driver of its own."""
         driver = mapped(lambda: LocalDriver(self._base, self._writer))
-        return LocalSession(driver, self.settings.bucket)
+        return LocalSession(driver, self.settings.bucket, self._disk)
+
+    def kept(self, metadata: Metadata) -> dict[str, str]:
+        """Size, modification time and permissions."""
+        found = dict(metadata)
+        mode = stat.S_IFREG | int(found["mode"], 8) & KEPT_MODE
+        return {"mode": f"0{mode:o}", "mtime": found["mtime"], "size": found["size"]}
 
     def _turn(self, size: int) -> int:
         limit = self.traffic.limit

@@ -4,6 +4,7 @@ By default the random tests are short.  These variables make them look at more:
 
     EXAMPLES=1000         of each property, in place of 50
     KILL_SEEDS=30         moments at which a run is killed, in place of 9
+    SYNC_SEEDS=30         trees that are compared with a bucket, in place of 6
     STORM_FILES=5000      in the large storm, in place of 1,500
     STORM_EXAMPLES=100    small trees in a storm, in place of 10
     STORM_SEED=1          another storm

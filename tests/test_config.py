@@ -40,6 +40,8 @@ def sample(row: Any) -> tuple[str, Any]:
         "N": ("7", 7),
         "SECONDS": ("7.5", 7.5),
         "SIZE": ("512M", "512M"),
+        "OBJECTS": ("10%", "10%"),
+        "WHICH": ("existing", "existing"),
         "SHARE": ("50%", "50%"),
         "RATE": ("10M", "10M"),
         "KIND": ("md5", "md5"),

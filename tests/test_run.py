@@ -873,7 +873,11 @@ class TestSettings:
 class TestPreview:
     def test_it_names_the_files_and_starts_nothing(self, world: World) -> None:
         world.files("a", "b")
-        run = Run(Settings(src=(str(world.root),), bucket="b"), world.display, world.interrupts)
+        run = Run(
+            Settings(src=(str(world.root),), bucket="b", dry_run=True),
+            world.display,
+            world.interrupts,
+        )
         assert run.preview().exit_code == 0
         assert world.display.ends == {
             "a": ("would upload", "1 bytes"),
@@ -884,7 +888,7 @@ class TestPreview:
 
     def test_programs_that_read_it_get_its_summary(self, world: World) -> None:
         world.files("a")
-        settings = Settings(src=(str(world.root),), bucket="b", json=True)
+        settings = Settings(src=(str(world.root),), bucket="b", dry_run=True, json=True)
         outcome = Run(settings, world.display, world.interrupts).preview()
         assert world.display.summary == outcome.summary
         assert outcome.summary.uploaded == 0
@@ -892,6 +896,10 @@ class TestPreview:
     def test_a_signal_ends_it(self, world: World) -> None:
         world.files("a")
         world.interrupts.count, world.interrupts.first = 1, signal.SIGINT
-        run = Run(Settings(src=(str(world.root),), bucket="b"), world.display, world.interrupts)
+        run = Run(
+            Settings(src=(str(world.root),), bucket="b", dry_run=True),
+            world.display,
+            world.interrupts,
+        )
         assert run.preview().exit_code == 130
         assert world.display.ends == {}

@@ -87,6 +87,8 @@ def summary_lines(summary: Summary) -> Iterator[str]:
     margin = " " * 10
     word = "file " if summary.uploaded == 1 else "files"
     yield f"uploaded  {uploaded} {word}   {_speed(summary)}"
+    if summary.updated:
+        yield f"updated   {summary.updated:,} files   attributes only"
     for label, count, reasons in (
         ("skipped", skipped, summary.skipped_reasons),
         ("failed", failed, summary.failed_reasons),
@@ -99,6 +101,10 @@ def summary_lines(summary: Summary) -> Iterator[str]:
         yield f"left out  {summary.left_out:,} files, or directories that were not entered"
     if summary.failed_list is not None:
         yield f"{margin}listed in {printable(summary.failed_list)}"
+    if summary.deleted:
+        yield f"deleted   {summary.deleted:,} objects without a file"
+    if summary.not_deleted:
+        yield f"not deleted  {summary.not_deleted:,} objects without a file"
     if not summary.complete:
         yield "stopped before the end of the scan: there may be more files"
     yield f"retries {summary.retries:,}, peak memory {bytes_text(summary.peak_memory)}"

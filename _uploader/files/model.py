@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 INTERRUPTED = "interrupted before it was uploaded"
 """Reason of files unfinished when the run stopped."""
+UNCHANGED = "is unchanged"
+"""Reason of files whose objects are as they would be stored again."""
 
 
 class Job(NamedTuple):
@@ -27,6 +29,8 @@ class Job(NamedTuple):
     """A worker that may have begun it died: there may be a multipart upload nobody knows of."""
     source: int = 0
     """Which of the run's sources it lies below, counted from 0."""
+    compares: bool = False
+    """Its object may be as it should: the worker asks before it sends the file."""
 
 
 class Skipped(NamedTuple):
@@ -70,7 +74,11 @@ class Result(NamedTuple):
     denied: bool = False
     """The service refused permission."""
     skipped: bool = False
-    """It was not to be stored: the bucket has an object of this name."""
+    """It was not to be stored: ``failure`` says why."""
+    etag: str = ""
+    """Of the object, where the run wants to know it."""
+    updated: bool = False
+    """The object has got the file's attributes; its content was the file's before."""
 
 
 class Outage(NamedTuple):

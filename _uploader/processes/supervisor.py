@@ -6,6 +6,7 @@ Knows no cloud and no journal.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -68,6 +69,31 @@ class BucketReady(NamedTuple):
     """The bucket exists: workers get jobs from now on."""
 
 
+class ObjectsListed(NamedTuple):
+    """The bucket holds these objects, among others."""
+
+    objects: list[tuple[str, int, str]]
+    """Key, size and ETag of each."""
+
+
+class ListingBegins(NamedTuple):
+    """What was listed before does not count: its worker died."""
+
+
+class ListingEnded(NamedTuple):
+    """The bucket holds no more than what was listed."""
+
+
+class ObjectsDeleted(NamedTuple):
+    """Objects that were to be deleted are gone, but for some."""
+
+    keys: list[str]
+    failed: list[tuple[str, str]]
+    """Key and reason of each that is still there."""
+    hidden: int
+    """How many the service keeps as earlier versions."""
+
+
 Event = (
     Ended
     | MultipartBegun
@@ -76,7 +102,13 @@ Event = (
     | DestinationKnown
     | BucketMissing
     | BucketReady
+    | ObjectsListed
+    | ListingBegins
+    | ListingEnded
+    | ObjectsDeleted
 )
+Chore = wire.List | wire.Delete
+"""What a worker is asked to do besides uploading."""
 
 
 @dataclass
@@ -137,6 +169,9 @@ class Supervisor:
         self._fatal = ""
         """Why no file can succeed, as a worker says."""
         self._deaths = 0
+        self._chores: deque[Chore] = deque()
+        """Chores that no worker has yet."""
+        self._doing: dict[WorkerProcess, Chore] = {}
         self._notices: set[str] = set()
         self.totals = Totals()
 
@@ -153,7 +188,17 @@ class Supervisor:
     @property
     def busy(self) -> int:
         """Workers that have files to upload."""
-        return sum(map(self._dispatcher.is_busy, self._workers))
+        return sum(map(self._is_busy, self._workers))
+
+    def ask(self, chore: Chore) -> None:
+        """Has a worker do this once the bucket is ready; one does one chore at a time, and another
+        takes it over if it dies."""
+        self._chores.append(chore)
+
+    @property
+    def chores(self) -> int:
+        """Chores that have not ended."""
+        return len(self._chores) + len(self._doing)
 
     def grow(self, count: int) -> None:
         """Starts workers until there are ``count``; ends none.  One that cannot start costs nothing
@@ -192,12 +237,13 @@ class Supervisor:
     @property
     def finished(self) -> bool:
         """Every job has ended, and the bucket is ready unless the run was stopped before."""
-        return (self._bucket_ready or self._draining) and self._dispatcher.finished
+        ready = self._bucket_ready or self._draining
+        return ready and self._dispatcher.finished and not self.chores
 
     @property
     def outage(self) -> Outage | None:
         """What all busy workers have in common; None while the service answers one of them."""
-        busy = [worker for worker in self._workers if self._dispatcher.is_busy(worker)]
+        busy = [worker for worker in self._workers if self._is_busy(worker)]
         outages = [worker.outage for worker in busy if worker.outage]
         if not outages or len(outages) < len(busy):
             return None
@@ -232,6 +278,8 @@ class Supervisor:
         """
         self._draining = True
         self._grows = False
+        self._chores.clear()
+        self._doing.clear()
         self._workers.broadcast(wire.Drain())
         return self._dispatcher.stop()
 
@@ -271,6 +319,9 @@ class Supervisor:
         self._grows = False
         self._to_tell.append(f"{why}: going on with {len(self._workers)}")
 
+    def _is_busy(self, worker: WorkerProcess) -> bool:
+        return worker in self._doing or self._dispatcher.is_busy(worker)
+
     def _tell_all(self, message: wire.Message) -> None:
         self._standing[type(message)] = message
         self._workers.broadcast(message)
@@ -278,6 +329,8 @@ class Supervisor:
     def _hand_out(self) -> None:
         if not self._bucket_ready or self._draining:
             return
+        if self._chores:
+            self._hand_out_chores()
         full = True
         while full:  # one report may tell of more files than a batch has
             full = False
@@ -285,6 +338,12 @@ class Supervisor:
                 assert isinstance(worker, WorkerProcess)
                 worker.send(wire.Jobs(jobs))
                 full = full or len(jobs) == BATCH_FILES
+
+    def _hand_out_chores(self) -> None:
+        idle = [worker for worker in self._workers if worker.pid and worker not in self._doing]
+        for worker in idle[: len(self._chores)]:
+            self._doing[worker] = chore = self._chores.popleft()
+            worker.send(chore)
 
     def _handle(self, worker: WorkerProcess, message: wire.Message) -> Iterator[Event]:
         if isinstance(message, wire.Results):
@@ -306,6 +365,16 @@ class Supervisor:
             if worker.prepares and not self._bucket_ready:
                 self._bucket_ready = True
                 yield BucketReady()
+        elif isinstance(message, wire.Listed):
+            if worker in self._doing:
+                yield ObjectsListed(message.objects)
+        elif isinstance(message, wire.ListingEnded):
+            if self._doing.pop(worker, None):
+                yield ListingEnded()
+        elif isinstance(message, wire.Deleted):
+            chore = self._doing.pop(worker, None)
+            if isinstance(chore, wire.Delete):
+                yield ObjectsDeleted(chore.keys, *message)
         elif isinstance(message, wire.Returned):
             for number in message.numbers:
                 if job := self._dispatcher.done(worker, number):
@@ -339,6 +408,10 @@ class Supervisor:
             self._shares.insert(0, worker.concurrency)
             self._cannot_grow(f"a worker process could not start: {cause}")
             return
+        if chore := self._doing.pop(worker, None):
+            self._chores.appendleft(chore)
+            if isinstance(chore, wire.List):
+                yield ListingBegins()
         held = self._dispatcher.held_by(worker)
         for job in self._dispatcher.lost(worker):
             yield Ended(job, failed(job, f"worker processes died of it: {cause}"))

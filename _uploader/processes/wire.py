@@ -65,6 +65,19 @@ class DropPages(NamedTuple):
     """To a worker: files that are read are to leave the page cache as it was."""
 
 
+class List(NamedTuple):
+    """To a worker: tell what the bucket holds, by ``Listed`` and at its end ``ListingEnded``."""
+
+    prefix: str
+    """Of the keys."""
+
+
+class Delete(NamedTuple):
+    """To a worker: delete these objects, and answer by ``Deleted``."""
+
+    keys: list[str]
+
+
 class Drain(NamedTuple):
     """To a worker: finish what is in flight, return the rest, take nothing more."""
 
@@ -126,6 +139,26 @@ class Begun(NamedTuple):
     """The file's change time."""
 
 
+class Listed(NamedTuple):
+    """From a worker: objects that the bucket holds."""
+
+    objects: list[tuple[str, int, str]]
+    """Key, size and ETag of each."""
+
+
+class ListingEnded(NamedTuple):
+    """From a worker: the bucket holds nothing else."""
+
+
+class Deleted(NamedTuple):
+    """From a worker: the objects of a ``Delete`` are gone, but for some."""
+
+    failed: list[tuple[str, str]]
+    """Key and reason of each that is still there."""
+    hidden: int
+    """How many the service keeps as earlier versions."""
+
+
 class Returned(NamedTuple):
     """From a worker, in reply to ``Drain``: jobs that it has not begun."""
 
@@ -157,6 +190,8 @@ Message: TypeAlias = (
     | Share
     | CpuRate
     | DropPages
+    | List
+    | Delete
     | Drain
     | Destination
     | Missing
@@ -165,6 +200,9 @@ Message: TypeAlias = (
     | Results
     | Concurrency
     | Begun
+    | Listed
+    | ListingEnded
+    | Deleted
     | Returned
     | Fatal
     | Note

@@ -12,8 +12,10 @@ import resource
 import socket
 import time
 import traceback
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import gevent
 from gevent.event import Event
@@ -21,8 +23,8 @@ from gevent.lock import Semaphore
 
 import providers
 from providers.attributes import FORMS
-from providers.base import Cloud, Prepared
-from providers.errors import Failure, NoBucket, Unchecked
+from providers.base import Cloud, Deletion, Listed, Prepared
+from providers.errors import Failure, Fatal, NoBucket, Rejected, Unchecked
 
 from ..config import Settings
 from ..files.model import Result
@@ -33,12 +35,15 @@ from ..transfer.engine import Engine
 from ..transfer.pacer import Pacer
 from ..transfer.retry import RetryPolicy
 from ..transfer.strays import abort_uploads
+from ..transfer.upload import reason_of
 from ..transfer.window import SOCKET_BYTES
 from . import wire
 from .cpu_clock import demand_clock
 from .cpu_pause import CpuPause
 from .priority import compute_after_others, lower_session
 from .shared_rate import SharedRate
+
+T = TypeVar("T")
 
 FLUSH_INTERVAL = 0.01
 """Seconds of results that travel in one message, unless nothing more is under way."""
@@ -64,6 +69,7 @@ class Worker:
         self._wake = Event()
         self._sending = Semaphore()
         self._engine: Engine | None = None
+        self._cloud: Cloud | None = None
         self._resume_since: float | None = None
         self._share = wire.Share(1.0, "")
         self._may_create = Event()
@@ -103,6 +109,10 @@ class Worker:
                 self._engine.drop_pages()
         elif self._engine is None:
             return
+        elif isinstance(message, wire.List):
+            gevent.spawn(self._do, self._list, message.prefix)
+        elif isinstance(message, wire.Delete):
+            gevent.spawn(self._do, self._delete, message.keys)
         elif isinstance(message, wire.Jobs):
             self._engine.submit(message.jobs)
         elif isinstance(message, wire.Drain):
@@ -116,6 +126,7 @@ class Worker:
         try:
             cloud = _load(settings)
             cloud.traffic.limit = self._pacer
+            self._cloud = cloud
             self._engine = engine = self._make_engine(settings, cloud, start)
             engine.allow(*self._share)
             gevent.spawn(self._send_results, engine, cloud.notices)
@@ -151,6 +162,8 @@ class Worker:
             stop_run=self._stop_run,
             begun=self._begun if resumable else None,
             disk_hangs=start.disk_hangs,
+            skip=settings.skip,
+            dry_run=settings.dry_run,
             resume_since=lambda: self._resume_since,
         )
 
@@ -178,6 +191,43 @@ class Worker:
             self._send(wire.Missing())
             self._may_create.wait()
             return attempts.bounded(partial(cloud.prepare, True))
+
+    def _do(self, chore: Callable[[Engine, Cloud, T], None], about: T) -> None:
+        """Does what else the supervisor asks for; a failure ends the run, as the rest of it rests
+        on the answer."""
+        assert self._engine
+        assert self._cloud
+        try:
+            chore(self._engine, self._cloud, about)
+        except Exception as error:
+            if not self._engine.attempts.draining:
+                self._stop_run(reason_of(error))
+
+    def _list(self, engine: Engine, cloud: Cloud, prefix: str) -> None:
+        from ..transfer.listing import Listing  # few runs need it
+
+        def tell(objects: list[Listed]) -> None:
+            self._send(wire.Listed([(key, size, etag) for key, size, etag in objects]))
+
+        try:
+            Listing(engine.attempts, cloud.open, prefix, tell).run()
+        except Rejected as failure:
+            reason = "the bucket cannot be listed, which --skip and --delete need"
+            raise Fatal(f"{reason}: {failure}") from None
+        self._send(wire.ListingEnded())
+
+    def _delete(self, engine: Engine, cloud: Cloud, keys: list[str]) -> None:
+        failed, hidden, step = [], 0, cloud.most_deleted
+        with closing(cloud.open()) as session:
+            for start in range(0, len(keys), step):
+                some = keys[start : start + step]
+                try:
+                    deletion = engine.attempts.run(session.delete, some)
+                except Rejected as failure:
+                    deletion = Deletion([(key, str(failure)) for key in some], 0)
+                failed += deletion.failed
+                hidden += deletion.hidden
+        self._send(wire.Deleted(failed, hidden))
 
     def _begun(self, number: int, upload_id: str, ctime_ns: int) -> None:
         self._send(wire.Begun(number, upload_id, ctime_ns))

@@ -33,7 +33,7 @@ class Reasons:
 
 
 class Summary(NamedTuple):
-    """The end of a run: ``files == uploaded + skipped + failed``."""
+    """The end of a run: ``files == uploaded + updated + skipped + failed``."""
 
     files: int
     """Entries the scan found that are no directories, and directories it could not read."""
@@ -58,6 +58,12 @@ class Summary(NamedTuple):
     left_out: int = 0
     """Entries that the options leave out, no part of ``files``: files, and directories that were
     not entered."""
+    updated: int = 0
+    """Files of which only attributes were sent: the bucket had their content."""
+    deleted: int = 0
+    """Objects without a file that were deleted."""
+    not_deleted: int = 0
+    """Objects without a file that should have been deleted, and are still there."""
 
     @property
     def files_per_second(self) -> float:
@@ -79,6 +85,12 @@ class Counters:
     scanned: bool = False
     """The scan has ended: ``files`` and ``bytes`` are final."""
     uploaded: int = 0
+    updated: int = 0
+    """Files of which only attributes were sent."""
+    deleted: int = 0
+    """Objects without a file that were deleted."""
+    not_deleted: int = 0
+    """Objects without a file that should have been deleted, and are still there."""
     skipped: int = 0
     failed: int = 0
     left_out: int = 0
@@ -104,6 +116,11 @@ class Counters:
         self.uploaded += 1
         self.done_bytes += size
 
+    def add_updated(self, size: int) -> None:
+        """``size`` is the one given to ``add_found``."""
+        self.updated += 1
+        self.left_out_bytes += size
+
     def add_skipped(self, reason: str, size: int = 0) -> None:
         """``size`` is the one given to ``add_found``."""
         self.skipped += 1
@@ -118,8 +135,8 @@ class Counters:
 
     @property
     def settled(self) -> int:
-        """Files that are uploaded, skipped or failed."""
-        return self.uploaded + self.skipped + self.failed
+        """Files that are uploaded, updated, skipped or failed."""
+        return self.uploaded + self.updated + self.skipped + self.failed
 
     @property
     def moved_bytes(self) -> int:
@@ -163,6 +180,9 @@ class Counters:
             failed_reasons=self.failed_reasons.ranked(),
             complete=complete,
             error=error,
+            updated=self.updated,
+            deleted=self.deleted,
+            not_deleted=self.not_deleted,
             failed_list=failed_list,
             left_out=self.left_out,
         )

@@ -11,6 +11,9 @@ The schema, for the sqlite3 program:
     failed(id, path, reason)                           not uploaded in the latest run that tried
     uploads(id, path, size, mtime_ns, ctime_ns, upload_id)
                                                        multipart uploads begun; the last one counts
+    vouched(id, path, size, mtime_ns, ctime_ns, etag)  with ``--skip``, in place of ``done``: this
+                                                       version of the file was in the bucket under
+                                                       this ETag; outlives a complete run
 
 Times are nanoseconds since the epoch, modulo 2**64: SQLite's integers reach the year 2262, times of
 files may be later.
@@ -32,6 +35,11 @@ from .lock import JournalLock
 VERSION = 2
 APPLICATION_ID = 0x75706C64
 """``upld``: tells a journal from other SQLite databases."""
+_VOUCHED = """
+CREATE TABLE IF NOT EXISTS vouched(id INTEGER PRIMARY KEY, path TEXT NOT NULL,
+    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
+    etag TEXT NOT NULL);
+"""
 _SCHEMA = f"""
 CREATE TABLE about(name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE done(id INTEGER PRIMARY KEY, path TEXT NOT NULL, size INTEGER NOT NULL,
@@ -39,14 +47,19 @@ CREATE TABLE done(id INTEGER PRIMARY KEY, path TEXT NOT NULL, size INTEGER NOT N
 CREATE TABLE failed(id INTEGER PRIMARY KEY, path TEXT NOT NULL, reason TEXT NOT NULL);
 CREATE TABLE uploads(id INTEGER PRIMARY KEY, path TEXT NOT NULL, size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, upload_id TEXT NOT NULL);
+{_VOUCHED}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 """
-_CLEARED = "".join(
-    f"DROP TABLE IF EXISTS {table};" for table in ("about", "done", "failed", "uploads")
-)
+_OF_ONE_RUN = ("done", "failed", "uploads")
+_CLEARED = "".join(f"DROP TABLE IF EXISTS {table};" for table in ("about", *_OF_ONE_RUN, "vouched"))
 MILLISECONDS_TO_WAIT = 5000
 """For another program that reads the journal."""
+
+MOST_OUTDATED = 2
+"""Rows for each file above which those that no longer count are removed."""
+_COMPLETE = "complete"
+"""Name of what is said about a run that has left nothing to resume."""
 
 APPENDING_CACHE = 256 * 1024
 """Bytes of SQLite's page cache in a run that looks nothing up: the default of 2 MB would fill with
@@ -56,20 +69,31 @@ pages that nobody reads again."""
 class Journal:
     """The records of one source and destination; only one process at a time opens them."""
 
-    def __init__(self, path: Path, source: str, destination: str, *, restart: bool = False) -> None:
-        """Opens or creates the file; ``restart`` deletes all records.
+    def __init__(
+        self,
+        path: Path,
+        source: str,
+        destination: str,
+        *,
+        restart: bool = False,
+        vouching: bool = False,
+    ) -> None:
+        """Opens or creates the file; ``restart`` deletes all records.  ``vouching``: what is
+        recorded outlives the run, for ``vouches``.
 
         ``destination`` names one place, as resolved.  Raises ``RunError`` when the file is in use,
         damaged, of another version (an older one is fine for ``restart``), or of another source or
         destination.
         """
         self.path = path
+        self.vouching = vouching
         self._lock = JournalLock(path)
         with ExitStack() as undo:
             undo.callback(self._lock.release)
             with self._as_run_errors():
                 self._database = _connect(path)
                 undo.callback(self._database.close)
+                self._cursor = self._database.cursor()
                 self.since = self._check(source, destination, restart)
                 """When the first of the unfinished runs began, in seconds since the epoch; None
                 for a new journal.  Uploads that they left unrecorded are not older."""
@@ -87,6 +111,16 @@ class Journal:
         with self._as_run_errors():
             row = self._database.execute(self._lookup, (job.path,)).fetchone()
         return row is not None and tuple(row) == _file_version(job)
+
+    def vouches(self, job: Job, etag: str) -> bool:
+        """Whether an earlier run has seen the file's present version under this ETag."""
+        if not etag:
+            return False
+        try:  # a context manager would take as long again
+            row = self._cursor.execute(self._vouched, (job.path,)).fetchone()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+        return bool(row == (*_file_version(job), etag))
 
     def begun(self, job: Job) -> str:
         """Id of the last multipart upload that an earlier run began of the file in its present
@@ -108,6 +142,16 @@ class Journal:
         with self._as_run_errors():
             self._database.executemany("INSERT INTO done VALUES (NULL, ?, ?, ?, ?)", fitting)
 
+    def add_vouched(self, rows: Iterable[tuple[str, int, int, int, str]]) -> None:
+        """Records files whose objects are as they should be, each as (path, size, mtime_ns,
+        ctime_ns, ETag); safe after ``commit``."""
+        fitting = [
+            (path, size, _int64(mtime), _int64(ctime), etag)
+            for path, size, mtime, ctime, etag in rows
+        ]
+        with self._as_run_errors():
+            self._database.executemany("INSERT INTO vouched VALUES (NULL, ?, ?, ?, ?, ?)", fitting)
+
     def add_failed(self, path: str, reason: str) -> None:
         """Records a file that is not in the bucket."""
         with self._as_run_errors():
@@ -126,6 +170,7 @@ class Journal:
             self._database.execute("DELETE FROM done")
             self._database.execute("DELETE FROM uploads")
             self._database.execute("DROP INDEX IF EXISTS done_before")
+            self._forget_vouched()
             self._database.commit()
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self.recorded, self.resumed = 0, False
@@ -159,12 +204,14 @@ class Journal:
             raise RunError(f"the journal {self.path} was removed while it was in use")
 
     def close(self, *, complete: bool) -> None:
-        """Ends the run; removes the journal when ``complete``: every file is uploaded, so there is
-        nothing to resume."""
+        """Ends the run.  When it is ``complete`` there is nothing to resume: removes the journal,
+        or all but what outlives the run."""
         try:
             with self._as_run_errors(), closing(self._database):
+                if complete and self.vouching:
+                    self._keep_vouched()
                 self._database.commit()
-            if complete and self._is_in_place():
+            if complete and not self.vouching and self._is_in_place():
                 with self._as_run_errors():
                     self.path.unlink()
         finally:
@@ -176,11 +223,14 @@ class Journal:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            # A defect of the file itself (no database, malformed) comes as exactly this class.
-            damaged = type(error) is sqlite3.DatabaseError
-            hint = " (damaged: without the file the next run begins anew)" if damaged else ""
-            text = getattr(error, "strerror", None) or error
-            raise RunError(f"the journal {self.path} cannot be used: {text}{hint}") from None
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: sqlite3.Error | OSError) -> RunError:
+        # A defect of the file itself (no database, malformed) comes as exactly this class.
+        damaged = type(error) is sqlite3.DatabaseError
+        hint = " (damaged: without the file the next run begins anew)" if damaged else ""
+        text = getattr(error, "strerror", None) or error
+        return RunError(f"the journal {self.path} cannot be used: {text}{hint}")
 
     def _check(self, source: str, destination: str, restart: bool) -> float | None:
         """Raises ``RunError`` unless the file is new or a journal of this run; returns when that
@@ -208,8 +258,9 @@ class Journal:
             )
         return version < VERSION
 
-    def _check_owner(self, source: str, destination: str) -> float:
-        """When the first run of this source and destination began."""
+    def _check_owner(self, source: str, destination: str) -> float | None:
+        """When the first run of this source and destination that is not complete began; None when
+        there is none."""
         about = dict(self._database.execute("SELECT name, value FROM about"))
         try:
             theirs, started = (about["source"], about["destination"]), float(about["started"])
@@ -219,6 +270,10 @@ class Journal:
             ) from None
         if theirs != (_storable(source), _storable(destination)):
             raise RunError(f"the journal {self.path} belongs to {theirs[0]} -> {theirs[1]}")
+        if _COMPLETE in about:
+            self._begin()
+            self._database.commit()
+            return None
         return started
 
     def _make_appending_cheap(self) -> None:
@@ -241,12 +296,49 @@ class Journal:
         self._database.commit()
 
     def _forget(self) -> None:
-        for table in ("done", "failed", "uploads"):
+        for table in _OF_ONE_RUN:
             self._database.execute(f"DELETE FROM {table}")
+        self._forget_vouched()
+        self._begin()
+        self._database.commit()
+
+    def _begin(self) -> None:
+        """A run begins that resumes none."""
         self._database.execute(
             "UPDATE about SET value = ? WHERE name = 'started'", (repr(time.time()),)
         )
-        self._database.commit()
+        self._database.execute("DELETE FROM about WHERE name = ?", (_COMPLETE,))
+
+    def _forget_vouched(self) -> None:
+        self._database.execute("DROP TABLE IF EXISTS vouched")
+        self._prepare_vouched()
+
+    def _prepare_vouched(self) -> None:
+        """Indexes what earlier runs have vouched for."""
+        if not self.vouching:
+            return
+        execute = self._database.execute
+        execute(_VOUCHED)
+        last = execute("SELECT coalesce(max(id), 0) FROM vouched").fetchone()[0]
+        execute("DROP INDEX IF EXISTS vouched_before")
+        execute(f"CREATE INDEX vouched_before ON vouched(path) WHERE id <= {last}")
+        self._vouched = (
+            "SELECT size, mtime_ns, ctime_ns, etag FROM vouched WHERE path = ? "
+            f"AND id <= {last} ORDER BY id DESC LIMIT 1"
+        )
+
+    def _keep_vouched(self) -> None:
+        """Leaves what earlier runs and this one vouch for, the latest of each file."""
+        execute = self._database.execute
+        for table in _OF_ONE_RUN:
+            execute(f"DELETE FROM {table}")
+        execute("DROP INDEX IF EXISTS vouched_before")
+        rows, files = execute("SELECT count(*), count(DISTINCT path) FROM vouched").fetchone()
+        if rows > MOST_OUTDATED * files:
+            execute(
+                "DELETE FROM vouched WHERE id NOT IN (SELECT max(id) FROM vouched GROUP BY path)"
+            )
+        execute("INSERT OR REPLACE INTO about VALUES (?, '')", (_COMPLETE,))
 
     def _prepare(self) -> None:
         """Counts and indexes the records of earlier runs."""
@@ -271,6 +363,7 @@ class Journal:
         if last:
             execute(f"CREATE INDEX done_before ON done(path) WHERE id <= {last}")
         execute("CREATE INDEX IF NOT EXISTS uploads_by_path ON uploads(path)")
+        self._prepare_vouched()
         self._database.commit()
         self._lookup = (
             f"SELECT size, mtime_ns, ctime_ns FROM done WHERE path = ? AND id <= {last} "

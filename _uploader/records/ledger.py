@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from ..errors import RunError
 from ..files.model import Found, Job, LeftOut, Result, Skipped
+from .audience import Audience
 from .counters import Counters, Summary
 from .failures import FailureList
 from .journal import Journal
+from .plan import Plan
+
+if TYPE_CHECKING:
+    from .comparison import Comparison  # few runs need it
 
 COMMIT_ROWS = 512
 """Most uploaded files of one commit."""
@@ -23,42 +28,52 @@ NOT_RECORDED = "uploaded, but the journal could not record it"
 NOT_LOOKED_UP = "not uploaded, as the journal could not be read"
 
 
-class Audience(Protocol):
-    """Hears of each file that has ended; a ``Display`` is one."""
-
-    def note(self, text: str) -> None: ...
-    def file_event(self, kind: str, path: str, detail: str = "") -> None: ...
-
-
 class Ledger:
     """Counts, records and shows how each file ends."""
 
     def __init__(
-        self, display: Audience, failures: FailureList, journal: Journal | None = None
+        self,
+        display: Audience,
+        failures: FailureList,
+        journal: Journal | None = None,
+        plan: Plan | None = None,
     ) -> None:
+        """``plan``: nothing is sent, and what would be is told to it."""
         self._display = display
         self._failures = failures
         self._journal = journal
+        self._plan = plan
         self._journal_error: RunError | None = None
         self._unrecorded: list[tuple[Job, Result]] = []
+        self._comparison: Comparison | None = None
         self.counters = Counters()
 
     def use(self, journal: Journal) -> None:
         """Records in ``journal`` from now on; comes before the first of ``jobs``."""
         self._journal = journal
 
+    def compare(self, comparison: Comparison) -> None:
+        """Skips what ``comparison`` says from now on; comes before the first of ``jobs``."""
+        self._comparison = comparison
+
     def jobs(self, entries: Iterable[Found | None]) -> Iterator[Job | None]:
         """The files to upload among the entries of a scan; None for each that ends here, and for
         None."""
         for entry in entries:
             if isinstance(entry, Job):
-                yield self._to_upload(entry)
+                job = self._to_upload(entry)
+                if self._plan and job and not job.compares:
+                    self._plan.upload(job)
+                    job = None
+                yield job
                 continue
             if isinstance(entry, LeftOut):
+                self._keep(entry.path)
                 self.counters.left_out += 1
             elif entry:
                 self.counters.add_found()
                 if isinstance(entry, Skipped):
+                    self._keep(entry.path)
                     self._skip(entry.path, entry.reason)
                 else:
                     self.fail(entry.path, entry.reason)
@@ -68,6 +83,8 @@ class Ledger:
     def take(self, job: Job, result: Result) -> None:
         """Takes the end of a job.  Raises ``RunError`` when the journal fails."""
         if result.skipped:
+            if result.etag:
+                self._vouch([(job, result)])
             self._skip(job.path, result.failure, job.size)
             return
         if result.failure:
@@ -93,12 +110,15 @@ class Ledger:
         ended, self._unrecorded = self._unrecorded, []
         if self._journal:
             try:
-                self._journal.add_done(
-                    [
-                        (job.path, result.size, result.mtime_ns, result.ctime_ns)
-                        for job, result in ended
-                    ]
-                )
+                if self._journal.vouching:
+                    self._vouch(ended)
+                else:
+                    self._journal.add_done(
+                        [
+                            (job.path, result.size, result.mtime_ns, result.ctime_ns)
+                            for job, result in ended
+                        ]
+                    )
                 self._journal.commit()
             except RunError as error:
                 self._lose_journal(error)
@@ -107,8 +127,26 @@ class Ledger:
                 self.fail(job.path, NOT_RECORDED, job.size)
             raise self._journal_error
         for job, result in ended:
-            self.counters.add_uploaded(result.size)
-            self._display.file_event("uploaded", job.path)
+            if self._plan:
+                (self._plan.update if result.updated else self._plan.upload)(job)
+            elif result.updated:
+                self.counters.add_updated(job.size)
+                self._display.file_event("updated", job.path)
+            else:
+                self.counters.add_uploaded(result.size)
+                self._display.file_event("uploaded", job.path)
+
+    def deleted(self, keys: Iterable[str], failed: Iterable[tuple[str, str]]) -> None:
+        """Takes the end of objects without a file; ``failed``: those that are still there."""
+        reasons = dict(failed)
+        for key in keys:
+            if key in reasons:
+                self.counters.not_deleted += 1
+                self._failures.add(key, f"not deleted: {reasons[key]}")
+                self._display.file_event("not deleted", key, reasons[key])
+            else:
+                self.counters.deleted += 1
+                self._display.file_event("deleted", key)
 
     def fail(self, path: str, reason: str, size: int = 0) -> None:
         """Counts, lists and records a file that is not in the bucket; ``size`` as the scan counted
@@ -153,13 +191,26 @@ class Ledger:
             self._failures.path,
         )
 
+    def _keep(self, path: str) -> None:
+        """What is not uploaded is no reason to delete its object."""
+        if self._comparison:
+            self._comparison.keep(path)
+
     def _to_upload(self, job: Job) -> Job | None:
         self.counters.add_found(job.size)
         journal = self._journal
-        if journal is None or not journal.resumed:
+        if self._comparison is None and (journal is None or not journal.resumed):
             return job
         try:
-            if journal.is_done(job):
+            if self._comparison:
+                verdict = self._comparison.look(job)
+                if isinstance(verdict, str):
+                    self._skip(job.path, verdict, job.size)
+                    return None
+                job = verdict
+            if journal is None or not journal.resumed:
+                return job
+            if not journal.vouching and journal.is_done(job):
                 self._skip(job.path, DONE_BEFORE, job.size)
                 return None
             return job._replace(upload_id=journal.begun(job))
@@ -167,6 +218,17 @@ class Ledger:
             self._lose_journal(error)
             self.fail(job.path, NOT_LOOKED_UP, job.size)
             raise
+
+    def _vouch(self, ended: Iterable[tuple[Job, Result]]) -> None:
+        """Records under which ETags the files are in the bucket."""
+        if self._journal and self._journal.vouching:
+            self._journal.add_vouched(
+                [
+                    (job.path, result.size, result.mtime_ns, result.ctime_ns, result.etag)
+                    for job, result in ended
+                    if result.etag
+                ]
+            )
 
     def _lose_journal(self, error: RunError) -> None:
         """The journal has failed: it is asked nothing more, and no file counts as done."""

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from functools import partial
+from functools import cached_property, partial
 
 import gevent
 
@@ -14,13 +14,14 @@ from providers.attributes import Form, rclone
 from providers.base import Cloud
 from providers.disk import Disk
 from providers.errors import Failure
+from providers.source import Source
 
 from ..files.model import Job, Result
 from .attempts import Attempts
 from .concurrency import ConcurrencyLimiter
 from .outage import SILENCE
 from .retry import RetryPolicy
-from .slots import Slots
+from .slots import Slots, Task
 from .upload import Context, Upload, reason_of
 from .window import SendWindow
 
@@ -54,6 +55,8 @@ class Engine:
         give_up_after: float = math.inf,
         most_bytes: float = math.inf,
         disk_hangs: bool = False,
+        skip: str = "none",
+        dry_run: bool = False,
     ) -> None:
         """``source_roots``: prefix of the paths of each source, ending with a slash or empty;
         ``key_prefix``: of each key.  ``limiter`` says how many requests may be in flight; a part of
@@ -66,6 +69,7 @@ class Engine:
         resumes began, in seconds since the epoch; their unfinished uploads are aborted.
         ``give_up_after``: seconds of an outage after which the run stops.  ``most_bytes``: of
         bodies in flight, as ``SendWindow`` counts them.  ``disk_hangs``: see ``Disk``.
+        ``skip``, ``dry_run``: the options.
         """
         self._cloud = cloud
         self._limiter = limiter
@@ -98,7 +102,10 @@ class Engine:
             taken_over=self._taken_over,
             stop_run=stop_run,
             resume_since=resume_since,
+            tells_etags=skip != "none",
         )
+        self._by_content = skip == "checksum"
+        self._dry_run = dry_run
         self._taken_over_bytes = 0
         self._watcher = gevent.spawn(self._watch)
 
@@ -106,7 +113,7 @@ class Engine:
         """Queues files for upload; returns at once."""
         context, add = self._context, self._slots.add
         for job in jobs:
-            add(Upload(job, context))
+            add(self._comparison(job) if job.compares else Upload(job, context))
 
     def connect(self, sessions: int) -> None:
         """Connects so many sessions for the first files, while nothing else can be done."""
@@ -128,7 +135,7 @@ class Engine:
         Requests in flight go on, but wait for no retry and begin no further part.
         """
         self.attempts.drain()
-        return [task.job.number for task in self._slots.take_back() if isinstance(task, Upload)]
+        return [task.job.number for task in self._slots.take_back() if hasattr(task, "job")]
 
     def close(self) -> None:
         """Waits for the submitted files, then closes all sessions."""
@@ -161,6 +168,19 @@ class Engine:
     def progress(self) -> int:
         """Grows as long as requests succeed, or long ones move."""
         return self._slots.accepted + self._cloud.traffic.progress
+
+    @cached_property
+    def _comparison(self) -> Callable[[Job], Task]:
+        from .compare import Comparer, Comparison  # few runs need it
+
+        comparer = Comparer(
+            self._context,
+            self._cloud,
+            lambda path: self._disk.run(partial(Source, path)),
+            by_content=self._by_content,
+            dry_run=self._dry_run,
+        )
+        return lambda job: Comparison(job, comparer)
 
     def _taken_over(self, size: int) -> None:
         self._taken_over_bytes += size

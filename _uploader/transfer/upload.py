@@ -59,6 +59,12 @@ class Context(NamedTuple):
     """Called with the reason why no file can succeed."""
     resume_since: Callable[[], float | None]
     """When the earlier runs that this one resumes began, in seconds since the epoch."""
+    tells_etags: bool = False
+    """Results name the objects' ETags."""
+
+    def path_of(self, job: Job) -> str:
+        """The path to open."""
+        return self.source_roots[job.source] + job.path
 
 
 class Upload:
@@ -92,22 +98,22 @@ class Upload:
             key, metadata, content_type = describe(job, source, context)
             put, run = session.put, context.attempts.run
             if source.is_loaded:
-                run(put, key, source, metadata, content_type)
+                etag = run(put, key, source, metadata, content_type)
             else:
                 with context.reading(source, 0, source.size):
-                    run(put, key, source, metadata, content_type)
+                    etag = run(put, key, source, metadata, content_type)
         except Exception as error:
             self.failed(error)
             return None
         finally:
             if source:
                 source.close()
-        self.stored(source)
+        self.stored(source, etag)
         return source.size
 
     def _open(self) -> Source:
         job = self.job
-        path = self._context.source_roots[job.source] + job.path
+        path = self._context.path_of(job)
         try:
             return self._context.open(path)
         except Busy:
@@ -118,10 +124,12 @@ class Upload:
         """This is not a restart."""
         return not self._restarts
 
-    def stored(self, source: Source) -> None:
+    def stored(self, source: Source, etag: str) -> None:
         """The file is in the bucket, its content proven."""
-        number = self.job.number
-        self._context.report(Result(number, source.size, source.mtime_ns, source.ctime_ns))
+        end = Result(self.job.number, source.size, source.mtime_ns, source.ctime_ns)
+        if self._context.tells_etags:
+            end = end._replace(etag=etag)
+        self._context.report(end)
 
     def failed(self, error: Exception) -> None:
         """The file has failed: begins it again where that makes sense, else reports it."""
@@ -159,6 +167,7 @@ class _LargeUpload:
         self._key, self._metadata, self._content_type = describe(upload.job, source, context)
         self._parts = Parts(source.size, part_size)
         self._id = ""
+        self._etag = ""
 
     def begin(self, session: Session) -> None:
         """Begins the multipart upload, or resumes one, and queues a part."""
@@ -258,7 +267,7 @@ class _LargeUpload:
         if error:
             self._upload.failed(error)
         else:
-            self._upload.stored(self._source)
+            self._upload.stored(self._source, self._etag)
 
     def _complete(self, session: Session) -> Exception | None:
         """Makes the object; returns the error if that fails."""
@@ -267,7 +276,7 @@ class _LargeUpload:
         complete = partial(session.complete, self._key, self._id, parts, *described)
         try:
             self._source.run(self._source.check_unchanged)
-            self._context.attempts.run(complete)
+            self._etag = self._context.attempts.run(complete)
         except Exception as error:
             return error
         return None

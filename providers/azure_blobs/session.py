@@ -30,9 +30,10 @@ class AzureSession(Session):
         self._service = driver.service
         self._container = container
 
-    def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> None:
+    def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> str:
         """Stores the file with one Put Blob."""
         self.driver.store(self._container, key, blob_headers(metadata, content_type), source)
+        return ""
 
     def stat(self, key: str) -> ObjectInfo:
         """Asks with one HEAD.
@@ -89,7 +90,7 @@ class AzureSession(Session):
         parts: Sequence[Part],
         metadata: Metadata,
         content_type: str,
-    ) -> None:
+    ) -> str:
         """Makes the blob out of its blocks; all others that are not committed are gone then.
 
         https://learn.microsoft.com/en-us/rest/api/storageservices/put-block-list
@@ -100,6 +101,7 @@ class AzureSession(Session):
         headers += [("content-type", "application/xml"), md5_header(md5)]
         body = Body(content, len(content), 0, md5)
         self._exchange("PUT", key, (("comp", "blocklist"),), headers, body)
+        return ""
 
     def abort(self, key: str, upload_id: str) -> None:
         """Does nothing: blocks that are not committed expire within a week, or when their blob is

@@ -8,9 +8,10 @@ from contextlib import closing
 
 import gevent
 
-from ..base import MIB, Cloud, CloudSettings, Facts, PartRules, Prepared
+from ..base import MIB, Cloud, CloudSettings, Facts, Prepared
 from ..errors import Failure, Fatal, Transient, Unchecked
 from .account import account_of
+from .body import S3_PARTS
 from .credentials import resolve
 from .driver import S3Driver
 from .names import NAMES, OWN_KEYS, Named
@@ -26,9 +27,10 @@ class S3Cloud(Cloud):
     """S3's limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html"""
 
     connects_ahead = True
-    parts = PartRules(
-        threshold=16 * MIB, part_size=8 * MIB, max_part_size=5 * 1024 * MIB, max_parts=10_000
-    )
+    most_deleted = 1000
+    most_described = 5 * 1024 * MIB
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html"""
+    parts = S3_PARTS
 
     def __init__(self, settings: CloudSettings) -> None:
         super().__init__(settings)

@@ -5,24 +5,35 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 import gevent
 
-from ..base import Metadata, ObjectInfo, Part, Prepared, Session, UploadInfo
+from ..base import (
+    Deletion,
+    Metadata,
+    ObjectInfo,
+    Page,
+    Part,
+    Prepared,
+    Session,
+    UploadInfo,
+)
 from ..errors import Corrupted, Denied, Exists, Fatal, NoBucket, NotFound, Rejected, Transient
 from ..http.limit import within
 from ..http.response import Response
 from ..http.xml import fields, found, parsed, rows
 from ..source import Source
 from .answers import decoded, key_of
-from .body import proven_part
+from .body import S3_PARTS, has_checksum, has_etag, proven_part
 from .checksums import Crc, base64
 from .driver import S3Driver
 from .headers import META, Pairs
 from .object_headers import EXISTS
+from .objects import deletion, fits_xml, read_deletion, read_page
 from .privacy import BLOCK, blocking_all, is_blocked
-from .sigv4 import EMPTY_SHA256
+from .sigv4 import EMPTY_SHA256, quote_path
 from .transport import S3Request
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -41,13 +52,14 @@ class S3Session(Session):
         self._bucket = bucket
         self._headers = driver.service.object_headers
 
-    def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> None:
+    def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> str:
         """Stores the file with one PUT; raises ``Exists`` when the object was to be created only.
 
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
         """
         headers = self._headers.of_put(metadata, content_type)
-        self.driver.store(self._bucket, key, (), headers, source, range(source.size))
+        etag, _ = self.driver.store(self._bucket, key, (), headers, source, range(source.size))
+        return etag
 
     def stat(self, key: str) -> ObjectInfo:
         """Asks with one HEAD.
@@ -59,7 +71,13 @@ class S3Session(Session):
         size = headers.get("content-length", "")
         if not size.isdecimal():
             raise Transient("the service does not tell the object's size")
-        return ObjectInfo(int(size), metadata, headers.get("content-type", ""))
+        return ObjectInfo(
+            int(size),
+            metadata,
+            headers.get("content-type", ""),
+            headers.get("etag", "").strip('"'),
+            headers.get("x-amz-storage-class", ""),
+        )
 
     def begin(self, key: str, metadata: Metadata, content_type: str) -> str:
         """Begins a multipart upload; returns its id.
@@ -109,7 +127,7 @@ class S3Session(Session):
         parts: Sequence[Part],
         metadata: Metadata = (),
         content_type: str = "",
-    ) -> None:
+    ) -> str:
         """Makes the object out of its parts; ``begin`` has sent what describes it.
 
         When the upload is gone, or must not replace an object, but the object of these parts is
@@ -133,7 +151,7 @@ class S3Session(Session):
         except (NotFound, Exists):
             if not self._is_there(key, parts):
                 raise
-            return
+            return _etag_of(parts)
         page = parsed(answer.body)
         answered = {} if page is None else fields(page)
         # Ceph 16 leaves the ETag empty.
@@ -142,6 +160,7 @@ class S3Session(Session):
         echo = answered.get(crc.tag) if crc else None
         if echo and echo != checksum:
             raise Corrupted("the service put other bytes together: its checksum differs")
+        return answered.get("ETag", "").strip('"')
 
     def abort(self, key: str, upload_id: str) -> None:
         """Deletes a multipart upload and its parts.
@@ -186,6 +205,94 @@ class S3Session(Session):
                 self.driver.service.traffic.progress += 1
                 gevent.sleep(0)
         return list(parts.values())
+
+    def page(self, prefix: str, after: str = "", start: str = "") -> Page:
+        """Lists with one GET.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
+        """
+        query = [("list-type", "2"), ("encoding-type", "url")]
+        given = {"prefix": prefix, "start-after": after, "continuation-token": start}
+        query += [(name, value) for name, value in given.items() if value]
+        page = read_page(self._exchange("GET", query=query).body, prefix, after)
+        self.driver.service.traffic.progress += 1
+        return page
+
+    def delete(self, keys: Sequence[str]) -> Deletion:
+        """Deletes with one POST, and with one DELETE each those whose names XML cannot hold; all of
+        them where the service knows no such POST.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
+        """
+        together = [key for key in keys if fits_xml(key)]
+        alone = [key for key in keys if not fits_xml(key)]
+        result = Deletion([], 0)
+        if together:
+            body = deletion(together, NAMESPACE)
+            digest = base64(hashlib.md5(body, usedforsecurity=False).digest())
+            headers = [("content-md5", digest), *self._headers.of_any]
+            try:
+                answer = self._exchange("POST", "", [("delete", "")], headers, body)
+            except Denied:
+                raise
+            except Rejected:
+                alone = list(keys)
+            else:
+                result = read_deletion(answer.body, together)
+        for key in alone:
+            try:
+                headers_of_answer = self._exchange("DELETE", key).headers
+            except NotFound:
+                continue
+            except Rejected as failure:
+                result.failed.append((key, str(failure)))
+                continue
+            kept = headers_of_answer.get("x-amz-delete-marker") == "true"
+            result = result._replace(hidden=result.hidden + kept)
+        self.driver.service.traffic.progress += 1
+        return result
+
+    def same_content(self, key: str, found: ObjectInfo, source: Source) -> bool:
+        """Compares the ETag, if it is an MD5, of all bytes or of the parts that this program makes
+        of them; else the checksum that the service has, by one HEAD.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
+        """
+        if source.run(partial(has_etag, source, found.etag, S3_PARTS)):
+            return True
+        headers = [("x-amz-checksum-mode", "ENABLED"), *self._headers.of_any]
+        answer = self._exchange("HEAD", key, (), headers).headers
+        if answer.get("etag", "").strip('"') != found.etag:
+            return False
+        return source.run(partial(has_checksum, source, answer))
+
+    def set_metadata(
+        self, key: str, found: ObjectInfo, metadata: Metadata, content_type: str
+    ) -> str:
+        """Copies the object onto itself, within the service, if its ETag is still the one that was
+        found; it stays in its storage class unless the options name another.
+
+        Ceph overlooks the condition: outside of AWS the copy has to have the same ETag.
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+        """
+        headers = self._headers.of_upload(metadata, content_type)
+        names = {name for name, _ in headers}
+        headers += [
+            ("x-amz-copy-source", f"/{self._bucket}/{quote_path(key)}"),
+            ("x-amz-copy-source-if-match", f'"{found.etag}"'),
+            ("x-amz-metadata-directive", "REPLACE"),
+        ]
+        if "x-amz-tagging" in names:
+            headers.append(("x-amz-tagging-directive", "REPLACE"))
+        if found.storage_class and "x-amz-storage-class" not in names:
+            headers.append(("x-amz-storage-class", found.storage_class))
+        page = parsed(self._exchange("PUT", key, (), headers).body)
+        etag = "" if page is None else fields(page).get("ETag", "").strip('"')
+        if not etag:
+            raise Transient("the service answered without naming the copy that it made")
+        if etag != found.etag and self.driver.service.partition is None:
+            raise Rejected("another object took its place meanwhile")
+        return etag
 
     def _pages(
         self, key: str, query: list[tuple[str, str]], markers: Mapping[str, str]
@@ -337,10 +444,9 @@ class S3Session(Session):
         """
         try:
             headers = self._exchange("HEAD", key).headers
-            digests = b"".join(bytes.fromhex(part.etag) for part in parts)
+            expected = _etag_of(parts)
         except (Rejected, ValueError):
             return False
-        expected = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
         return headers.get("etag", "").strip('"') == expected
 
     def _exchange(
@@ -363,6 +469,13 @@ def _epoch(text: str) -> float | None:
         return moment.replace(tzinfo=moment.tzinfo or timezone.utc).timestamp()
     except (OverflowError, ValueError):
         return None
+
+
+def _etag_of(parts: Sequence[Part]) -> str:
+    """The ETag of the object that the parts make: the MD5 of their MD5s.  Raises ``ValueError``
+    where those are none."""
+    digests = b"".join(bytes.fromhex(part.etag) for part in parts)
+    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
 def _combined(parts: Sequence[Part], crc: Crc) -> int:

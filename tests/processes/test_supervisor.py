@@ -29,8 +29,12 @@ from _uploader.processes.supervisor import (
     DestinationKnown,
     Ended,
     Event,
+    ListingBegins,
+    ListingEnded,
     MultipartBegun,
     Note,
+    ObjectsDeleted,
+    ObjectsListed,
     Supervisor,
 )
 
@@ -856,3 +860,71 @@ class TestStop:
         assert first.is_alone()
         assert second.is_alone()
         assert setup.fork_server.closed
+
+
+class TestChores:
+    """What a worker is asked to do besides uploading."""
+
+    OBJECT = ("key", 1, "etag")
+
+    def test_a_listing_arrives_page_by_page(self, make: Make) -> None:
+        setup = make()
+        setup.supervisor.ask(wire.List("p/"))
+        (worker,) = setup.get_ready()
+        assert wire.List("p/") in worker.received()
+        worker.send(wire.Listed([self.OBJECT]), wire.ListingEnded())
+        assert setup.step() == [ObjectsListed([self.OBJECT]), ListingEnded()]
+
+    def test_the_run_is_not_finished_before_its_chores_are(self, make: Make) -> None:
+        setup = make()
+        setup.dispatcher.look_ahead(1)
+        setup.supervisor.ask(wire.Delete(["a", "b"]))
+        (worker,) = setup.get_ready()
+        assert not setup.supervisor.finished
+        worker.send(wire.Deleted([("a", "locked")], 1))
+        assert setup.step() == [ObjectsDeleted(["a", "b"], [("a", "locked")], 1)]
+        assert setup.supervisor.finished
+
+    def test_each_worker_does_one_at_a_time(self, make: Make) -> None:
+        setup = make(count=2)
+        for key in "abc":
+            setup.supervisor.ask(wire.Delete([key]))
+        first, second = setup.get_ready()
+        given = [[m for m in w.received() if isinstance(m, wire.Delete)] for w in (first, second)]
+        assert given == [[wire.Delete(["a"])], [wire.Delete(["b"])]]
+        second.send(wire.Deleted([], 0))
+        setup.step()
+        setup.step()
+        assert wire.Delete(["c"]) in second.received()
+
+    def test_another_worker_takes_over_from_one_that_died(self, make: Make) -> None:
+        setup = make()
+        setup.supervisor.ask(wire.List(""))
+        (dead,) = setup.get_ready()
+        dead.send(wire.Listed([self.OBJECT]))
+        setup.step()
+        dead.die()
+        assert ListingBegins() in setup.step()
+        setup.workers[1].ready()
+        setup.step()
+        setup.step()
+        assert wire.List("") in setup.workers[1].received()
+
+    def test_a_worker_that_lists_is_busy(self, make: Make) -> None:
+        """So an outage is one although nobody uploads."""
+        setup = make()
+        setup.supervisor.ask(wire.List(""))
+        (worker,) = setup.get_ready()
+        assert setup.supervisor.busy == 1
+        worker.report(outage=(7.0, 1.0))
+        setup.step()
+        assert setup.supervisor.outage == (7.0, 1.0)
+
+    def test_a_run_that_stops_waits_for_none(self, make: Make) -> None:
+        setup = make()
+        setup.supervisor.ask(wire.List(""))
+        (worker,) = setup.get_ready()
+        setup.supervisor.drain()
+        assert setup.supervisor.finished
+        worker.send(wire.Listed([self.OBJECT]), wire.ListingEnded())
+        assert setup.step() == []

@@ -9,6 +9,7 @@ pytest.register_assert_rewrite("tests.providers.conformance")
 import providers  # noqa: E402  (needs the line above)
 from tests.providers.conformance import (  # noqa: E402, F401
     ODD_KEYS,
+    CompareSuite,
     PartsSuite,
     ProviderSuite,
     each_rule,
@@ -32,6 +33,10 @@ class TestParts(PartsSuite):
     """Clouds that take parts."""
 
 
+class TestCompare(CompareSuite):
+    """Clouds whose objects can be listed, deleted and described anew."""
+
+
 @pytest.mark.parametrize("name", providers.names())
 def test_each_provider_has_a_target(name: str) -> None:
     covered = {target.provider for target in TARGETS}
@@ -41,4 +46,5 @@ def test_each_provider_has_a_target(name: str) -> None:
 def test_exceptions_name_rules_and_keys_that_exist() -> None:
     for target in TARGETS:
         assert {*target.refused_keys, *target.renamed_keys} <= ODD_KEYS.keys()
-        assert all(hasattr(TestProvider, r) or hasattr(TestParts, r) for r in target.without)
+        suites = (TestProvider, TestParts, TestCompare)
+        assert all(any(hasattr(suite, rule) for suite in suites) for rule in target.without)

@@ -7,6 +7,7 @@ import pytest
 pytest.register_assert_rewrite("tests.providers.conformance")
 
 from tests.providers.conformance import (  # noqa: E402, F401  (needs the line above)
+    CompareSuite,
     PartsSuite,
     ProviderSuite,
     each_rule,
@@ -28,3 +29,7 @@ class TestProvider(ProviderSuite):
 
 class TestParts(PartsSuite):
     """Clouds that take parts."""
+
+
+class TestCompare(CompareSuite):
+    """Clouds whose objects can be listed, deleted and described anew."""

@@ -12,7 +12,8 @@ from .storage import Bucket, Upload, crc_text
 def list_objects(request: Request, bucket: Bucket) -> Answer:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html"""
     prefix = request.parameters.get("prefix", "")
-    after = request.parameters.get("continuation-token", "")
+    after = request.parameters.get("start-after", "")
+    after = request.parameters.get("continuation-token", after)
     keys = sorted(key for key in bucket.objects if key.startswith(prefix) and key > after)
     most = int(request.parameters.get("max-keys", "1000"))
     page, rest = keys[:most], keys[most:]

@@ -12,7 +12,10 @@ from xml.sax.saxutils import escape
 
 NAMESPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 
-ON_KEY = ("put", "create", "part", "complete", "abort", "list_parts", "head", "get", "delete")
+ON_KEY = (
+    *("put", "copy", "create", "part", "complete", "abort", "list_parts"),
+    *("head", "get", "delete"),
+)
 ABOUT_ACCESS = {
     "acl": "acl",
     "policyStatus": "policy_status",
@@ -20,7 +23,7 @@ ABOUT_ACCESS = {
 }
 """Parameters of the query that ask who may use a bucket."""
 ON_BUCKET = (
-    *("head_bucket", "create_bucket", "list", "list_uploads"),
+    *("head_bucket", "create_bucket", "list", "list_uploads", "delete_many"),
     *ABOUT_ACCESS.values(),
     "block_public_access",
 )
@@ -94,6 +97,8 @@ def parse(head: bytes) -> Request:
     parameters = {name: _decoded(value) for name, _, value in pairs}
     bucket, _, key = map(_decoded, path[1:].partition("/"))
     kind = _kind(method, bool(key), parameters)
+    if kind == "put" and "x-amz-copy-source" in headers:
+        kind = "copy"
     part = int(parameters.get("partNumber", 0))
     return Request(method, path, query, parameters, headers, kind, bucket, key or bucket, part)
 
@@ -105,7 +110,7 @@ def _kind(method: str, on_key: bool, parameters: Mapping[str, str]) -> str:
             return about_access if method == "GET" else "block_public_access"
         if method == "GET":
             return "list_uploads" if "uploads" in parameters else "list"
-        return {"HEAD": "head_bucket", "PUT": "create_bucket"}[method]
+        return {"HEAD": "head_bucket", "PUT": "create_bucket", "POST": "delete_many"}[method]
     if "uploadId" in parameters:
         return {"PUT": "part", "POST": "complete", "DELETE": "abort", "GET": "list_parts"}[method]
     if method == "POST":

@@ -7,6 +7,8 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from awscrt.checksums import crc64nvme
@@ -23,6 +25,8 @@ KEPT = MIB
 LEAST_PART = 5 * MIB
 """S3's own limit, for all parts but the last."""
 CRC = "x-amz-checksum-crc64nvme"
+MOST_DELETED = 1000
+"""Keys in a DeleteObjects."""
 
 
 class Service:
@@ -48,6 +52,12 @@ class Service:
         self.buckets: dict[str, Bucket] = {name: Bucket() for name in buckets}
         self.stored: Counter[str] = Counter()
         """Key -> how often an object was stored there."""
+        self.described: Counter[str] = Counter()
+        """Key -> how often an object got other metadata there."""
+        self.locked: set[str] = set()
+        """Keys that may not be deleted."""
+        self.keeps_versions = False
+        """Deleting hides an object."""
         self._ids = itertools.count(1)
 
     def answer(self, request: Request, body: bytes, *, rots: bool) -> Answer:
@@ -93,6 +103,10 @@ class Service:
                 return xml_answer("PublicAccessBlockConfiguration", rows)
             case "public_access_block":
                 raise S3Error(404, "NoSuchPublicAccessBlockConfiguration")
+            case "copy":
+                return self._copy(request, bucket)
+            case "delete_many":
+                return self._delete_many(request, body, bucket)
             case "put":
                 return self._put(request, body, bucket, signer, rots=rots)
             case "create":
@@ -104,7 +118,7 @@ class Service:
             case "list_uploads":
                 return list_uploads(request, bucket)
             case "head" | "get" | "delete":
-                return _about_object(request, bucket)
+                return self._about_object(request, bucket)
             case _:
                 return self._on_upload(request, body, bucket, signer, rots=rots)
 
@@ -117,6 +131,51 @@ class Service:
         bucket.objects[request.key] = made
         self.stored[request.key] += 1
         return Answer(headers=headers)
+
+    def _about_object(self, request: Request, bucket: Bucket) -> Answer:
+        if request.kind == "delete":
+            bucket.objects.pop(request.key, None)
+            return Answer(204)
+        stored = bucket.objects.get(request.key)
+        if stored is None:
+            raise S3Error(404, "NoSuchKey")
+        headers = {**stored.headers, "ETag": f'"{stored.etag}"', "Content-Length": str(stored.size)}
+        if self.mode == "new" and "x-amz-checksum-mode" in request.headers:
+            headers[CRC] = crc_text(stored.crc)
+        if request.kind == "head":
+            return Answer(200, headers)
+        if stored.content is None:
+            raise S3Error(501, "NotImplemented", "too large to be kept")
+        return Answer(200, headers, stored.content)
+
+    def _copy(self, request: Request, bucket: Bucket) -> Answer:
+        """Of an object onto itself, with other metadata."""
+        source = unquote(request.headers["x-amz-copy-source"])
+        found = bucket.objects.get(request.key)
+        if found is None or source != f"/{request.bucket}/{request.key}":
+            raise S3Error(404, "NoSuchKey")
+        if request.headers.get("x-amz-copy-source-if-match") != f'"{found.etag}"':
+            raise S3Error(412, "PreconditionFailed")
+        bucket.objects[request.key] = replace(found, headers=_described(request))
+        self.described[request.key] += 1
+        return xml_answer("CopyObjectResult", [tag("ETag", f'"{found.etag}"')])
+
+    def _delete_many(self, request: Request, body: bytes, bucket: Bucket) -> Answer:
+        if request.headers.get("content-md5") != base64_text(md5(body)):
+            raise S3Error(400, "BadDigest")
+        keys = [node.text or "" for node in ElementTree.fromstring(body).iter() if not len(node)]
+        if len(keys) > MOST_DELETED:
+            raise S3Error(400, "MalformedXML")
+        rows = []
+        for key in keys:
+            if key in self.locked:
+                told = tag("Key", key) + tag("Code", "AccessDenied") + tag("Message", "locked")
+                rows.append(f"<Error>{told}</Error>")
+                continue
+            bucket.objects.pop(key, None)
+            marker = tag("DeleteMarker", "true") if self.keeps_versions else ""
+            rows.append(f"<Deleted>{tag('Key', key)}{marker}</Deleted>")
+        return xml_answer("DeleteResult", rows)
 
     def _on_upload(
         self, request: Request, body: bytes, bucket: Bucket, signer: Signer, *, rots: bool
@@ -203,21 +262,6 @@ def _described(request: Request) -> dict[str, str]:
         for name, value in request.headers.items()
         if name == "content-type" or name.startswith("x-amz-meta-")
     }
-
-
-def _about_object(request: Request, bucket: Bucket) -> Answer:
-    if request.kind == "delete":
-        bucket.objects.pop(request.key, None)
-        return Answer(204)
-    stored = bucket.objects.get(request.key)
-    if stored is None:
-        raise S3Error(404, "NoSuchKey")
-    headers = {**stored.headers, "ETag": f'"{stored.etag}"', "Content-Length": str(stored.size)}
-    if request.kind == "head":
-        return Answer(200, headers)
-    if stored.content is None:
-        raise S3Error(501, "NotImplemented", "too large to be kept")
-    return Answer(200, headers, stored.content)
 
 
 def damaged(body: bytes) -> bytes:
