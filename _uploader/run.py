@@ -434,7 +434,8 @@ class Run:
             comparison.inventory.forget()
         elif isinstance(event, ListingEnded):
             comparison.inventory.complete()
-            self._display.note(f"{inventory.count:,} objects are in the bucket below the prefix")
+            count = comparison.inventory.count
+            self._display.note(f"{count:,} objects are in the bucket below the prefix")
             self._can_choose = True
 
     def _take_end(self, job: Job, result: Result) -> None:
