@@ -90,6 +90,11 @@ def _s5cmd(task: Task) -> list[str]:
     return [_s5cmd_path() or "s5cmd", *options, "cp", f"{task.source}/", f"s3://{task.bucket}/"]
 
 
+def _s5cmd_sync(task: Task) -> list[str]:
+    options = ["--endpoint-url", task.endpoint, "--log", "error"]
+    return [_s5cmd_path() or "s5cmd", *options, "sync", f"{task.source}/", f"s3://{task.bucket}/"]
+
+
 def _aws(task: Task) -> list[str]:
     options = ["--endpoint-url", task.endpoint, "s3", "cp", "--quiet"]
     target = f"s3://{task.bucket}/"
@@ -177,6 +182,8 @@ CLIENTS: Mapping[str, Client] = {
         f"rate-{rate}M": Client("ours", _ours_with("--limit-rate", f"{rate}M"), _our_version)
         for rate in (5, 20, 50)
     },
+    "sync": Client("ours", _ours_with("--skip", "unchanged"), _our_version),
+    "s5cmd-sync": Client("s5cmd", _s5cmd_sync, _s5cmd_version),
     "help": Client("ours", _help, _our_version, uploads=False),
     "dropin-linear": Client("ours", _example("uploader", "linear"), _our_version),
     "dropin-parallel": Client("ours", _example("uploader", "parallel"), _our_version),

@@ -7,6 +7,7 @@ import itertools
 import math
 import os
 import random
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,8 +104,10 @@ def check_disk(trees: list[Tree], directory: Path) -> None:
         )
 
 
-def make(tree: Tree, root: Path) -> None:
-    """Writes the files below ``root``, which must not exist, and brings them to the disk."""
+def make(tree: Tree, root: Path, age: float = 0.0) -> None:
+    """Writes the files below ``root``, which must not exist, and brings them to the disk; last
+    modified ``age`` seconds ago."""
+    modified = time.time() - age
     noise = memoryview(random.Random(2).randbytes(2 * _NOISE_SIZE))
     root.mkdir()
     for folder in range(tree.folders):
@@ -116,5 +119,7 @@ def make(tree: Tree, root: Path) -> None:
         with open(base + name, "wb", buffering=0) as file:
             for offset in range(0, size, _NOISE_SIZE):
                 file.write(noise[start : start + min(_NOISE_SIZE, size - offset)])
+            if age:
+                os.utime(file.fileno(), (modified, modified))
     # Now, so that the disk is not busy with it while clients run.
     os.sync()

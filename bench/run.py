@@ -36,6 +36,7 @@ EXIT_FAILED, EXIT_USAGE = 1, 2
 NOBODY_FIRST = {"UPLOADER_NICE": "0"}
 """The server stands for a machine elsewhere, but is on the same processors: who let it go first
 would be interrupted by each request."""
+HOUR = 3600.0
 RUN_TIMEOUT = 900.0
 """Seconds that one run may take: some clients try for minutes what cannot succeed."""
 ON_DISK = Path("/var/tmp")
@@ -136,7 +137,8 @@ class Bench:
         self._contenders = options.contenders(scenario)
         self._trees = _trees(scenario, options)
         self._expected = {
-            name: Counted(tree.count, tree.total) for name, tree in self._trees.items()
+            name: Counted(0, 0) if scenario.again else Counted(tree.count, tree.total)
+            for name, tree in self._trees.items()
         }
         self.outcomes = {
             each.label: Outcome(
@@ -170,6 +172,10 @@ class Bench:
     def _warm_up(self, contender: Contender) -> None:
         """One run that does not count, or one for each value of the parameter to find the best."""
         outcome = self._outcome(contender)
+        if self._scenario.again:
+            self._note(contender, "warm-up")
+            self._once(contender, None)  # may send everything
+            return
         if self._scenario.slow:
             # The first value is the only one, or the one to take.
             outcome.value = contender.values[0] if contender.values else None
@@ -271,7 +277,7 @@ class Bench:
                     **self._service.environment,
                     **client.environment(task),
                     # A journal of the run before would make the next one skip every file.
-                    "XDG_STATE_HOME": scratch,
+                    "XDG_STATE_HOME": str(self._workspace) if self._scenario.again else scratch,
                     **({} if self._scenario.neighbour == "computes" else NOBODY_FIRST),
                 },
                 directory=Path(scratch),
@@ -366,13 +372,18 @@ def _measure(scenario: Scenario, options: Options) -> Bench:
         sources = {}
         for name in {each.tree for each in options.contenders(scenario)}:
             sources[name] = workspace / name
-            data.make(_trees(scenario, options)[name], sources[name])
+            # s5cmd sends what is not older than its object.
+            age = HOUR if scenario.again else 0.0
+            data.make(_trees(scenario, options)[name], sources[name], age)
             if delay := scenario.disk.delay:
                 disk = cleanup.enter_context(SlowDisk(sources[name], delay=delay))
                 sources[name] = disk.path
         (workspace / "home").mkdir()
         clients = [CLIENTS[each.client] for each in options.contenders(scenario)]
         kind = scenario.server
+        if scenario.again:
+            tree = _trees(scenario, options)["files"]
+            kind = dataclasses.replace(kind, holds=tree.count, size=tree.size)
         if any(client.wants_md5 for client in clients):
             kind = dataclasses.replace(kind, etag="md5")
         serving = services.serving(
@@ -397,7 +408,10 @@ def _directory(scenario: Scenario) -> Path:
 def _unavailable(scenario: Scenario, options: Options) -> str | None:
     """Why this scenario cannot be had here; None when it can."""
     if options.endpoint_url and (
-        scenario.link or scenario.server.distinct or scenario.neighbour == "computes"
+        scenario.link
+        or scenario.server.distinct
+        or scenario.again
+        or scenario.neighbour == "computes"
     ):
         return "it needs the sink, so no --endpoint-url"
     if scenario.link and (reason := Network.missing()):

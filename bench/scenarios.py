@@ -24,6 +24,10 @@ class ServerKind:
     """Share of the requests that are answered by 500, nothing done."""
     resets: float = 0.0
     """Share of the requests whose connection is reset, nothing done."""
+    holds: int = 0
+    """Objects that listings name, those of a flat tree."""
+    size: int = 0
+    """Bytes of each."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,8 @@ class Scenario:
     neighbour: str = ""
     """Who else is on the machine: somebody who "computes", one who "caches" a file, or one who
     "measures" what is sent (see ``bench.neighbour``)."""
+    again: bool = False
+    """The bucket holds the files, and the warm-up has sent them: nothing is left to be sent."""
     one_processor: bool = False
     """The client runs on one processor, the server on the others."""
 
@@ -146,7 +152,7 @@ class Scenario:
 
 
 OUR_CLIENTS = {
-    *("ours", "unsigned", "no-journal", "nice-0", "help"),
+    *("ours", "unsigned", "no-journal", "nice-0", "help", "sync"),
     *("dropin-linear", "dropin-parallel"),
 }
 OURS = Contender("ours", "ours")
@@ -514,6 +520,21 @@ _ALL = (
         "objects/s",
         ServerKind(distinct=True, errors=0.02, resets=0.01),
         rough=True,
+    ),
+    Scenario(
+        "sync-same",
+        "1,000,000 files that are in the bucket, which takes 50 ms for a page of its listing, HTTP",
+        "1,000,000 unchanged files",
+        {"files": Tree(count=1_000_000, size=1)},
+        (Contender("ours", "sync"), Contender("s5cmd", "s5cmd-sync")),
+        (
+            Ratio("wall s", "ours", "s5cmd", at_most=0.5),
+            Limit("peak PSS MB", "ours", at_most=150),
+        ),
+        "wall s",
+        ServerKind(latency=0.05),
+        most_runs=3,
+        again=True,
     ),
     Scenario(
         "neighbour-cpu",

@@ -191,6 +191,8 @@ def serving(
         distinct=kind.distinct,
         errors=kind.errors,
         resets=kind.resets,
+        holds=kind.holds,
+        size=kind.size,
         port=port,
     )
     with contextlib.ExitStack() as cleanup:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import resource
+import time
 from pathlib import Path
 
 from .process import Daemon, Server, free_port, request, run
@@ -83,7 +84,7 @@ ngx.print("{", table.concat(fields, ","), "}")
 """
 
 # Runs once for each request, small PUTs first. Its settings are set in front of it: `latency`,
-# `md5`, `distinct`, `errors`, `resets`, `held` and `held_size`.
+# `md5`, `distinct`, `errors`, `resets`, `held`, `held_size` and `began`.
 S3 = """\
 local var, counts, method = ngx.var, ngx.shared.counts, ngx.req.get_method()
 local NAMESPACE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
@@ -180,7 +181,7 @@ elseif method == "GET" and key == "" then
         local rows = {}
         for number = first, last - 1 do
             rows[#rows + 1] = "<Contents><Key>" .. name(number) .. "</Key>"
-                .. "<LastModified>2100-01-01T00:00:00.000Z</LastModified>"
+                .. "<LastModified>" .. began .. "</LastModified>"
                 .. '<ETag>"00000000000000000000000000000000"</ETag><Size>' .. held_size
                 .. "</Size><StorageClass>STANDARD</StorageClass></Contents>"
         end
@@ -220,7 +221,7 @@ class Sink(Server):
     With `distinct` an object, part or completion that is sent again is not counted again. A share
     of `errors` of the requests is answered by 500, one of `resets` by a reset, and nothing is done
     for these; none in the bucket calm. Listings name `holds` objects of `size` bytes, those of a
-    flat tree of bench.data, with the fixed ETag; each page has 1,000.
+    flat tree of bench.data, with the fixed ETag, stored just now; each page has 1,000.
     HTTP is served on `port` and HTTPS on the one above it, by default on free ports. Every
     bucket is there, the one named bench is listed.
     """
@@ -246,7 +247,7 @@ class Sink(Server):
         super().__init__()
         self._settings = (
             f"local latency, errors, resets = {latency:f}, {errors:f}, {resets:f}\n"
-            f"local held, held_size = {holds}, {size}\n"
+            f"local held, held_size, began = {holds}, {size}, '{_now()}'\n"
             f"local md5, distinct = {str(etag == 'md5').lower()}, {str(distinct).lower()}\n"
         )
         self._workers = workers
@@ -305,6 +306,10 @@ class Sink(Server):
     def pids(self) -> list[int]:
         """Return the processes whose CPU time is the sink's: the master, then its workers."""
         return self._daemon.pids()
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
 
 
 def make_certificate(directory: Path) -> None:

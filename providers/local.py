@@ -252,9 +252,13 @@ def _files(
     directory: str, above: str, prefix: str, after: str
 ) -> Iterator[tuple[str, os.stat_result]]:
     """The files below a directory, whose keys begin with ``above``, in the order of their keys:
-    those with ``prefix``, after ``after``."""
+    those with ``prefix``, after ``after``.  Names that are not UTF-8 are no keys."""
     with os.scandir(directory) as entries:
-        named = [(e.name + "/" * e.is_dir(follow_symlinks=False), e) for e in entries]
+        named = [
+            (entry.name + "/" * entry.is_dir(follow_symlinks=False), entry)
+            for entry in entries
+            if entry.name.isascii() or _is_utf8(entry.name)
+        ]
     for name, entry in sorted(named, key=itemgetter(0)):
         key = above + name
         if name.endswith("/"):
@@ -265,6 +269,13 @@ def _files(
             with suppress(FileNotFoundError):
                 if entry.is_file(follow_symlinks=False):
                     yield key, entry.stat(follow_symlinks=False)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _private(path: str, flags: int) -> int:

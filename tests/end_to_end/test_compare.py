@@ -278,6 +278,8 @@ def test_real_servers_do_what_the_imitation_does(
 def test_directories_are_compared_as_well(tmp_path: Path) -> None:
     data, buckets = tmp_path / "data", tmp_path / "buckets"
     names = small_files(data, 10)
+    (buckets / "bucket").mkdir(parents=True)
+    write(buckets / "bucket", b"not utf-8 \xff")  # nobody's key: it stays
     command = [*arguments(data, str(buckets), "bucket", "--provider", "local"), "--json"]
     command += [*UNCHANGED, "--delete"]
     env = environment()
@@ -289,7 +291,8 @@ def test_directories_are_compared_as_well(tmp_path: Path) -> None:
     finished = run(*command, env=env)
     counts = {kind: finished.summary[kind] for kind in ("uploaded", "updated", "deleted")}
     assert counts == {"uploaded": 1, "updated": 1, "deleted": 1}
-    assert names_below(buckets / "bucket") == {*names[:2], *names[3:]}
+    found = names_below(buckets / "bucket")
+    assert found == {*names[:2], *names[3:], os.fsdecode(b"not utf-8 \xff")}
     assert (buckets / "bucket" / names[1]).stat().st_mode & 0o777 == 0o600
 
 
