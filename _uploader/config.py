@@ -31,6 +31,8 @@ from .errors import UsageError
 from .limit_rate import limit_rate
 
 DEFAULT_MEMORY = "25%"
+STDIN = "-"
+"""The source that is standard input."""
 
 
 def metadata_pair(text: str) -> tuple[str, str]:
@@ -45,7 +47,8 @@ class Settings:
 
     src: str = option(
         "",
-        "directory whose files are uploaded, subdirectories included",
+        "directory whose files are uploaded, subdirectories included; - is standard input, as one "
+        "object",
         flag="--src",
         env=("UPLOADER_SRC",),
         metavar="DIR",
@@ -65,6 +68,13 @@ class Settings:
         flag="--prefix",
         env=("UPLOADER_PREFIX",),
         metavar="TEXT",
+        shown="none",
+    )
+    key: str | None = option(
+        None,
+        "with --src -, name of the object, which comes after the prefix",
+        flag="--key",
+        metavar="NAME",
         shown="none",
     )
     provider: str = option(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
-from .config import Settings
+from .config import STDIN, Settings
 from .display.base import Display
 from .display.text import files_text, seconds_text
 from .errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_SIGNAL, RunError
@@ -32,6 +32,7 @@ from .processes.supervisor import (
     DestinationKnown,
     Ended,
     Event,
+    InputEnded,
     MultipartBegun,
     Note,
     Supervisor,
@@ -107,6 +108,10 @@ class Run:
 
         Raises ``UsageError`` when the settings make no sense on this machine.
         """
+        if settings.src == STDIN:
+            # One worker reads it, with all the memory.
+            settings = dataclasses.replace(settings, processes=1)
+            jobs = [Job(0, settings.key or "", 0, 0)]
         self._settings = settings
         self._display = display
         self._interrupts = interrupts or Interrupts()
@@ -344,6 +349,10 @@ class Run:
                 self._refusals.stored = False
         elif isinstance(event, BucketReady):
             self._bucket_ready = True
+        elif isinstance(event, InputEnded):
+            # Ctrl-C ends whoever writes into the pipe, too: what came of it is no whole.
+            if self._interrupts.count:
+                supervisor.drain()
         elif isinstance(event, Note):
             self._display.note(event.text)
 

@@ -123,6 +123,7 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.dropin.account",
         "_uploader.dropin.failures",
         "_uploader.files.scan",
+        "_uploader.files.stream",
         "_uploader.processes.cpu_budget",
         "_uploader.processes.cpu_clock",
         "_uploader.processes.dispatch",
@@ -155,6 +156,7 @@ FLOORS: tuple[set[str], ...] = (
     },
     {"_uploader.processes.cpu_cap", "_uploader.rate_control", "_uploader.transfer.strays"},
     {"_uploader.transfer.upload"},
+    {"_uploader.transfer.stdin"},
     {
         "_uploader.processes.supervisor",
         "_uploader.resources",

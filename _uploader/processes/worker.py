@@ -24,7 +24,7 @@ from providers.attributes import FORMS
 from providers.base import Cloud, Prepared
 from providers.errors import Failure, NoBucket, Unchecked
 
-from ..config import Settings
+from ..config import STDIN, Settings
 from ..files.model import Job, Result
 from ..transfer.attempts import Attempts
 from ..transfer.changes import Changes
@@ -67,8 +67,11 @@ class Worker:
         self._resume_since: float | None = None
         self._share = wire.Share(1.0, "")
         self._may_create = Event()
+        self._may_store = Event()
         self._cpu_pause = CpuPause()
         self._drops_pages = False
+        self._stdin_memory: int | None = None
+        """Bytes that may be held of standard input; None: files are uploaded."""
 
     def run(self) -> NoReturn:
         """Serves the supervisor until it is gone, then exits the process at once.
@@ -91,6 +94,8 @@ class Worker:
             self._resume_since = message.since
         elif isinstance(message, wire.Create):
             self._may_create.set()
+        elif isinstance(message, wire.StoreInput):
+            self._may_store.set()
         elif isinstance(message, wire.Share):
             self._share = message
             if self._engine:
@@ -104,13 +109,19 @@ class Worker:
         elif self._engine is None:
             return
         elif isinstance(message, wire.Jobs):
-            self._engine.submit(map(Job._make, message.jobs))
+            jobs = map(Job._make, message.jobs)
+            if self._stdin_memory is None:
+                self._engine.submit(jobs)
+            else:
+                self._engine.submit_stdin(next(jobs), self._stdin_memory, self._stdin_ended)
         elif isinstance(message, wire.Drain):
             self._send(wire.Returned(self._engine.drain()))
 
     def _start(self, start: wire.Start) -> None:
         """Opens the cloud; sends ``Ready``, or ``Fatal`` when no file can succeed."""
         settings = Settings(**start.settings)
+        if settings.src == STDIN:
+            self._stdin_memory = start.body_budget
         compute_after_others(settings.nice)
         gevent.spawn(_lower_session, settings.nice)
         try:
@@ -178,6 +189,10 @@ class Worker:
             self._send(wire.Missing())
             self._may_create.wait()
             return attempts.bounded(partial(cloud.prepare, True))
+
+    def _stdin_ended(self) -> Event:
+        self._send(wire.InputEnded())
+        return self._may_store
 
     def _begun(self, number: int, upload_id: str, ctime_ns: int) -> None:
         self._send(wire.Begun(number, upload_id, ctime_ns))

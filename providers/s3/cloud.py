@@ -61,6 +61,8 @@ class S3Cloud(Cloud):
         )
         self._service.address(settings.bucket)
         self._has_iam = named.has_iam
+        if named.equal_parts:
+            self.parts = self.parts._replace(equal=True)
         self._destination = self._describe(account.owner)
 
     @classmethod
