@@ -128,6 +128,10 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
         if not getattr(settings, name):
             raise UsageError(f"--{name} is missing: --help tells what it is")
     _check_stdin(settings)
+    if not settings.dry_run:
+        for name, value in (("--plan-rate", settings.plan_rate), ("--price", settings.price)):
+            if value:
+                raise UsageError(f"{name} is for --dry-run only")
     _check_provider(settings, given)
     _check_local(settings)
     try:

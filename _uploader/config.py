@@ -26,7 +26,7 @@ from providers.options import (
     switch,
 )
 
-from .amounts import cpu, memory
+from .amounts import amount, cpu, memory
 from .errors import UsageError
 from .limit_rate import limit_rate
 
@@ -39,6 +39,28 @@ def metadata_pair(text: str) -> tuple[str, str]:
     """One NAME=VALUE of user metadata, the name in lower case, as headers are compared."""
     name, value = pair(text)
     return name.lower(), plain(value)
+
+
+def rate(text: str) -> float:
+    """Bytes a second."""
+    try:
+        return amount(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no rate: give bytes a second such as 100M") from None
+
+
+def price(text: str) -> tuple[str, float]:
+    """A price of ``Prices``, and its dollars."""
+    name, value = pair(text)
+    if name not in ("put", "storage"):
+        raise ValueError(f"{name!r} has no price: give put or storage")
+    try:
+        dollars = float(value)
+    except ValueError:
+        dollars = -1.0
+    if not 0 <= dollars < float("inf"):
+        raise ValueError(f"{value!r} is no price: give US dollars such as 0.005")
+    return name, dollars
 
 
 @dataclass(frozen=True)
@@ -289,6 +311,24 @@ class Settings:
         flag="--dry-run",
         env=("UPLOADER_DRY_RUN",),
         parse=switch,
+    )
+    plan_rate: float | None = option(
+        None,
+        "with --dry-run, bytes a second for which it tells the time, such as 100M",
+        flag="--plan-rate",
+        parse=rate,
+        metavar="RATE",
+        shown="none",
+    )
+    price: tuple[tuple[str, float], ...] = option(
+        (),
+        "with --dry-run, US dollars in place of AWS's: put=0.005 for 1,000 requests, storage=0.023 "
+        "for a month of 2**30 bytes; may be repeated",
+        flag="--price",
+        parse=price,
+        metavar="KIND=DOLLARS",
+        shown="AWS's in us-east-1",
+        repeated=True,
     )
     quiet: bool = option(
         False,

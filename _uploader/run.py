@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
+import providers
+from providers.errors import Rejected
+
 from .config import STDIN, Settings
 from .display.base import Display
 from .display.text import files_text, seconds_text
@@ -173,17 +176,28 @@ class Run:
         return Outcome(summary, error, self._interrupts.first)
 
     def preview(self) -> Outcome:
-        """Shows what would be uploaded; connects to nothing."""
+        """Shows what would be uploaded, and what that takes; connects to nothing."""
+        from .display.plan import plan_lines  # no upload needs it
+        from .plan import Planner, prices_with
+
+        settings = self._settings
+        requests, prices = providers.planned(settings.cloud())
+        prices = prices_with(prices, dict(settings.price))
+        planner = Planner(requests, prices, settings.plan_rate)
         self._display.start()
-        files = size = 0
         for job in self._jobs:
             if self._interrupts.count:
                 break
             if job:
-                files += 1
-                size += job.size
-                self._display.file_event("would upload", job.path, f"{job.size:,} bytes")
-        self._display.note(f"would upload {files_text(files)}, {size:,} bytes in all")
+                try:
+                    planner.add(job.size)
+                except Rejected as failure:
+                    self._ledger.fail(job.path, str(failure), job.size)
+                else:
+                    self._display.file_event("would upload", job.path, f"{job.size:,} bytes")
+        plan = planner.plan()
+        self._display.note(f"would upload {files_text(plan.files)}, {plan.bytes:,} bytes in all")
+        self._display.plan(plan.fields(), plan_lines(plan))
         summary = self._close([], 0, None)
         if self._settings.json:
             self._display.finish(summary)

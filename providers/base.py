@@ -84,6 +84,29 @@ class PartRules(NamedTuple):
         return first + -(-more // MIB) * MIB
 
 
+class Requests(NamedTuple):
+    """The requests of uploads, by the names that the service has for them."""
+
+    put: str
+    """Stores a whole file."""
+    parts: PartRules | None = None
+    around_parts: tuple[str, ...] = ()
+    """Go once for a file in parts."""
+    part: str = ""
+    """Stores a part."""
+
+
+class Prices(NamedTuple):
+    """What a service takes, in US dollars."""
+
+    put: float
+    """For 1,000 requests of an upload."""
+    storage: float
+    """For 2**30 bytes a month."""
+    label: str
+    """Whose prices, and of when."""
+
+
 class Part(NamedTuple):
     """One stored part of a multipart upload."""
 

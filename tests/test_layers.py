@@ -42,6 +42,7 @@ FLOORS: tuple[set[str], ...] = (
         "providers.http.tls",
         "providers.http.xml",
         "providers.azure_blobs.metadata",
+        "providers.azure_blobs.plan",
         "providers.azure_blobs.sharedkey",
         "providers.google_storage.privacy",
         "providers.s3.checksums",
@@ -60,6 +61,7 @@ FLOORS: tuple[set[str], ...] = (
         "providers.http.decoding",
         "providers.http.stream",
         "providers.s3.object_headers",
+        "providers.s3.plan",
     },
     {"providers.http.route", "providers.http.sender"},
     {"providers.http.connection", "providers.http.framing", "providers.http.streamed"},
@@ -105,7 +107,7 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.records",
         "_uploader.transfer",
     },
-    {"_uploader.amounts", "_uploader.apart", "_uploader.interrupts"},
+    {"_uploader.amounts", "_uploader.plan", "_uploader.apart", "_uploader.interrupts"},
     {
         "_uploader.display.outlet",
         "_uploader.errors",
@@ -116,7 +118,7 @@ FLOORS: tuple[set[str], ...] = (
     },
     {"_uploader.config", "_uploader.display.rates", "_uploader.records.lock"},
     {"_uploader.display.text"},
-    {"_uploader.display.base"},
+    {"_uploader.display.base", "_uploader.display.plan"},
     {"_uploader.display.json_lines", "_uploader.display.lines", "_uploader.display.terminal"},
     {
         "_uploader.display.choose",
@@ -322,7 +324,9 @@ class TestFloors:
     @pytest.mark.parametrize(
         "module",
         [
+            "display.plan",
             "display.rates",
+            "plan",
             "display.text",
             "processes.cpu_budget",
             "processes.dispatch",

@@ -19,6 +19,7 @@ class Piece:
         os.truncate(self._fd, room)
         # Mapped, it counts as this process's memory.
         self._memory = mmap.mmap(self._fd, room)
+        self.room = room
         self.size = 0
         """Bytes that it holds."""
 
@@ -38,7 +39,8 @@ class Piece:
                 if not got:
                     break
                 self.size += got
-        os.truncate(self._fd, self.size)
+        if self.size < len(self._memory):
+            os.truncate(self._fd, self.size)
 
     def drop(self) -> None:
         """Frees the memory; whoever reads it at this moment finds that the file has become shorter.
@@ -57,6 +59,7 @@ class Stream:
         os.set_blocking(descriptor, True)  # whoever shares it may have wanted otherwise
         self._descriptor = descriptor
         self._ahead = b""
+        self._spare: list[Piece] = []
 
     def has_more(self) -> bool:
         """The stream has not ended.  Raises OSError when it cannot be read."""
@@ -66,7 +69,10 @@ class Stream:
     def take(self, most: int) -> Piece:
         """The next ``most`` bytes; fewer, or none, at the end of the stream only.  Raises OSError
         when it cannot be read."""
-        piece = Piece(most)
+        piece = self._spare.pop() if self._spare else Piece(most)
+        if piece.room != most:
+            piece.drop()
+            piece = Piece(most)
         try:
             piece.fill(self._descriptor, self._ahead)
         except BaseException:
@@ -74,3 +80,11 @@ class Stream:
             raise
         self._ahead = b""
         return piece
+
+    def give_back(self, piece: Piece) -> None:
+        """Nobody reads this piece any more: a later one takes its memory, which costs a third of
+        the CPU that new memory does."""
+        if piece.size == piece.room:
+            self._spare.append(piece)
+        else:
+            piece.drop()

@@ -107,9 +107,8 @@ class StdinUpload:
             self._abort_orphan()
             raise Rejected(LOST)
         rules = self._context.rules
-        room = self._memory
-        if rules:
-            room = max(rules.part_size, min(rules.threshold, self._memory // 2))
+        # One part, also below the threshold for files: all parts are to be of one size, and short.
+        room = rules.part_size if rules else self._memory
         first = self._read(partial(self._stream.take, room))
         self._pieces.add(first)
         try:
@@ -203,10 +202,11 @@ class StdinUpload:
 
         def ended(answer: AsyncResult[Part]) -> None:
             self._pieces.discard(piece)
-            piece.drop()
             if answer.successful():
                 self._stored.append(answer.get())
+                self._stream.give_back(piece)
             else:
+                piece.drop()
                 self._fail(answer.exception)
             self._changed.set()
 

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import gevent
 
-from ..base import MIB, Cloud, CloudSettings, Facts, PartRules, Prepared
+from ..base import Cloud, CloudSettings, Facts, Prepared
 from ..errors import Failure, Fatal, Transient, Unchecked
 from .account import account_of
 from .credentials import resolve
@@ -16,6 +16,7 @@ from .driver import S3Driver
 from .names import NAMES, OWN_KEYS, Named
 from .object_headers import ObjectHeaders
 from .options import S3Options
+from .plan import PARTS
 from .privacy import BLOCK, QUESTIONS, QUESTIONS_TO_GOOGLE, judge, judge_google
 from .service import Service
 from .session import S3Session
@@ -23,12 +24,10 @@ from .usage import check
 
 
 class S3Cloud(Cloud):
-    """S3's limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html"""
+    """One region's, or a compatible service's."""
 
     connects_ahead = True
-    parts = PartRules(
-        threshold=16 * MIB, part_size=8 * MIB, max_part_size=5 * 1024 * MIB, max_parts=10_000
-    )
+    parts = PARTS
 
     def __init__(self, settings: CloudSettings) -> None:
         super().__init__(settings)
@@ -62,7 +61,7 @@ class S3Cloud(Cloud):
         self._service.address(settings.bucket)
         self._has_iam = named.has_iam
         if named.equal_parts:
-            self.parts = self.parts._replace(equal=True)
+            self.parts = PARTS._replace(equal=True)
         self._destination = self._describe(account.owner)
 
     @classmethod
