@@ -92,7 +92,7 @@ class Settings:
         metavar="TEXT",
         shown="none",
     )
-    key: str | None = option(
+    object_name: str | None = option(
         None,
         "with --src -, name of the object, which comes after the prefix",
         flag="--key",
@@ -317,7 +317,7 @@ class Settings:
         "with --dry-run, bytes a second for which it tells the time, such as 100M",
         flag="--plan-rate",
         parse=rate,
-        metavar="RATE",
+        metavar="BYTES",
         shown="none",
     )
     price: tuple[tuple[str, float], ...] = option(

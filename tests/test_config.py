@@ -23,7 +23,12 @@ VARIABLES = [(name, row) for row in OPTIONS for name in row.metadata["env"]]
 REQUIRED = ["--src", "data", "--bucket", "b"]
 PROVIDERS = {row.name: provider for provider, table in TABLES.items() for row in table}
 """The provider that has an option, empty for those of every run."""
-WITH = {"sse_kms_key_id": ["--sse", "aws:kms"]}
+WITH = {
+    "sse_kms_key_id": ["--sse", "aws:kms"],
+    "object_name": ["--src", "-"],
+    "plan_rate": ["--dry-run"],
+    "price": ["--dry-run"],
+}
 """Options that make no sense alone, and what they go with."""
 
 
@@ -41,7 +46,9 @@ def sample(row: Any) -> tuple[str, Any]:
         "SIZE": ("512M", "512M"),
         "SHARE": ("50%", "50%"),
         "RATE": ("10M", "10M"),
+        "BYTES": ("10M", 10 * 2**20),
         "KIND": ("md5", "md5"),
+        "KIND=DOLLARS": ("put=0.5", (("put", 0.5),)),
         "STYLE": ("virtual", "virtual"),
         "FORM": ("datasync", "datasync"),
         "NAME=VALUE": ("a=b", (("a", "b"),)),
