@@ -104,13 +104,11 @@ class Disk:
 
     @contextmanager
     def reading(self, source: Source, offset: int, length: int) -> Iterator[None]:
-        """Around all that reads these bytes of an open file: with ``drops_pages`` they leave the
-        page cache at the end, unless they were in it before."""
-        if not self.drops_pages:
+        """Around all that reads these bytes of an open file: they leave the page cache at the end,
+        unless they were in it before.  A file that was opened without ``drops_pages`` stays."""
+        if source.cached is None:
             yield
             return
-        if source.cached is None:
-            source.cached = self.run(partial(page_cache.Cached, source.fd, source.size))
         try:
             yield
         finally:

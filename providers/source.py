@@ -103,7 +103,7 @@ class Source:
         self.run: Run = _directly
         """Runs long operations on this file, such as the checksum of a part."""
         self.cached: page_cache.Cached | None = None
-        """What the page cache held of the file before it was read, once somebody has looked."""
+        """What the page cache held of the file when it was opened; None: nobody has looked."""
         self._status = status
         self._content: bytes | None = None
 
@@ -220,15 +220,21 @@ class Source:
 
 
 def loaded(path: str, drops_pages: bool = False) -> Source:
-    """The file, open for reading; loaded when it has at most ``BLOCK_SIZE`` bytes, and then, with
-    ``drops_pages``, the page cache is left as it was."""
+    """The file, open for reading; loaded when it has at most ``BLOCK_SIZE`` bytes.
+
+    With ``drops_pages`` a loaded file leaves the page cache as it was, and a larger one knows what
+    is to stay there.
+    """
     source = Source(path)
-    if source.size <= BLOCK_SIZE:
-        try:
+    try:
+        if source.size <= BLOCK_SIZE:
             source.load(drops_pages)
-        except BaseException:
-            source.close()
-            raise
+        elif drops_pages:
+            # Now, once: each look makes the kernel read, and the next would find that.
+            source.cached = page_cache.Cached(source.fd, source.size)
+    except BaseException:
+        source.close()
+        raise
     return source
 
 

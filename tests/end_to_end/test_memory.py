@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import psutil
 import pytest
 
 from _uploader.transfer.memory import FLOOR
@@ -13,6 +15,9 @@ from tests.command import KEYS, Running, arguments, environment, small_files, wr
 from tests.servers import require
 
 MIB = 2**20
+LARGE = int(os.environ.get("CONTAINER_LARGE_FILES", "4"))
+LARGE_MIB = int(os.environ.get("CONTAINER_LARGE_MIB", "64"))
+"""Large files, and the size of each: 16 of 256 take minutes."""
 PATIENCE = 120.0
 """Seconds that an upload may take on a slow machine."""
 
@@ -21,8 +26,9 @@ PATIENCE = 120.0
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("source")
     small_files(root, 4096, folders=10)
-    for number in range(4):
-        write(root, f"large/{number}", bytes(64 * MIB))
+    for number in range(LARGE):
+        write(root, f"large/{number}", b"")
+        os.truncate(root / "large" / str(number), LARGE_MIB * MIB)
     return root
 
 
@@ -34,11 +40,28 @@ def test_any_container_is_enough(source: Path, limit: int) -> None:
         with Running(*told, env=environment(**KEYS), wrapper=group.wrapper) as running:
             finished = running.finish(PATIENCE)
         assert (finished.code, finished.stderr) == (0, "")
-        assert finished.summary["uploaded"] == 4100
+        assert finished.summary["uploaded"] == 4096 + LARGE
         assert group.killed == 0
         assert group.peak <= max(FLOOR, limit * MIB // 4)
         notes = [event["text"] for event in finished.events if event["event"] == "note"]
         assert any("less than the program needs" in note for note in notes) == (limit < 272)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["HTTP", "TLS"])
+def test_supervisor_and_one_worker_are_small(data: Path, tls: bool) -> None:
+    """Below 64 MiB together, with the fork server."""
+    require(Sink)
+    small_files(data, 40)
+    with Sink(latency=0.5) as sink:
+        told = arguments(data, sink.https if tls else sink.http, "b", "--json", "--processes", 1)
+        told += ["--concurrency", 4, *(["--ca-bundle", sink.ca_file] if tls else [])]
+        with Running(*told, env=environment(**KEYS)) as running:
+            running.wait_for("uploaded", 20)
+            pids = [running.pid, *running.fork_server(), *running.workers()]
+            memory = [psutil.Process(pid).memory_full_info().pss for pid in pids]
+            assert running.finish(PATIENCE).code == 0
+    assert len(pids) == 3
+    assert sum(memory) < 64 * MIB
 
 
 def test_another_process_that_needs_the_memory_gets_it(slow_sink: Sink, data: Path) -> None:

@@ -94,6 +94,17 @@ class TestLarge:
     def test_what_was_read_is_dropped(self, disk: Disk, file: Path) -> None:
         assert_dropped(lambda: read_whole(disk, file), file)
 
+    def test_what_counts_is_what_was_there_when_it_was_opened(self, disk: Disk, file: Path) -> None:
+        """Later the kernel has read what this process asked for at other places."""
+
+        def read_after_others() -> None:
+            with disk.open(str(file)) as source:
+                file.read_bytes()
+                with disk.reading(source, 0, source.size):
+                    read(source, 0, source.size)
+
+        assert_dropped(read_after_others, file)
+
     def test_what_was_there_before_stays(self, disk: Disk, file: Path) -> None:
         file.read_bytes()
         read_whole(disk, file)
