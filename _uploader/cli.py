@@ -219,13 +219,13 @@ def _check_provider(settings: Settings, given: Mapping[str, Any]) -> None:
 def _check_stdin(settings: Settings) -> None:
     """Standard input and its key go together, and the key is one that every service takes."""
     if settings.src != STDIN:
-        if settings.object_name is not None:
+        if settings.key is not None:
             raise UsageError("--key is for --src - only: files have the names of their paths")
         return
-    if not settings.object_name:
+    if not settings.key:
         raise UsageError("--src -: --key NAME is missing, the name of the object")
     try:
-        length = len(f"{settings.prefix}{settings.object_name}".encode())
+        length = len(f"{settings.prefix}{settings.key}".encode())
     except UnicodeEncodeError:
         raise UsageError("--key: the name is not valid UTF-8") from None
     if length > MOST_KEY_BYTES:

@@ -92,7 +92,7 @@ class Settings:
         metavar="TEXT",
         shown="none",
     )
-    object_name: str | None = option(
+    key: str | None = option(
         None,
         "with --src -, name of the object, which comes after the prefix",
         flag="--key",

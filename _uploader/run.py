@@ -114,7 +114,7 @@ class Run:
         if settings.src == STDIN:
             # One worker reads it, with all the memory.
             settings = dataclasses.replace(settings, processes=1)
-            jobs = [Job(0, settings.object_name or "", 0, 0)]
+            jobs = [Job(0, settings.key or "", 0, 0)]
         self._settings = settings
         self._display = display
         self._interrupts = interrupts or Interrupts()
