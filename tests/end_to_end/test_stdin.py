@@ -251,12 +251,12 @@ def test_a_killed_command_leaves_no_object(server: FakeS3, hook: dict[str, str])
 
 @pytest.mark.parametrize("size", [0, 5, 17 * MIB])
 def test_a_directory_takes_standard_input(tmp_path: Path, size: int) -> None:
-    told = ["--src", "-", "--key", KEY, "--bucket", "b", "--provider", "local"]
+    told = ["--src", "-", "--key", KEY, "--bucket", "b", "--provider", "local", "--json"]
     with producer(random_script(size, 1)) as stdin:
         finished = run(
             *told, "--endpoint-url", tmp_path / "buckets", env=environment(), stdin=stdin
         )
-    assert (finished.code, finished.stderr) == (0, f"created bucket b in {tmp_path}/buckets\n")
+    assert (finished.code, finished.stderr) == (0, "")
     assert (tmp_path / "buckets/b" / KEY).read_bytes() == random_bytes(size, 1)
 
 
