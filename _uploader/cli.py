@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
@@ -18,7 +19,7 @@ from providers.attributes import FORMS, check_metadata, longest
 from providers.errors import Fatal
 
 from . import __version__
-from .config import OPTIONS, TABLES, Row, Settings, from_environment, parsed
+from .config import OPTIONS, STANDARD_INPUT, TABLES, Row, Settings, from_environment, parsed
 from .errors import EXIT_STOPPED, RunError, UsageError
 from .processes.fork_server import ForkServer
 
@@ -31,6 +32,8 @@ from the command line.  Switches that a variable turns on are turned off by thei
 Exit codes: 0 every file is in the bucket; 1 some are not; 2 wrong usage; 3 the run could not start
 or go on; 130 and 143 stopped by Ctrl-C and SIGTERM.
 """
+MOST_KEY_BYTES = 1024
+"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
 UNVERIFIED = (
     "no certificate is verified (--no-verify-ssl): whoever is on the way can read and change what "
     "is sent"
@@ -146,6 +149,11 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
     for name in ("src", "bucket"):
         if not all(getattr(settings, name) or [""]):
             raise UsageError(f"--{name} is missing: --help tells what it is")
+    _check_stdin(settings)
+    if not settings.dry_run:
+        for name, value in (("--plan-rate", settings.plan_rate), ("--price", settings.price)):
+            if value:
+                raise UsageError(f"{name} is for --dry-run only")
     _check_provider(settings, given)
     _check_local(settings)
     _check_comparison(settings)
@@ -175,7 +183,8 @@ def _run(settings: Settings) -> int:
         from .choice import Choice
 
         Choice(settings).check_keys()  # by itself: it may take long, and Ctrl-C ends it at once
-    with contextlib.closing(ForkServer(settings.provider)) as fork_server:
+    stdin = 0 if settings.reads_stdin else subprocess.DEVNULL
+    with contextlib.closing(ForkServer(settings.provider, stdin=stdin)) as fork_server:
         connects = settings.compares or not settings.dry_run
         if connects:
             _start_early(fork_server)
@@ -236,12 +245,36 @@ def _check_provider(settings: Settings, given: Mapping[str, Any]) -> None:
         raise UsageError(str(error)) from None
 
 
+def _check_stdin(settings: Settings) -> None:
+    """Standard input and its key go together, and the key is one that every service takes."""
+    if STANDARD_INPUT in settings.src and len(settings.src) > 1:
+        raise UsageError("--src -: standard input is an object of its own: give no other --src")
+    if not settings.reads_stdin:
+        if settings.key is not None:
+            raise UsageError("--key is for --src - only: files have the names of their paths")
+        return
+    if not settings.key:
+        raise UsageError("--src -: --key NAME is missing, the name of the object")
+    try:
+        length = len(f"{settings.prefix}{settings.key}".encode())
+    except UnicodeEncodeError:
+        raise UsageError("--key: the name is not valid UTF-8") from None
+    if length > MOST_KEY_BYTES:
+        raise UsageError(f"--key: {length:,} bytes are too many: {MOST_KEY_BYTES:,} is the most")
+    if settings.dry_run:
+        raise UsageError("--dry-run: nothing is known of standard input before it is read")
+    if sys.stdin.name == os.devnull:  # see ``_open_missing_streams``
+        raise UsageError("--src -: standard input is closed")
+    if not hasattr(os, "memfd_create"):
+        raise UsageError("--src -: only Linux has files in memory, which this needs")
+
+
 def _check_local(settings: Settings) -> None:
     """A store below the source would be uploaded into itself, for ever; and files have no place for
     further metadata."""
     if settings.provider == "local" and settings.metadata:
         raise UsageError("--metadata: provider local keeps none")
-    if settings.provider != "local" or not settings.endpoint_url:
+    if settings.provider != "local" or not settings.endpoint_url or settings.reads_stdin:
         return
     sources = tuple(os.path.join(os.path.realpath(source), "") for source in settings.src)
     bucket = os.path.join(os.path.realpath(settings.endpoint_url), settings.bucket, "")

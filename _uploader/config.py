@@ -26,7 +26,7 @@ from providers.options import (
     switch,
 )
 
-from .amounts import cpu, memory, objects, size
+from .amounts import amount, cpu, memory, objects, size
 from .errors import UsageError
 from .limit_rate import limit_rate
 from .moments import moment
@@ -47,6 +47,28 @@ def list_of_files(text: str) -> str:
     return text if text == STANDARD_INPUT else readable(text)
 
 
+def rate(text: str) -> float:
+    """Bytes a second."""
+    try:
+        return amount(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no rate: give bytes a second such as 100M") from None
+
+
+def price(text: str) -> tuple[str, float]:
+    """A price of ``Prices``, and its dollars."""
+    name, value = pair(text)
+    if name not in ("put", "storage"):
+        raise ValueError(f"{name!r} has no price: give put or storage")
+    try:
+        dollars = float(value)
+    except ValueError:
+        dollars = -1.0
+    if not 0 <= dollars < float("inf"):
+        raise ValueError(f"{value!r} is no price: give US dollars such as 0.005")
+    return name, dollars
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything that a run is told.  Free of secrets: credentials never pass through here."""
@@ -54,7 +76,7 @@ class Settings:
     src: tuple[str, ...] = option(
         (),
         "directory whose files are uploaded, subdirectories included, or a single file; may be "
-        "repeated",
+        "repeated; - is standard input, as one object",
         flag="--src",
         env=("UPLOADER_SRC",),
         metavar="PATH",
@@ -76,6 +98,13 @@ class Settings:
         flag="--prefix",
         env=("UPLOADER_PREFIX",),
         metavar="TEXT",
+        shown="none",
+    )
+    key: str | None = option(
+        None,
+        "with --src -, name of the object, which comes after the prefix",
+        flag="--key",
+        metavar="NAME",
         shown="none",
     )
     provider: str = option(
@@ -402,6 +431,24 @@ class Settings:
         env=("UPLOADER_DRY_RUN",),
         parse=switch,
     )
+    plan_rate: float | None = option(
+        None,
+        "with --dry-run, bytes a second for which it tells the time, such as 100M",
+        flag="--plan-rate",
+        parse=rate,
+        metavar="BYTES",
+        shown="none",
+    )
+    price: tuple[tuple[str, float], ...] = option(
+        (),
+        "with --dry-run, US dollars in place of AWS's: put=0.005 for 1,000 requests, storage=0.023 "
+        "for a month of 2**30 bytes; may be repeated",
+        flag="--price",
+        parse=price,
+        metavar="KIND=DOLLARS",
+        shown="AWS's in us-east-1",
+        repeated=True,
+    )
     quiet: bool = option(
         False,
         "print nothing but errors",
@@ -434,6 +481,11 @@ class Settings:
     )
     provider_options: Mapping[str, Any] = field(default_factory=dict)
     """What was given of the options that only some provider has, by field name."""
+
+    @property
+    def reads_stdin(self) -> bool:
+        """Standard input becomes one object."""
+        return self.src == (STANDARD_INPUT,)
 
     @property
     def compares(self) -> bool:

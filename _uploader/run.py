@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
+import providers
+
 from .amounts import objects_limit
 from .choice import Choice
 from .config import Settings
@@ -33,6 +35,7 @@ from .processes.supervisor import (
     DestinationKnown,
     Ended,
     Event,
+    InputEnded,
     ListingBegins,
     ListingEnded,
     MultipartBegun,
@@ -119,6 +122,10 @@ class Run:
 
         Raises ``UsageError`` when the settings make no sense on this machine.
         """
+        if settings.reads_stdin:
+            # One worker reads it, with all the memory.
+            settings = dataclasses.replace(settings, processes=1)
+            jobs = [Job(0, settings.key or "", 0, 0)]
         self._settings = settings
         self._display = display
         self._interrupts = interrupts or Interrupts()
@@ -145,7 +152,7 @@ class Run:
         self._entries = ReadAhead(entries, resources.lookahead)
         self._records = jobs is None and not settings.no_journal and not settings.dry_run
         self._journal: Journal | None = None
-        self._plan = Plan(display) if settings.dry_run else None
+        self._plan = _plan(settings, display) if settings.dry_run else None
         self._ledger = Ledger(display, FailureList(time.time()), plan=self._plan)
         self._jobs = self._ledger.jobs(self._entries)
         self._dispatcher = Dispatcher(self._jobs, resources.lookahead)
@@ -197,7 +204,7 @@ class Run:
         return self._finish(self._close(unfinished, watch.peak, error), error)
 
     def preview(self) -> Outcome:
-        """Shows what would be uploaded; connects to nothing."""
+        """Shows what would be uploaded, and what that takes; connects to nothing."""
         self._display.start()
         while not self._interrupts.count and next(self._jobs, _END) is not _END:
             pass
@@ -206,8 +213,11 @@ class Run:
     def _finish(self, summary: Summary, error: RunError | None) -> Outcome:
         """Shows how the run has ended, or what it would have done."""
         if self._plan and not error:
+            from .display.plan import plan_lines  # no upload needs it
+
             for line in self._plan.lines():
                 self._display.note(line)
+            self._display.plan(self._plan.fields(), plan_lines(self._plan.uploads()))
         if not self._plan or self._settings.json:
             self._display.finish(summary)
         return Outcome(summary, error, self._interrupts.first)
@@ -419,6 +429,10 @@ class Run:
                 supervisor.ask(wire.List(self._settings.prefix))
             else:
                 self._can_choose = True
+        elif isinstance(event, InputEnded):
+            # Ctrl-C ends whoever writes into the pipe, too: what came of it is no whole.
+            if self._interrupts.count:
+                supervisor.drain()
         elif isinstance(event, Note):
             self._display.note(event.text)
         elif isinstance(event, ObjectsDeleted):
@@ -473,6 +487,14 @@ class Run:
                 f"going on with the unfinished run of {_moment(journal.started)}: "
                 f"{files_text(journal.recorded)} done; --restart begins anew"
             )
+
+
+def _plan(settings: Settings, display: Display) -> Plan:
+    from .plan import Planner, prices_with  # no upload needs it
+
+    requests, prices = providers.planned(settings.cloud())
+    prices = prices_with(prices, dict(settings.price))
+    return Plan(display, Planner(requests, prices, settings.plan_rate))
 
 
 def _moment(seconds: float) -> str:

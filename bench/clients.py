@@ -95,6 +95,22 @@ def _s5cmd_sync(task: Task) -> list[str]:
     return [_s5cmd_path() or "s5cmd", *options, "sync", f"{task.source}/", f"s3://{task.bucket}/"]
 
 
+def _ours_from_stdin(task: Task) -> list[str]:
+    options = ["--src", "-", "--key", "object", "--bucket", task.bucket]
+    command = _python(task.program / "uploader.py", *options, "--endpoint-url", task.endpoint)
+    return _piped(task, command)
+
+
+def _s5cmd_pipe(task: Task) -> list[str]:
+    options = ["--endpoint-url", task.endpoint, "--log", "error", "pipe"]
+    return _piped(task, [_s5cmd_path() or "s5cmd", *options, f"s3://{task.bucket}/object"])
+
+
+def _piped(task: Task, command: list[str]) -> list[str]:
+    """The command with the only file in a pipe as its standard input."""
+    return ["sh", "-c", 'cat "$0" | "$@"', str(task.source / task.files[0]), *command]
+
+
 def _aws(task: Task) -> list[str]:
     options = ["--endpoint-url", task.endpoint, "s3", "cp", "--quiet"]
     target = f"s3://{task.bucket}/"
@@ -166,6 +182,7 @@ _libcloud = _package("apache-libcloud")
 
 CLIENTS: Mapping[str, Client] = {
     "ours": Client("ours", _ours, _our_version),
+    "stdin": Client("ours", _ours_from_stdin, _our_version),
     "unsigned": Client("ours", _ours_with("--unsigned-payload"), _our_version),
     "no-journal": Client("ours", _ours_with("--no-journal"), _our_version),
     "nice-0": Client("ours", _ours_with("--nice", "0"), _our_version),
@@ -188,6 +205,7 @@ CLIENTS: Mapping[str, Client] = {
     "dropin-linear": Client("ours", _example("uploader", "linear"), _our_version),
     "dropin-parallel": Client("ours", _example("uploader", "parallel"), _our_version),
     "s5cmd": Client("s5cmd", _s5cmd, _s5cmd_version, parameter="workers"),
+    "s5cmd-pipe": Client("s5cmd", _s5cmd_pipe, _s5cmd_version),
     "obstore": Client("obstore", _obstore, _package("obstore"), parameter="in flight"),
     "aws": Client("aws", _aws, _aws_version),
     "old": Client("old", _old, _libcloud, wants_md5=True),

@@ -152,7 +152,7 @@ class Scenario:
 
 
 OUR_CLIENTS = {
-    *("ours", "unsigned", "no-journal", "nice-0", "help", "sync"),
+    *("ours", "stdin", "unsigned", "no-journal", "nice-0", "help", "sync"),
     *("dropin-linear", "dropin-parallel"),
 }
 OURS = Contender("ours", "ours")
@@ -174,6 +174,7 @@ _SMALL = Tree(count=20_000, size=4 * KIB, folders=100)
 _LARGE = Tree(count=8, size=256 * MIB, grows="size")
 _MIXED = Tree(count=10_000, size=32 * KIB, folders=100, largest=256 * MIB)
 _SEED = Tree(count=20, size=4 * KIB, grows="nothing")
+_TWO_GIB = Tree(count=1, size=2048 * MIB, grows="nothing")
 _ONE = Tree(count=1, size=4 * KIB, grows="nothing")
 
 
@@ -437,6 +438,18 @@ _ALL = (
         (
             Ratio("MB/s", "ours", "s5cmd", at_least=2.0),
             Ratio("MB/s", "ours", "obstore"),
+        ),
+        "MB/s",
+    ),
+    Scenario(
+        "stdin",
+        "2 GiB out of a pipe, and the same as a file, HTTP",
+        "2 GiB out of a pipe, HTTP",
+        {"files": _TWO_GIB},
+        (OURS, Contender("ours, stdin", "stdin"), Contender("s5cmd pipe", "s5cmd-pipe")),
+        (
+            Ratio("MB/s", "ours, stdin", "ours", at_least=0.9),
+            Ratio("MB/s", "ours, stdin", "s5cmd pipe"),
         ),
         "MB/s",
     ),

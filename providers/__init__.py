@@ -13,7 +13,7 @@ from itertools import chain
 from types import ModuleType
 from typing import Any
 
-from .base import Cloud, CloudSettings
+from .base import Cloud, CloudSettings, Prices, Requests
 from .errors import Fatal
 
 
@@ -87,6 +87,13 @@ def check(settings: CloudSettings) -> None:
     rules = _tables("usage").get(home(settings.provider))
     if rules:
         rules.check(settings)
+
+
+def planned(settings: CloudSettings) -> tuple[Requests, Prices | None]:
+    """The requests of uploads to a provider, and their prices where they are known, as far as
+    ``<cloud>/plan.py`` says, which imports nothing that takes time."""
+    found = _tables("plan").get(home(settings.provider))
+    return (found.REQUESTS, found.prices(settings)) if found else (Requests("upload"), None)
 
 
 @cache

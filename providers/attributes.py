@@ -122,7 +122,7 @@ class ObjectStat(NamedTuple):
     """Owner; -1 when the object does not tell, which ``os.chown`` takes for no change."""
     st_gid: int
     st_size: int
-    """Bytes."""
+    """Bytes; -1 when the object does not tell, as it came by standard input in parts."""
     st_mtime_ns: int
     """Modification time, nanoseconds since the epoch."""
 
@@ -145,7 +145,7 @@ def object_stat(meta_data: Mapping[str, str]) -> ObjectStat:
         _number(found, "mode", base=8),
         _number(found, "uid") if "uid" in found else -1,
         _number(found, "gid") if "gid" in found else -1,
-        _number(found, "size"),
+        _number(found, "size") if "size" in found else -1,
         _nanoseconds(found, "mtime"),
     )
 

@@ -19,6 +19,11 @@ if TYPE_CHECKING:  # the supervisor reads settings only, and its first moments c
     from .source import Source
 
 MIB = 1024 * 1024
+LARGEST = 5 * 1024 * 1024 * MIB
+"""Bytes that an object whose size is not known may turn out to have: S3's limit for long."""
+EVEN_PARTS = 1000
+"""Parts of such an object that are of one size: some services that speak S3 take no others, and the
+parts of most inputs stay small."""
 
 Metadata = Sequence[tuple[str, str]]
 """User metadata as (name, value) pairs of ASCII text, sorted by name."""
@@ -54,6 +59,8 @@ class PartRules(NamedTuple):
     """Preferred size of a part; grows when ``max_parts`` would not do."""
     max_part_size: int
     max_parts: int
+    equal: bool = False
+    """All parts but the last have to be of one size."""
 
     def size_for(self, size: int) -> int:
         """The part size for a file of ``size`` bytes: the preferred one, or as many whole MiB as
@@ -63,6 +70,44 @@ class PartRules(NamedTuple):
         if part_size > self.max_part_size:
             raise Rejected(f"is larger than {self.max_parts:,} parts can hold")
         return part_size
+
+    def size_at(self, number: int, first: int) -> int:
+        """The size of part ``number`` of an object whose size is not known.
+
+        ``first`` for ``EVEN_PARTS``, then each is larger than the one before, in whole MiB, so that
+        ``LARGEST`` bytes fit into ``max_parts``.
+        """
+        growing = self.max_parts - EVEN_PARTS
+        if self.equal or number <= EVEN_PARTS or growing <= 0:
+            return first
+        needed = max(0, LARGEST - first * self.max_parts)
+        more = 2 * needed * (number - EVEN_PARTS) // growing**2
+        return first + -(-more // MIB) * MIB
+
+
+class Requests(NamedTuple):
+    """The requests of uploads, by the names that the service has for them."""
+
+    put: str
+    """Stores a whole file."""
+    parts: PartRules | None = None
+    around_parts: tuple[str, ...] = ()
+    """Go once for a file in parts."""
+    part: str = ""
+    """Stores a part."""
+    copy: str = ""
+    """Gives an object other metadata."""
+
+
+class Prices(NamedTuple):
+    """What a service takes, in US dollars."""
+
+    put: float
+    """For 1,000 requests of an upload."""
+    storage: float
+    """For 2**30 bytes a month."""
+    label: str
+    """Whose prices, and of when."""
 
 
 class Part(NamedTuple):
@@ -253,7 +298,7 @@ class Session(ABC):
 class Cloud(ABC):
     """One kind of object storage: settings, abilities, and a factory of sessions."""
 
-    parts: ClassVar[PartRules | None] = None
+    parts: PartRules | None = None
     """How large files are cut; None: every file goes as a whole."""
     session_memory: ClassVar[int] = 64 * 1024
     """Bytes that a session takes beside the body it sends; measured with TLS."""

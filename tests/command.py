@@ -114,6 +114,7 @@ class Running:
         env: Mapping[str, str],
         cwd: Path | None = None,
         wrapper: Sequence[str] = (),
+        stdin: int = subprocess.DEVNULL,
         stdout: int | None = None,
     ) -> None:
         """``wrapper`` is a command that ends in exec'ing the arguments after it."""
@@ -124,7 +125,7 @@ class Running:
             command(*arguments, wrapper=wrapper),
             env=env,
             cwd=cwd,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=self._out if stdout is None else stdout,
             stderr=self._err,
             start_new_session=True,

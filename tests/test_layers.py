@@ -42,6 +42,7 @@ FLOORS: tuple[set[str], ...] = (
         "providers.http.tls",
         "providers.http.xml",
         "providers.azure_blobs.metadata",
+        "providers.azure_blobs.plan",
         "providers.azure_blobs.sharedkey",
         "providers.google_storage.privacy",
         "providers.s3.checksums",
@@ -60,6 +61,7 @@ FLOORS: tuple[set[str], ...] = (
         "providers.http.decoding",
         "providers.http.stream",
         "providers.s3.object_headers",
+        "providers.s3.plan",
     },
     {"providers.http.route", "providers.http.sender"},
     {"providers.http.connection", "providers.http.framing", "providers.http.streamed"},
@@ -111,6 +113,7 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.apart",
         "_uploader.files.model",
         "_uploader.interrupts",
+        "_uploader.plan",
     },
     {
         "_uploader.display.outlet",
@@ -131,7 +134,7 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.records.lock",
     },
     {"_uploader.display.text"},
-    {"_uploader.display.base"},
+    {"_uploader.display.base", "_uploader.display.plan"},
     {"_uploader.display.json_lines", "_uploader.display.lines", "_uploader.display.terminal"},
     {
         "_uploader.display.choose",
@@ -139,6 +142,7 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.dropin.failures",
         "_uploader.files.listed",
         "_uploader.files.scan",
+        "_uploader.files.stream",
         "_uploader.processes.cpu_budget",
         "_uploader.processes.cpu_clock",
         "_uploader.processes.dispatch",
@@ -180,7 +184,7 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.transfer.strays",
     },
     {"_uploader.transfer.upload"},
-    {"_uploader.transfer.compare"},
+    {"_uploader.transfer.compare", "_uploader.transfer.stdin"},
     {
         "_uploader.processes.supervisor",
         "_uploader.resources",
@@ -347,7 +351,9 @@ class TestFloors:
     @pytest.mark.parametrize(
         "module",
         [
+            "display.plan",
             "display.rates",
+            "plan",
             "display.text",
             "files.rules",
             "files.selection",

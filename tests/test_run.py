@@ -883,7 +883,8 @@ class TestPreview:
             "a": ("would upload", "1 bytes"),
             "b": ("would upload", "1 bytes"),
         }
-        assert world.display.notes == ["would upload 2 files, 2 bytes in all"]
+        assert world.display.notes[0] == "would upload 2 files, 2 bytes in all"
+        assert world.display.notes[1] == "requests: 2 PutObject"
         assert world.supervisor is None
 
     def test_programs_that_read_it_get_its_summary(self, world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from ..records.counters import Counters, Summary
@@ -51,6 +52,11 @@ class Display(ABC):
 
     def concurrency(self, worker: int, before: int, after: int, reason: str) -> None:  # noqa: B027
         """A worker keeps more or fewer requests in flight, for this reason."""
+
+    def plan(self, fields: Mapping[str, object], lines: Iterable[str]) -> None:
+        """Shows what an upload would take: ``fields`` for programs, ``lines`` for people."""
+        for line in lines:
+            self.note(line)
 
     @abstractmethod
     def file_event(self, kind: str, path: str, detail: str = "") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ..records.counters import Counters, Summary
 from .base import Display
@@ -32,6 +32,9 @@ class JsonLines(Display):
     def concurrency(self, worker: int, before: int, after: int, reason: str) -> None:
         fields = {"worker": worker, "from": before, "to": after, "reason": reason}
         self._event("concurrency", **fields)
+
+    def plan(self, fields: Mapping[str, object], lines: Iterable[str]) -> None:
+        self._event("plan", **fields)
 
     def file_event(self, kind: str, path: str, detail: str = "") -> None:
         """Files that have a reason have the field ``reason``."""

@@ -52,9 +52,17 @@ class End(NamedTuple):
 class ForkServer:
     """The supervisor's side: starts the process for all workers, and again when it has died."""
 
-    def __init__(self, provider: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        provider: str,
+        environment: Mapping[str, str] | None = None,
+        *,
+        stdin: int = subprocess.DEVNULL,
+    ) -> None:
         """The process imports ``provider`` before the first fork.  ``environment`` extends this
-        process's in the workers; it may hold secrets, and nobody else sees it."""
+        process's in the workers; it may hold secrets, and nobody else sees it.  ``stdin``: the
+        descriptor that the workers have as their standard input."""
+        self._stdin = stdin
         self._provider = provider
         self._environment = environment or {}
         self._process: _Process | None = None
@@ -66,7 +74,7 @@ class ForkServer:
         Raises OSError when that is impossible.
         """
         if self._process is None:
-            self._process = _Process(self._provider, self._environment)
+            self._process = _Process(self._provider, self._environment, self._stdin)
 
     def share(self, descriptor: int) -> None:
         """Gives this descriptor, too, to each worker that is forked from now on."""
@@ -108,7 +116,7 @@ class ForkServer:
 class _Process:
     """One process and the conversation with it."""
 
-    def __init__(self, provider: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, provider: str, environment: Mapping[str, str], stdin: int) -> None:
         """Starts the process in a session of its own, with the supervisor's signals blocked."""
         self._forks = 0
         self._closed = False
@@ -125,7 +133,7 @@ class _Process:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", boot_code(), str(theirs.fileno()), provider],
                 pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=stderr,
                 stderr=stderr,
                 start_new_session=True,

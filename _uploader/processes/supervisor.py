@@ -65,6 +65,11 @@ class BucketMissing(NamedTuple):
     """There is no bucket: a worker creates it once this event has been dealt with."""
 
 
+class InputEnded(NamedTuple):
+    """Standard input has ended: its object is made once this event has been dealt with, unless that
+    was by ``drain``."""
+
+
 class BucketReady(NamedTuple):
     """The bucket exists: workers get jobs from now on."""
 
@@ -101,6 +106,7 @@ Event = (
     | ConcurrencyChanged
     | DestinationKnown
     | BucketMissing
+    | InputEnded
     | BucketReady
     | ObjectsListed
     | ListingBegins
@@ -358,6 +364,10 @@ class Supervisor:
         elif isinstance(message, wire.Missing):
             yield BucketMissing()
             worker.send(wire.Create())
+        elif isinstance(message, wire.InputEnded):
+            yield InputEnded()
+            if not self._draining:
+                worker.send(wire.StoreInput())
         elif isinstance(message, wire.Ready):
             worker.pid = message.pid
             self._started(message.pid)

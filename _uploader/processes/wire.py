@@ -96,6 +96,14 @@ class Create(NamedTuple):
     """To the worker that sent ``Missing``: create the bucket."""
 
 
+class InputEnded(NamedTuple):
+    """From the worker that reads standard input: that has ended; it waits for ``StoreInput``."""
+
+
+class StoreInput(NamedTuple):
+    """To the worker that sent ``InputEnded``: make the object."""
+
+
 class Ready(NamedTuple):
     """From a worker: it waits for jobs."""
 
@@ -196,6 +204,8 @@ Message: TypeAlias = (
     | Destination
     | Missing
     | Create
+    | InputEnded
+    | StoreInput
     | Ready
     | Results
     | Concurrency

@@ -73,8 +73,11 @@ class Worker:
         self._resume_since: float | None = None
         self._share = wire.Share(1.0, "")
         self._may_create = Event()
+        self._may_store = Event()
         self._cpu_pause = CpuPause()
         self._drops_pages = False
+        self._stdin_memory: int | None = None
+        """Bytes that may be held of standard input; None: files are uploaded."""
 
     def run(self) -> NoReturn:
         """Serves the supervisor until it is gone, then exits the process at once.
@@ -97,6 +100,8 @@ class Worker:
             self._resume_since = message.since
         elif isinstance(message, wire.Create):
             self._may_create.set()
+        elif isinstance(message, wire.StoreInput):
+            self._may_store.set()
         elif isinstance(message, wire.Share):
             self._share = message
             if self._engine:
@@ -114,13 +119,19 @@ class Worker:
         elif isinstance(message, wire.Delete):
             gevent.spawn(self._do, self._delete, message.keys)
         elif isinstance(message, wire.Jobs):
-            self._engine.submit(message.jobs)
+            if self._stdin_memory is None:
+                self._engine.submit(message.jobs)
+            else:
+                (job,) = message.jobs
+                self._engine.submit_stdin(job, self._stdin_memory, self._stdin_ended)
         elif isinstance(message, wire.Drain):
             self._send(wire.Returned(self._engine.drain()))
 
     def _start(self, start: wire.Start) -> None:
         """Opens the cloud; sends ``Ready``, or ``Fatal`` when no file can succeed."""
         settings = Settings(**start.settings)
+        if settings.reads_stdin:
+            self._stdin_memory = start.body_budget
         compute_after_others(settings.nice)
         gevent.spawn(_lower_session, settings.nice)
         try:
@@ -228,6 +239,10 @@ class Worker:
                 failed += deletion.failed
                 hidden += deletion.hidden
         self._send(wire.Deleted(failed, hidden))
+
+    def _stdin_ended(self) -> Event:
+        self._send(wire.InputEnded())
+        return self._may_store
 
     def _begun(self, number: int, upload_id: str, ctime_ns: int) -> None:
         self._send(wire.Begun(number, upload_id, ctime_ns))

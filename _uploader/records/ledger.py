@@ -10,6 +10,8 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from providers.errors import Rejected
+
 from ..errors import RunError
 from ..files.model import Found, Job, LeftOut, Result, Skipped
 from .audience import Audience
@@ -63,7 +65,7 @@ class Ledger:
             if isinstance(entry, Job):
                 job = self._to_upload(entry)
                 if self._plan and job and not job.compares:
-                    self._plan.upload(job)
+                    self._would_upload(self._plan, job)
                     job = None
                 yield job
                 continue
@@ -127,8 +129,10 @@ class Ledger:
                 self.fail(job.path, NOT_RECORDED, job.size)
             raise self._journal_error
         for job, result in ended:
-            if self._plan:
-                (self._plan.update if result.updated else self._plan.upload)(job)
+            if self._plan and result.updated:
+                self._plan.update(job)
+            elif self._plan:
+                self._would_upload(self._plan, job)
             elif result.updated:
                 self.counters.add_updated(job.size)
                 self._display.file_event("updated", job.path)
@@ -190,6 +194,12 @@ class Ledger:
             str(error) if error else None,
             self._failures.path,
         )
+
+    def _would_upload(self, plan: Plan, job: Job) -> None:
+        try:
+            plan.upload(job)
+        except Rejected as failure:
+            self.fail(job.path, str(failure), job.size)
 
     def _keep(self, path: str) -> None:
         """What is not uploaded is no reason to delete its object."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+from .. import plan
 from ..files.model import Job
 from .audience import Audience
 
@@ -11,21 +13,20 @@ from .audience import Audience
 class Plan:
     """Tells and counts what would be done."""
 
-    def __init__(self, display: Audience) -> None:
+    def __init__(self, display: Audience, planner: plan.Planner) -> None:
         self._display = display
-        self._files = 0
-        self._bytes = 0
+        self._planner = planner
         self._updated = 0
         self._deleted = 0
 
     def upload(self, job: Job) -> None:
-        """The file would be sent."""
-        self._files += 1
-        self._bytes += job.size
+        """The file would be sent.  Raises ``Rejected`` when it is too large for that."""
+        self._planner.add(job.size)
         self._display.file_event("would upload", job.path, f"{job.size:,} bytes")
 
     def update(self, job: Job) -> None:
         """The file's attributes would be sent."""
+        self._planner.add_update()
         self._updated += 1
         self._display.file_event("would update", job.path)
 
@@ -35,10 +36,19 @@ class Plan:
         for key in keys:
             self._display.file_event("would delete", key)
 
+    def uploads(self) -> plan.Plan:
+        """What all that is sent takes."""
+        return self._planner.plan()
+
+    def fields(self) -> dict[str, Any]:
+        """All of it, for programs."""
+        return {**self.uploads().fields(), "updated": self._updated, "deleted": self._deleted}
+
     def lines(self) -> Iterator[str]:
         """All of it, in numbers."""
-        files = "1 file" if self._files == 1 else f"{self._files:,} files"
-        yield f"would upload {files}, {self._bytes:,} bytes in all"
+        uploads = self.uploads()
+        files = "1 file" if uploads.files == 1 else f"{uploads.files:,} files"
+        yield f"would upload {files}, {uploads.bytes:,} bytes in all"
         if self._updated:
             yield f"would update the attributes of {self._updated:,} objects"
         if self._deleted:

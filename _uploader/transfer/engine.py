@@ -9,6 +9,7 @@ from contextlib import closing
 from functools import cached_property, partial
 
 import gevent
+from gevent.event import Event
 
 from providers.attributes import Form, rclone
 from providers.base import Cloud
@@ -25,6 +26,8 @@ from .slots import Slots, Task
 from .upload import Context, Upload, reason_of
 from .window import SendWindow
 
+STDIN = 0
+"""The descriptor."""
 SAMPLING = 0.25
 """Seconds between two looks at the traffic."""
 PROBE_LIMIT = 5.0
@@ -107,6 +110,7 @@ class Engine:
         self._by_content = skip == "checksum"
         self._dry_run = dry_run
         self._taken_over_bytes = 0
+        self._interrupt_stdin: Callable[[], None] = lambda: None
         self._watcher = gevent.spawn(self._watch)
 
     def submit(self, jobs: Iterable[Job]) -> None:
@@ -114,6 +118,15 @@ class Engine:
         context, add = self._context, self._slots.add
         for job in jobs:
             add(self._comparison(job) if job.compares else Upload(job, context))
+
+    def submit_stdin(self, job: Job, memory: int, ended: Callable[[], Event]) -> None:
+        """Begins to upload standard input; returns at once.  See ``StdinUpload``."""
+        from ..files.stream import Stream  # few runs need it
+        from .stdin import StdinUpload
+
+        upload = StdinUpload(job, self._context, Stream(STDIN), memory, ended)
+        self._interrupt_stdin = upload.interrupt
+        gevent.spawn(upload.run)
 
     def connect(self, sessions: int) -> None:
         """Connects so many sessions for the first files, while nothing else can be done."""
@@ -135,6 +148,7 @@ class Engine:
         Requests in flight go on, but wait for no retry and begin no further part.
         """
         self.attempts.drain()
+        self._interrupt_stdin()
         return [task.job.number for task in self._slots.take_back() if hasattr(task, "job")]
 
     def close(self) -> None:

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from itertools import count
 
-from providers.base import Session, UploadInfo
+from providers.base import Metadata, Session, UploadInfo
 from providers.errors import Rejected, Transient
 
 from .attempts import Attempts
 
 CLOCKS_DIFFER = 15 * 60
 """Seconds by which the service's clock may be behind ours: beyond, it refuses our signatures."""
+
+
+def begin_alone(
+    attempts: Attempts, session: Session, key: str, metadata: Metadata, content_type: str
+) -> str:
+    """Begins a multipart upload and returns its id; aborts others that attempts without an answer
+    may have begun."""
+    tries = count()
+    since = time.time()
+
+    def begin() -> str:
+        next(tries)
+        return session.begin(key, metadata, content_type)
+
+    upload_id = attempts.run(begin)
+    if next(tries) > 1:
+        abort_others(attempts, session, key, upload_id, since)
+    return upload_id
 
 
 def abort_uploads(

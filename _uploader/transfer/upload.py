@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from itertools import count
 from typing import NamedTuple
 
 from providers.attributes import Form
@@ -28,7 +27,7 @@ from ..files.model import INTERRUPTED, Job, Result
 from .attempts import Attempts
 from .multipart import End, Parts, Span, end_after
 from .slots import Task
-from .strays import abort_others
+from .strays import abort_others, begin_alone
 
 
 class Context(NamedTuple):
@@ -176,7 +175,8 @@ class _LargeUpload:
             if self._upload.is_first:
                 self._resume(session)
             if not self._id:
-                self._create(session)
+                described = (self._key, self._metadata, self._content_type)
+                self._id = begin_alone(context.attempts, session, *described)
                 if context.begun:
                     context.begun(job.number, self._id, self._source.ctime_ns)
         except Exception as error:
@@ -187,19 +187,6 @@ class _LargeUpload:
             self._finish(session)
         else:
             self._queue_next()
-
-    def _create(self, session: Session) -> None:
-        """Begins an upload, and aborts others that attempts without an answer may have begun."""
-        tries = count()
-        since = time.time()
-
-        def start() -> str:
-            next(tries)
-            return session.begin(self._key, self._metadata, self._content_type)
-
-        self._id = self._context.attempts.run(start)
-        if next(tries) > 1:
-            abort_others(self._context.attempts, session, self._key, self._id, since)
 
     def _resume(self, session: Session) -> None:
         """Takes over the parts that an earlier attempt stored, if the file is still the same, and

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from ..base import MIB, Cloud, CloudSettings, Facts, PartRules, Prepared
+from ..base import Cloud, CloudSettings, Facts, Prepared
 from .credentials import resolve
 from .driver import AzureDriver
 from .naming import checked
+from .plan import PARTS
 from .service import Service
 from .session import AzureSession
 
 
 class AzureCloud(Cloud):
-    """Azure's limits:
-    https://learn.microsoft.com/en-us/rest/api/storageservices/understanding-block-blobs--append-blobs--and-page-blobs
-    """
+    """One account of Azure's."""
 
     connects_ahead = True
-    parts = PartRules(
-        threshold=16 * MIB, part_size=8 * MIB, max_part_size=4000 * MIB, max_parts=50_000
-    )
+    parts = PARTS
 
     def __init__(self, settings: CloudSettings) -> None:
         super().__init__(settings)

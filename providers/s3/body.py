@@ -7,17 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import NamedTuple
 
-from ..base import MIB, Part, PartRules
+from ..base import Part, PartRules
 from ..http.sender import Sender
 from ..http.streamed import Streamed
 from ..source import BLOCK_SIZE, Source
 from .checksums import CRCS, Crc
 from .sigv4 import UNSIGNED_PAYLOAD
-
-S3_PARTS = PartRules(
-    threshold=16 * MIB, part_size=8 * MIB, max_part_size=5 * 1024 * MIB, max_parts=10_000
-)
-"""How S3 takes large files."""
 
 
 class Body(NamedTuple):

@@ -11,12 +11,12 @@ import gevent
 from ..base import MIB, Cloud, CloudSettings, Facts, Prepared
 from ..errors import Failure, Fatal, Transient, Unchecked
 from .account import account_of
-from .body import S3_PARTS
 from .credentials import resolve
 from .driver import S3Driver
 from .names import NAMES, OWN_KEYS, Named
 from .object_headers import ObjectHeaders
 from .options import S3Options
+from .plan import PARTS
 from .privacy import BLOCK, QUESTIONS, QUESTIONS_TO_GOOGLE, judge, judge_google
 from .service import Service
 from .session import S3Session
@@ -24,13 +24,13 @@ from .usage import check
 
 
 class S3Cloud(Cloud):
-    """S3's limits: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html"""
+    """One region's, or a compatible service's."""
 
     connects_ahead = True
     most_deleted = 1000
     most_described = 5 * 1024 * MIB
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html"""
-    parts = S3_PARTS
+    parts = PARTS
 
     def __init__(self, settings: CloudSettings) -> None:
         super().__init__(settings)
@@ -63,6 +63,8 @@ class S3Cloud(Cloud):
         )
         self._service.address(settings.bucket)
         self._has_iam = named.has_iam
+        if named.equal_parts:
+            self.parts = PARTS._replace(equal=True)
         self._destination = self._describe(account.owner)
 
     @classmethod

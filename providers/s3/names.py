@@ -45,6 +45,8 @@ class Named(NamedTuple):
     """False where If-None-Match is known not to keep an object from being replaced."""
     privacy: str = "ACL, policy"
     """Which of the questions about a bucket's privacy it answers, as far as is known."""
+    equal_parts: bool = False
+    """All parts but the last have to be of one size."""
     key_prefix: str = ""
     """Only access keys that begin so are S3's; with others libcloud speaks another API."""
     has_iam: bool = False
@@ -99,6 +101,8 @@ NAMES: Mapping[str, Named] = {
         "auto",
         (("R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY"), AWS_KEYS),
         account_variables=("R2_ACCOUNT_ID", "CLOUDFLARE_ACCOUNT_ID"),
+        # https://developers.cloudflare.com/r2/objects/upload-objects/
+        equal_parts=True,
         privacy="none",
     ),
     "digitalocean_spaces": Named(

@@ -26,12 +26,13 @@ from ..http.response import Response
 from ..http.xml import fields, found, parsed, rows
 from ..source import Source
 from .answers import decoded, key_of
-from .body import S3_PARTS, has_checksum, has_etag, proven_part
+from .body import has_checksum, has_etag, proven_part
 from .checksums import Crc, base64
 from .driver import S3Driver
 from .headers import META, Pairs
 from .object_headers import EXISTS
 from .objects import deletion, fits_xml, read_deletion, read_page
+from .plan import PARTS
 from .privacy import BLOCK, blocking_all, is_blocked
 from .sigv4 import EMPTY_SHA256, quote_path
 from .transport import S3Request
@@ -258,7 +259,7 @@ class S3Session(Session):
 
         https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
         """
-        if source.run(partial(has_etag, source, found.etag, S3_PARTS)):
+        if source.run(partial(has_etag, source, found.etag, PARTS)):
             return True
         headers = [("x-amz-checksum-mode", "ENABLED"), *self._headers.of_any]
         answer = self._exchange("HEAD", key, (), headers).headers

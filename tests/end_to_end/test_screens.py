@@ -12,6 +12,7 @@ import pytest
 from bench.sink import Sink
 from tests.command import (
     KEYS,
+    MIB,
     Finished,
     OnTerminal,
     arguments,
@@ -29,6 +30,18 @@ def test_command_dry_run_lists_the_files(data: Path) -> None:
     assert finished.code == 0
     assert finished.reasons("would upload") == {"a": "5 bytes", "d/b c": "0 bytes"}
     assert (finished.summary["files"], finished.summary["uploaded"]) == (2, 0)
+
+
+def test_command_dry_run_ends_with_the_plan(data: Path) -> None:
+    write(data, "a", b"12345")
+    (data / "large").touch()
+    os.truncate(data / "large", 17 * MIB)
+    told = ["--src", data, "--bucket", "b", "--dry-run", "--json", "--plan-rate", "1M"]
+    plan = run(*told, "--price", "put=1000", env=environment()).events[-2]
+    assert (plan["event"], plan["files"], plan["bytes"]) == ("plan", 2, 17 * MIB + 5)
+    parts = {"CreateMultipartUpload": 1, "UploadPart": 3, "CompleteMultipartUpload": 1}
+    assert plan["requests"] == {"PutObject": 1, **parts}
+    assert (plan["seconds"], plan["request_dollars"]) == (17 + 5 / MIB, 6.0)
 
 
 def test_command_dry_run_connects_to_nothing(data: Path) -> None:

@@ -157,7 +157,13 @@ class TestObjectStat:
         described = {**dict(rclone(File())), "mtime": text}
         assert object_stat(described).st_mtime_ns == nanoseconds
 
-    @pytest.mark.parametrize("name", ["size", "mtime", "mode"])
+    def test_the_size_may_be_missing(self) -> None:
+        """Of what came by standard input in parts, which is not known to have one."""
+        described = dict(rclone(File()))
+        del described["size"]
+        assert object_stat(described).st_size == -1
+
+    @pytest.mark.parametrize("name", ["mtime", "mode"])
     def test_what_is_missing_is_named(self, name: str) -> None:
         described = dict(rclone(File()))
         del described[name]
