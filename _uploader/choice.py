@@ -36,6 +36,9 @@ class Choice:
             raise UsageError("--null is about the list of --files-from, which is missing")
         if settings.files_from is not None and len(settings.src) > 1:
             raise UsageError("--files-from: its paths are relative to --src: give one directory")
+        for source in settings.src if settings.delete else ():
+            if not os.path.isdir(source):
+                raise UsageError(f"--delete: --src {source!r} is no directory: all else would go")
         self.selection = _selection(settings, time.time_ns()) if _selects(settings) else None
         """Says which files are left out; None: none."""
         self.roots = tuple(map(root_of, settings.src))

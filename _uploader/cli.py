@@ -292,9 +292,6 @@ def _check_comparison(settings: Settings) -> None:
         raise UsageError(
             "--delete: a list does not say which other objects have no file: leave out --files-from"
         )
-    for source in settings.src:
-        if settings.delete and not os.path.isdir(source):
-            raise UsageError(f"--delete: --src {source!r} is no directory: other objects would go")
     if settings.delete and settings.prefix and not settings.prefix.endswith("/"):
         raise UsageError(
             f"--delete: the prefix {settings.prefix!r} is that of others' objects as well: give it "

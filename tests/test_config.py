@@ -70,7 +70,7 @@ def sample(row: Any) -> tuple[str, Any]:
 def given_with(row: Any, *arguments: str) -> list[str]:
     """A command line with these arguments, on which this option makes sense."""
     provider = PROVIDERS[row.name] or Settings.provider
-    required = REQUIRED if row.name != "src" else REQUIRED[2:]
+    required = REQUIRED if row.name not in ("src", "key") else REQUIRED[2:]
     return [*required, "--provider", provider, *WITH.get(row.name, []), *arguments]
 
 
