@@ -17,7 +17,7 @@ from providers.attributes import FORMS, check_metadata, longest
 from providers.errors import Fatal
 
 from . import __version__
-from .config import OPTIONS, TABLES, Row, Settings, from_environment, parsed
+from .config import OPTIONS, TABLES, UPLOAD, VERIFY, Row, Settings, from_environment, parsed
 from .errors import EXIT_STOPPED, RunError, UsageError
 from .processes.fork_server import ForkServer
 
@@ -27,9 +27,25 @@ Credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
 AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT with AZURE_STORAGE_KEY or
 AZURE_STORAGE_SAS_TOKEN; UPLOADER_KEY and UPLOADER_SECRET for other providers) or from ~/.aws, never
 from the command line.  Switches that a variable turns on are turned off by their second name.
-Exit codes: 0 every file is in the bucket; 1 some are not; 2 wrong usage; 3 the run could not start
-or go on; 130 and 143 stopped by Ctrl-C and SIGTERM.
+Exit codes: 0 every file is in the bucket; 1 some are not, or verify has found a difference; 2 wrong
+usage; 3 the run could not start or go on; 130 and 143 stopped by Ctrl-C and SIGTERM.
 """
+_OF_UPLOADS = {
+    "abort_stale",
+    "allow_public",
+    "delete",
+    "dry_run",
+    "if_none_match",
+    "journal",
+    "max_delete",
+    "no_create",
+    "no_journal",
+    "restart",
+    "skip",
+    "unsigned_payload",
+    "verify",
+}
+"""Options that say nothing to a verification."""
 UNVERIFIED = (
     "no certificate is verified (--no-verify-ssl): whoever is on the way can read and change what "
     "is sent"
@@ -88,6 +104,13 @@ def parser() -> argparse.ArgumentParser:
         group = result.add_argument_group(f"options of {provider}") if provider else result
         for row in table:
             _add(group, row)
+    result.add_argument(
+        "command",
+        nargs="?",
+        choices=(UPLOAD, VERIFY),
+        default=UPLOAD,
+        help=f"{UPLOAD} (default), or {VERIFY}: compare every file with the bucket, write nothing",
+    )
     result.add_argument("--version", action="version", version=f"uploader {__version__}")
     return result
 
@@ -126,6 +149,7 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
             raise UsageError(f"--{name} is missing: --help tells what it is")
     _check_provider(settings, given)
     _check_local(settings)
+    settings = _checked_verification(settings, given)
     _check_comparison(settings)
     try:
         check_metadata(settings.metadata, FORMS[settings.posix_metadata])
@@ -184,11 +208,15 @@ def _execute(settings: Settings, fork_server: ForkServer) -> int:
         try:
             run = Run(settings, display, interrupts, fork_server=fork_server)
             outcome = run.preview() if previews else run.execute()
+            exit_code = outcome.exit_code
+            if settings.verify and not (outcome.error or outcome.signal):
+                outcome = Run(settings.for_verification(), display, interrupts).execute()
+                exit_code = outcome.exit_code or exit_code
         finally:
             display.close()
         if outcome.error:
             _complain(str(outcome.error), hurried)
-    return outcome.exit_code
+    return exit_code
 
 
 def _check_provider(settings: Settings, given: Mapping[str, Any]) -> None:
@@ -221,6 +249,21 @@ def _check_local(settings: Settings) -> None:
     bucket = os.path.join(os.path.realpath(settings.endpoint_url), settings.bucket, "")
     if bucket.startswith(source):
         raise UsageError("--endpoint-url: the bucket lies below --src and would be uploaded too")
+
+
+def _checked_verification(settings: Settings, given: Mapping[str, Any]) -> Settings:
+    """The settings of what the command line asks for.  Refuses options on it that would do
+    nothing, or write, where files are only compared."""
+    if not settings.verifies:
+        if "download" in given and not settings.verify:
+            raise UsageError("--download belongs to the command verify, or to --verify")
+        if settings.verify and settings.dry_run:
+            raise UsageError("--verify: with --dry-run there is nothing to verify")
+        return settings
+    for row in OPTIONS:
+        if row.name in _OF_UPLOADS and given.get(row.name):
+            raise UsageError(f"{row.metadata['flag']}: {VERIFY} uploads nothing")
+    return settings.for_verification()
 
 
 def _check_comparison(settings: Settings) -> None:
