@@ -21,7 +21,10 @@ from .config import OPTIONS, TABLES, UPLOAD, VERIFY, Row, Settings, from_environ
 from .errors import EXIT_STOPPED, RunError, UsageError
 from .processes.fork_server import ForkServer
 
-DESCRIPTION = "Uploads every file below a directory to a private bucket, in parallel."
+DESCRIPTION = (
+    "Uploads every file below a directory to a private bucket, in parallel.  With the word verify "
+    "before the options: compares every file with the bucket, and writes nothing there."
+)
 EPILOG = """\
 Credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN;
 AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT with AZURE_STORAGE_KEY or
@@ -104,13 +107,6 @@ def parser() -> argparse.ArgumentParser:
         group = result.add_argument_group(f"options of {provider}") if provider else result
         for row in table:
             _add(group, row)
-    result.add_argument(
-        "command",
-        nargs="?",
-        choices=(UPLOAD, VERIFY),
-        default=UPLOAD,
-        help=f"{UPLOAD} (default), or {VERIFY}: compare every file with the bucket, write nothing",
-    )
     result.add_argument("--version", action="version", version=f"uploader {__version__}")
     return result
 
@@ -133,7 +129,9 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
 
     Raises ``UsageError`` naming the option or variable that is wrong.
     """
-    given = vars(parser().parse_args(arguments))
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = words.pop(0) if words[:1] in ([UPLOAD], [VERIFY]) else UPLOAD
+    given = {"command": command, **vars(parser().parse_args(words))}
     for row in OPTIONS:
         texts = given.get(row.name)
         if isinstance(texts, list):
@@ -255,7 +253,7 @@ def _checked_verification(settings: Settings, given: Mapping[str, Any]) -> Setti
     """The settings of what the command line asks for.  Refuses options on it that would do
     nothing, or write, where files are only compared."""
     if not settings.verifies:
-        if "download" in given and not settings.verify:
+        if given.get("download") and not settings.verify:
             raise UsageError("--download belongs to the command verify, or to --verify")
         if settings.verify and settings.dry_run:
             raise UsageError("--verify: with --dry-run there is nothing to verify")
