@@ -19,21 +19,54 @@ from providers.attributes import FORMS, check_metadata, longest
 from providers.errors import Fatal
 
 from . import __version__
-from .config import OPTIONS, STANDARD_INPUT, TABLES, Row, Settings, from_environment, parsed
+from .config import (
+    OPTIONS,
+    STANDARD_INPUT,
+    TABLES,
+    UPLOAD,
+    VERIFY,
+    Row,
+    Settings,
+    from_environment,
+    parsed,
+)
 from .errors import EXIT_STOPPED, RunError, UsageError
 from .processes.fork_server import ForkServer
 
-DESCRIPTION = "Uploads every file below a directory to a private bucket, in parallel."
+DESCRIPTION = (
+    "Uploads every file below a directory to a private bucket, in parallel.  With the word verify "
+    "before the options: compares every file with the bucket, and writes nothing there."
+)
 EPILOG = """\
 Credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN;
 AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT with AZURE_STORAGE_KEY or
 AZURE_STORAGE_SAS_TOKEN; UPLOADER_KEY and UPLOADER_SECRET for other providers) or from ~/.aws, never
 from the command line.  Switches that a variable turns on are turned off by their second name.
-Exit codes: 0 every file is in the bucket; 1 some are not, or --delete has left something; 2 wrong
-usage; 3 the run could not start or go on; 130 and 143 stopped by Ctrl-C and SIGTERM.
+Exit codes: 0 every file is in the bucket; 1 some are not, --delete has left something, or verify has
+found a difference; 2 wrong usage; 3 the run could not start or go on; 130 and 143 stopped by Ctrl-C
+and SIGTERM.
 """
 MOST_KEY_BYTES = 1024
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
+_OF_UPLOADS = {
+    "abort_stale",
+    "allow_public",
+    "delete",
+    "dry_run",
+    "if_none_match",
+    "journal",
+    "key",
+    "max_delete",
+    "no_create",
+    "no_journal",
+    "plan_rate",
+    "price",
+    "restart",
+    "skip",
+    "unsigned_payload",
+    "verify",
+}
+"""Options that say nothing to a verification."""
 UNVERIFIED = (
     "no certificate is verified (--no-verify-ssl): whoever is on the way can read and change what "
     "is sent"
@@ -135,7 +168,9 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
 
     Raises ``UsageError`` naming the option or variable that is wrong.
     """
-    given = vars(parser().parse_args(arguments))
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = words.pop(0) if words[:1] in ([UPLOAD], [VERIFY]) else UPLOAD
+    given = {"command": command, **vars(parser().parse_args(words))}
     for row in OPTIONS:
         texts = given.get(row.name)
         if isinstance(texts, list):
@@ -156,6 +191,7 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
                 raise UsageError(f"{name} is for --dry-run only")
     _check_provider(settings, given)
     _check_local(settings)
+    settings = _checked_verification(settings, given)
     _check_comparison(settings)
     try:
         check_metadata(settings.metadata, FORMS[settings.posix_metadata])
@@ -219,11 +255,15 @@ def _execute(settings: Settings, fork_server: ForkServer) -> int:
         try:
             run = Run(settings, display, interrupts, fork_server=fork_server)
             outcome = run.preview() if previews else run.execute()
+            exit_code = outcome.exit_code
+            if settings.verify and not (outcome.error or outcome.signal):
+                outcome = Run(settings.for_verification(), display, interrupts).execute()
+                exit_code = outcome.exit_code or exit_code
         finally:
             display.close()
         if outcome.error:
             _complain(str(outcome.error), hurried)
-    return outcome.exit_code
+    return exit_code
 
 
 def _check_provider(settings: Settings, given: Mapping[str, Any]) -> None:
@@ -280,6 +320,23 @@ def _check_local(settings: Settings) -> None:
     bucket = os.path.join(os.path.realpath(settings.endpoint_url), settings.bucket, "")
     if bucket.startswith(sources):
         raise UsageError("--endpoint-url: the bucket lies below --src and would be uploaded too")
+
+
+def _checked_verification(settings: Settings, given: Mapping[str, Any]) -> Settings:
+    """The settings of what the command line asks for.  Refuses options on it that would do
+    nothing, or write, where files are only compared."""
+    if settings.reads_stdin and (settings.verifies or settings.verify):
+        raise UsageError("--src -: standard input is read once: there is nothing to verify it by")
+    if not settings.verifies:
+        if given.get("download") and not settings.verify:
+            raise UsageError("--download belongs to the command verify, or to --verify")
+        if settings.verify and settings.dry_run:
+            raise UsageError("--verify: with --dry-run there is nothing to verify")
+        return settings
+    for row in OPTIONS:
+        if row.name in _OF_UPLOADS and given.get(row.name):
+            raise UsageError(f"{row.metadata['flag']}: {VERIFY} uploads nothing")
+    return settings.for_verification()
 
 
 def _check_comparison(settings: Settings) -> None:

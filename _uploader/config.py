@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
 import providers
@@ -34,6 +34,8 @@ from .moments import moment
 DEFAULT_MEMORY = "25%"
 STANDARD_INPUT = "-"
 """Stands for it in place of a path."""
+UPLOAD, VERIFY = "upload", "verify"
+"""The commands."""
 
 
 def metadata_pair(text: str) -> tuple[str, str]:
@@ -383,6 +385,20 @@ class Settings:
         parse=objects,
         metavar="OBJECTS",
     )
+    verify: bool = option(
+        False,
+        "after the upload compare every file with the bucket, as the command verify does",
+        flag="--verify",
+        env=("UPLOADER_VERIFY",),
+        parse=switch,
+    )
+    download: bool = option(
+        False,
+        "of objects whose content no checksum of the service proves, verify reads the bytes back",
+        flag="--download",
+        env=("UPLOADER_DOWNLOAD",),
+        parse=switch,
+    )
     journal: str | None = option(
         None,
         "file that records what is done, so that the same command goes on after a crash",
@@ -479,6 +495,8 @@ class Settings:
         env=("UPLOADER_JSON",),
         parse=switch,
     )
+    command: str = UPLOAD
+    """What the run is to do: ``UPLOAD`` or ``VERIFY``."""
     provider_options: Mapping[str, Any] = field(default_factory=dict)
     """What was given of the options that only some provider has, by field name."""
 
@@ -491,6 +509,26 @@ class Settings:
     def compares(self) -> bool:
         """What the bucket holds has to be known."""
         return self.delete or self.skip != "none"
+
+    @property
+    def verifies(self) -> bool:
+        """The run compares the files with the bucket, and writes nothing."""
+        return self.command == VERIFY
+
+    def for_verification(self) -> Settings:
+        """The settings of a run that verifies what these are about."""
+        return replace(
+            self,
+            command=VERIFY,
+            skip="none",
+            delete=False,
+            no_create=True,
+            allow_public=True,
+            no_journal=True,
+            abort_stale=False,
+            dry_run=False,
+            verify=False,
+        )
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:

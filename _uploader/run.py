@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
@@ -100,8 +101,7 @@ class Outcome(NamedTuple):
             return self.error.exit_code
         if self.signal:
             return EXIT_SIGNAL + self.signal
-        incomplete = self.summary.failed or self.summary.not_deleted
-        return EXIT_INCOMPLETE if incomplete else EXIT_OK
+        return EXIT_INCOMPLETE if self.summary.incomplete else EXIT_OK
 
 
 class Run:
@@ -153,17 +153,29 @@ class Run:
         self._records = jobs is None and not settings.no_journal and not settings.dry_run
         self._journal: Journal | None = None
         self._plan = _plan(settings, display) if settings.dry_run else None
-        self._ledger = Ledger(display, FailureList(time.time()), plan=self._plan)
+        self._ledger = Ledger(
+            display, FailureList(time.time()), plan=self._plan, verifies=settings.verifies
+        )
         self._jobs = self._ledger.jobs(self._entries)
         self._dispatcher = Dispatcher(self._jobs, resources.lookahead)
         self._can_choose = False
         """It is known which files have to be sent."""
         self._comparison: Comparison | None = None
-        if settings.compares:
+        self._finds_extra = (
+            settings.verifies
+            and not settings.files_from
+            and all(map(os.path.isdir, settings.src))
+            and providers.comparable(settings.provider)
+        )
+        """Objects without a file are looked for: where all files are known."""
+        if settings.compares or self._finds_extra:
             from .records.comparison import Comparison  # few runs need it
 
             self._comparison = Comparison(
-                settings.skip, settings.prefix, deletes=settings.delete, chosen=chosen
+                settings.skip,
+                settings.prefix,
+                deletes=settings.delete or self._finds_extra,
+                chosen=chosen,
             )
             self._ledger.compare(self._comparison)
         self._hidden = 0
@@ -176,6 +188,11 @@ class Run:
         self._display.start()
         for note in self._resources.notes:
             self._display.note(note)
+        if self._settings.verifies and not providers.comparable(self._settings.provider):
+            self._display.note(
+                "objects without a file are not looked for: those of "
+                f"{self._settings.provider} are not listed"
+            )
         error: RunError | None = None
         supervisor: Supervisor | None = None
         watch = MemoryWatch(lambda: supervisor.pids() if supervisor else [])
@@ -187,7 +204,9 @@ class Run:
             self._ledger.commit()
             if reason := self._refusals.final_verdict:
                 raise RunError(reason)
-            if self._comparison and self._settings.delete:
+            if self._comparison and self._finds_extra:
+                self._tell_extra(self._comparison)
+            elif self._comparison and self._settings.delete:
                 self._delete(self._comparison, supervisor, watch)
         except RunError as failure:
             error = failure
@@ -312,6 +331,15 @@ class Run:
                 next_sample = now + MEMORY_INTERVAL
                 if self._throttle.sample(watch.sample(), spare.sample()):
                     supervisor.set_share(self._throttle.share, self._throttle.reason)
+
+    def _tell_extra(self, comparison: Comparison) -> None:
+        """Tells the objects that have no file, unless a file may have been overlooked."""
+        if self._interrupts.count or not self._ledger.counters.scanned:
+            return
+        comparison.objects_without_file()
+        for keys in comparison.keys_without_file(DELETED_AT_ONCE):
+            for key in keys:
+                self._ledger.extra(key)
 
     def _delete(self, comparison: Comparison, supervisor: Supervisor, watch: MemoryWatch) -> None:
         """Deletes the objects that have no file, unless a file may have been overlooked, or they
@@ -453,7 +481,7 @@ class Run:
             self._can_choose = True
 
     def _take_end(self, job: Job, result: Result) -> None:
-        if not result.failure:
+        if not result.failure or result.finding:
             self._refusals.stored = True
         elif result.denied:
             self._refusals.denied(job.path, result.failure)

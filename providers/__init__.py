@@ -120,6 +120,7 @@ _NOT_CLOUDS = {
     "base",
     "disk",
     "page_cache",
+    "proof",
     "errors",
     "http",
     "libcloud",

@@ -156,6 +156,19 @@ def same_attributes(wanted: Mapping[str, str], found: Mapping[str, str]) -> bool
     return all(found.get(name) == value for name, value in wanted.items() if name != _ATIME)
 
 
+def differences(wanted: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    """Names of the user metadata in which an object differs from what a file's should have, but
+    for the size, which the object itself tells, and the time of access."""
+    names = [
+        name
+        for name, value in wanted.items()
+        if name not in (_ATIME, "size") and found.get(name) != value
+    ]
+    if "mtime" in names and same_time(wanted, found):
+        names.remove("mtime")
+    return names
+
+
 def same_time(wanted: Mapping[str, str], found: Mapping[str, str]) -> bool:
     """Whether two objects' metadata name the same modification time, in whatever form."""
     try:

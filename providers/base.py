@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from .errors import Rejected
 from .traffic import Traffic
 
 if TYPE_CHECKING:  # the supervisor reads settings only, and its first moments count
+    from .proof import Proof
     from .source import Source
 
 MIB = 1024 * 1024
@@ -141,6 +142,14 @@ class ObjectInfo(NamedTuple):
     """Names this version of the object, as a listing does; empty where nothing does."""
     storage_class: str = ""
     """Where it is kept; empty for the service's usual one."""
+
+
+class Inspected(NamedTuple):
+    """An object, and what the service tells of its content."""
+
+    found: ObjectInfo
+    proof: Proof | None
+    """Takes the bytes of a file, for one comparison; None where nothing is told."""
 
 
 class Listed(NamedTuple):
@@ -281,6 +290,19 @@ class Session(ABC):
         """Deletes objects, ``Cloud.most_deleted`` at most; one that is not there is no error."""
         raise NotImplementedError
 
+    def inspect(self, key: str) -> Inspected:
+        """Asks for an object and for what proves its content; raises ``NotFound`` when there is
+        none."""
+        return Inspected(self.stat(key), None)
+
+    def read(self, key: str, found: ObjectInfo, take: Callable[[bytes | memoryview], None]) -> None:
+        """Gives the bytes of the object that was ``found`` to ``take``, in blocks.
+
+        What ``take`` raises passes through.  Raises ``Transient`` when the bytes end early, and
+        ``Rejected`` when the object is no longer the one that was found, or cannot be read back.
+        """
+        raise Rejected("objects of this provider cannot be read back")
+
     def same_content(self, key: str, found: ObjectInfo, source: Source) -> bool:
         """Whether the object that was ``found`` has the bytes of a file of the same size, by what
         the service tells of it; False where nothing proves it."""
@@ -311,6 +333,8 @@ class Cloud(ABC):
     """Most objects that one request deletes."""
     most_described: ClassVar[float] = math.inf
     """Bytes of the largest object that can get other metadata without being sent again."""
+    is_near: ClassVar[bool] = False
+    """Reading an object costs no more than reading a file."""
     connects_ahead: ClassVar[bool] = False
     """Sessions can be opened before the bucket is there, and ``Session.connect`` saves time."""
 

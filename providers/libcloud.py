@@ -26,7 +26,7 @@ from libcloud.storage.types import (
     ObjectHashMismatchError,
 )
 
-from .base import Cloud, CloudSettings, Facts, Metadata, ObjectInfo, Prepared, Session
+from .base import Cloud, CloudSettings, Facts, Inspected, Metadata, ObjectInfo, Prepared, Session
 from .errors import (
     Denied,
     Failure,
@@ -42,11 +42,13 @@ from .http.conn_class import LibcloudConnection
 from .http.endpoint import chosen_endpoint
 from .http.limit import Timeouts, within
 from .http.tls import tls_context
+from .proof import HashProof
 from .source import Source
 from .traffic import Traffic
 
 T = TypeVar("T")
 
+_MD5 = re.compile("[0-9a-f]{32}")
 _STATUS = re.compile(r"(?:status[_ ]code\D{0,3}|HTTP )([1-5]\d\d)", re.IGNORECASE)
 
 _UNUSABLE = {
@@ -170,9 +172,16 @@ class DriverSession(Session):
 
     def stat(self, key: str) -> ObjectInfo:
         """Calls ``get_object``."""
+        return self.inspect(key).found
+
+    def inspect(self, key: str) -> Inspected:
+        """Calls ``get_object``, whose hash is an MD5 if it looks like one."""
         found = mapped(lambda: self.driver.get_object(self._container.name, key))
         metadata = {str(k).lower(): str(v) for k, v in found.meta_data.items()}
-        return ObjectInfo(int(found.size), metadata, found.extra.get("content_type") or "")
+        info = ObjectInfo(int(found.size), metadata, found.extra.get("content_type") or "")
+        told = str(found.hash or "").strip('"').lower()
+        is_md5 = _MD5.fullmatch(told) is not None
+        return Inspected(info, HashProof("md5", bytes.fromhex(told)) if is_md5 else None)
 
     def check(self, limit: float) -> None:
         """Asks for the container; a refusal is a sign of life."""

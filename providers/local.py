@@ -32,6 +32,7 @@ from .base import (
     CloudSettings,
     Deletion,
     Facts,
+    Inspected,
     Listed,
     Metadata,
     ObjectInfo,
@@ -347,6 +348,21 @@ class LocalSession(DriverSession):
                 failed.append((key, str(failure)))
         return Deletion(failed, 0)
 
+    def inspect(self, key: str) -> Inspected:
+        """A disk tells nothing of the content."""
+        return Inspected(self.stat(key), None)
+
+    def read(self, key: str, found: ObjectInfo, take: Callable[[bytes | memoryview], None]) -> None:
+        """Reads the file."""
+        with self._disk.open(self.driver.place(self._container, key)) as stored:
+            if stored.is_loaded:
+                take(stored.read(0, stored.size))
+                return
+            for start in range(0, stored.size, STEP):
+                length = min(STEP, stored.size - start)
+                for block in stored.blocks(start, length):
+                    take(block)
+
     def same_content(self, key: str, found: ObjectInfo, source: Source) -> bool:
         """Reads both."""
 
@@ -387,6 +403,7 @@ class LocalCloud(Cloud):
 
     keeps_metadata = False
     keeps_content_type = False
+    is_near = True
 
     def __init__(self, settings: CloudSettings) -> None:
         super().__init__(settings)

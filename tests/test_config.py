@@ -25,6 +25,7 @@ REQUIRED = ["--src", "data", "--bucket", "b"]
 PROVIDERS = {row.name: provider for provider, table in TABLES.items() for row in table}
 """The provider that has an option, empty for those of every run."""
 WITH = {
+    "download": ["--verify"],
     "sse_kms_key_id": ["--sse", "aws:kms"],
     "key": ["--src", "-"],
     "plan_rate": ["--dry-run"],
@@ -312,11 +313,11 @@ class TestTable:
             flags += [row.metadata[kind] for row in OPTIONS if row.metadata[kind]]
         assert len(set(flags)) == len(flags)
 
-    def test_each_setting_but_one_is_an_option(self) -> None:
-        """That one holds the provider's own."""
+    def test_each_setting_but_two_is_an_option(self) -> None:
+        """These are the command, which is a word, and the provider's own."""
         everything = {field.name for field in dataclasses.fields(Settings)}
         left = everything - {row.name for row in OPTIONS}
-        assert left == {"provider_options"}
+        assert left == {"command", "provider_options"}
 
     @pytest.mark.parametrize("row", OPTIONS, ids=lambda row: row.name)
     def test_a_flag_is_its_setting_with_dashes(self, row: Any) -> None:

@@ -6,10 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
+from ..files.model import DIFFERS, EXTRA, MISSING
 from ..records.counters import Counters, Summary
 from .outlet import Outlet
 from .rates import Pace
 from .text import printable, printable_lines, summary_lines
+
+_FINDINGS = {DIFFERS, MISSING, EXTRA}
 
 
 class Display(ABC):
@@ -60,7 +63,8 @@ class Display(ABC):
 
     @abstractmethod
     def file_event(self, kind: str, path: str, detail: str = "") -> None:
-        """One file was ``uploaded``, ``skipped`` or ``failed``; ``detail`` says why."""
+        """One file was ``uploaded``, ``skipped`` or ``failed``, or what else became of it or its
+        object; ``detail`` says why."""
 
     @abstractmethod
     def finish(self, summary: Summary) -> None:
@@ -91,8 +95,11 @@ class PeopleDisplay(Display):
             self.note(f"worker {worker}: {before} -> {after} requests in flight: {reason}")
 
     def file_event(self, kind: str, path: str, detail: str = "") -> None:
-        """Shows the file only when ``verbose``."""
-        if self._verbose:
+        """Shows the file only when ``verbose``, but what a verification has found always."""
+        if kind in _FINDINGS:
+            line = ": ".join(filter(None, (kind, printable(path), printable(detail))))
+            self._print(self._out, line)
+        elif self._verbose:
             reason = f": {printable(detail)}" if detail else ""
             self._print(self._out, f"{kind:<8}  {printable(path)}{reason}")
 

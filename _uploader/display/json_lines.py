@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from ..records.counters import Counters, Summary
+from ..records.counters import Counters, Findings, Summary
 from .base import Display
 from .outlet import Outlet
 from .text import printable_lines
@@ -45,7 +45,7 @@ class JsonLines(Display):
 
     def finish(self, summary: Summary) -> None:
         fields = {
-            **summary._asdict(),
+            **_in_words(summary._asdict(), summary.findings),
             "files_per_second": summary.files_per_second,
             "bytes_per_second": summary.bytes_per_second,
         }
@@ -56,24 +56,24 @@ class JsonLines(Display):
         self._err.close()
 
     def _show(self, counters: Counters) -> None:
-        self._event(
-            "progress",
-            files=counters.files,
-            bytes=counters.bytes,
-            scanned=counters.scanned,
-            uploaded=counters.uploaded,
-            updated=counters.updated,
-            skipped=counters.skipped,
-            failed=counters.failed,
-            deleted=counters.deleted,
-            sent_bytes=counters.sent_bytes,
-            done_bytes=counters.done_bytes,
-            retries=counters.retries,
-            files_per_second=self._pace.files.per_second(),
-            bytes_per_second=self._pace.bytes.per_second(),
-            seconds_left=self._pace.seconds_left(counters),
-            unreachable_seconds=counters.outage.seconds if counters.outage else None,
-        )
+        fields = {
+            "files": counters.files,
+            "bytes": counters.bytes,
+            "scanned": counters.scanned,
+            "uploaded": counters.uploaded,
+            "updated": counters.updated,
+            "skipped": counters.skipped,
+            "failed": counters.failed,
+            "deleted": counters.deleted,
+            "sent_bytes": counters.sent_bytes,
+            "done_bytes": counters.done_bytes,
+            "retries": counters.retries,
+            "files_per_second": self._pace.files.per_second(),
+            "bytes_per_second": self._pace.bytes.per_second(),
+            "seconds_left": self._pace.seconds_left(counters),
+            "unreachable_seconds": counters.outage.seconds if counters.outage else None,
+        }
+        self._event("progress", **_in_words(fields, counters.findings))
 
     def _event(self, kind: str, **fields: object) -> None:
         self._out.line(_event_text(kind, fields))
@@ -82,6 +82,17 @@ class JsonLines(Display):
 def dropped_event(lines: int) -> str:
     """Stands for so many events that nobody read in time."""
     return _event_text("dropped", {"lines": lines})
+
+
+def _in_words(fields: Mapping[str, object], findings: Findings | None) -> dict[str, object]:
+    """The numbers of a run by the names of what it does: a verification uploads nothing."""
+    result = {name: value for name, value in fields.items() if name != "findings"}
+    if findings is None:
+        return result
+    same = result.pop("uploaded")
+    for name in ("updated", "deleted", "not_deleted"):
+        result.pop(name, None)
+    return {"same": same, **findings._asdict(), **result}
 
 
 def _event_text(kind: str, fields: Mapping[str, object]) -> str:

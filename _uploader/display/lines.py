@@ -40,7 +40,7 @@ class Quiet(Display):
         pass
 
     def finish(self, summary: Summary) -> None:
-        if summary.failed or summary.not_deleted:
+        if summary.incomplete:
             for line in summary_lines(summary):
                 self._err.line(line, keep=True)
 

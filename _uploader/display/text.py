@@ -79,19 +79,21 @@ def summary_lines(summary: Summary) -> Iterator[str]:
 
     No line when an error kept every file from the bucket: the error alone says it all.
     """
-    if summary.error and not summary.uploaded:
+    if summary.error and not (summary.uploaded or any(summary.findings or ())):
         return
     counts = [f"{count:,}" for count in (summary.uploaded, summary.skipped, summary.failed)]
     width = max(map(len, counts))
     uploaded, skipped, failed = (count.rjust(width) for count in counts)
     margin = " " * 10
     word = "file " if summary.uploaded == 1 else "files"
-    yield f"uploaded  {uploaded} {word}   {_speed(summary)}"
+    findings = summary.findings
+    done, failed_label = ("same", "not same") if findings else ("uploaded", "failed")
+    yield f"{done:<10}{uploaded} {word}   {_speed(summary)}"
     if summary.updated:
         yield f"updated   {summary.updated:,} files   attributes only"
     for label, count, reasons in (
         ("skipped", skipped, summary.skipped_reasons),
-        ("failed", failed, summary.failed_reasons),
+        (failed_label, failed, summary.failed_reasons),
     ):
         head = f"{label:<10}{count}{'':9}"
         for line in _reason_lines(reasons):
@@ -101,6 +103,9 @@ def summary_lines(summary: Summary) -> Iterator[str]:
         yield f"left out  {summary.left_out:,} files, or directories that were not entered"
     if summary.failed_list is not None:
         yield f"{margin}listed in {printable(summary.failed_list)}"
+    if findings and findings.extra:
+        objects = "object" if findings.extra == 1 else "objects"
+        yield f"extra     {findings.extra:,} {objects} without a file"
     if summary.deleted:
         yield f"deleted   {summary.deleted:,} objects without a file"
     if summary.not_deleted:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 INTERRUPTED = "interrupted before it was uploaded"
 """Reason of files unfinished when the run stopped."""
+DIFFERS, MISSING, EXTRA = "differs", "missing", "extra"
+"""What a verification finds: a file unlike its object, or without one; an object without a file."""
 UNCHANGED = "is unchanged"
 """Reason of files whose objects are as they would be stored again."""
 
@@ -77,6 +79,8 @@ class Result(NamedTuple):
     """It was not to be stored: ``failure`` says why."""
     etag: str = ""
     """Of the object, where the run wants to know it."""
+    finding: str = ""
+    """What a verification found, ``DIFFERS`` or ``MISSING``; ``failure`` says how."""
     updated: bool = False
     """The object has got the file's attributes; its content was the file's before."""
 

@@ -175,6 +175,8 @@ class Worker:
             disk_hangs=start.disk_hangs,
             skip=settings.skip,
             dry_run=settings.dry_run,
+            verifies=settings.verifies,
+            downloads=settings.download,
             resume_since=lambda: self._resume_since,
         )
 
@@ -223,7 +225,7 @@ class Worker:
         try:
             Listing(engine.attempts, cloud.open, prefix, tell).run()
         except Rejected as failure:
-            reason = "the bucket cannot be listed, which --skip and --delete need"
+            reason = "the bucket cannot be listed, which --skip, --delete and verify need"
             raise Fatal(f"{reason}: {failure}") from None
         self._send(wire.ListingEnded())
 

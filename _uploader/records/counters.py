@@ -32,12 +32,24 @@ class Reasons:
         return ranked
 
 
+class Findings(NamedTuple):
+    """What a verification has found."""
+
+    differs: int = 0
+    """Files that are not as their objects are."""
+    missing: int = 0
+    """Files without an object."""
+    extra: int = 0
+    """Objects without a file."""
+
+
 class Summary(NamedTuple):
     """The end of a run: ``files == uploaded + updated + skipped + failed``."""
 
     files: int
     """Entries the scan found that are no directories, and directories it could not read."""
     uploaded: int
+    """Of a verification: files that are the same in the bucket."""
     skipped: int
     failed: int
     bytes: int
@@ -64,6 +76,14 @@ class Summary(NamedTuple):
     """Objects without a file that were deleted."""
     not_deleted: int = 0
     """Objects without a file that should have been deleted, and are still there."""
+    findings: Findings | None = None
+    """Of a verification; files that differ or are missing are among ``failed``."""
+
+    @property
+    def incomplete(self) -> bool:
+        """The bucket is not as it should be."""
+        extra = self.findings.extra if self.findings else 0
+        return bool(self.failed or self.not_deleted or extra)
 
     @property
     def files_per_second(self) -> float:
@@ -95,6 +115,8 @@ class Counters:
     failed: int = 0
     left_out: int = 0
     """Files, and directories not entered, that the options leave out: no part of ``files``."""
+    findings: Findings | None = None
+    """Of a verification, which counts a file that is the same as ``uploaded``."""
     sent_bytes: int = 0
     """Bytes given to the network so far, those of unfinished files included."""
     done_bytes: int = 0
@@ -132,6 +154,11 @@ class Counters:
         self.failed += 1
         self.left_out_bytes += size
         self.failed_reasons.add(reason)
+
+    def add_finding(self, kind: str) -> None:
+        """``kind``: a field of ``Findings``."""
+        findings = self.findings or Findings()
+        self.findings = findings._replace(**{kind: getattr(findings, kind) + 1})
 
     @property
     def settled(self) -> int:
@@ -183,6 +210,7 @@ class Counters:
             updated=self.updated,
             deleted=self.deleted,
             not_deleted=self.not_deleted,
+            findings=self.findings,
             failed_list=failed_list,
             left_out=self.left_out,
         )

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from providers.errors import Rejected
 
 from ..errors import RunError
-from ..files.model import Found, Job, LeftOut, Result, Skipped
+from ..files.model import EXTRA, MISSING, Found, Job, LeftOut, Result, Skipped
 from .audience import Audience
-from .counters import Counters, Summary
+from .counters import Counters, Findings, Summary
 from .failures import FailureList
 from .journal import Journal
 from .plan import Plan
@@ -39,8 +39,11 @@ class Ledger:
         failures: FailureList,
         journal: Journal | None = None,
         plan: Plan | None = None,
+        *,
+        verifies: bool = False,
     ) -> None:
-        """``plan``: nothing is sent, and what would be is told to it."""
+        """``plan``: nothing is sent, and what would be is told to it.  ``verifies``: files are
+        compared, and a job that has not failed is the same in the bucket."""
         self._display = display
         self._failures = failures
         self._journal = journal
@@ -48,7 +51,8 @@ class Ledger:
         self._journal_error: RunError | None = None
         self._unrecorded: list[tuple[Job, Result]] = []
         self._comparison: Comparison | None = None
-        self.counters = Counters()
+        self.counters = Counters(findings=Findings() if verifies else None)
+        self._done = "same" if verifies else "uploaded"
 
     def use(self, journal: Journal) -> None:
         """Records in ``journal`` from now on; comes before the first of ``jobs``."""
@@ -74,8 +78,8 @@ class Ledger:
                 self.counters.left_out += 1
             elif entry:
                 self.counters.add_found()
+                self._keep(entry.path)
                 if isinstance(entry, Skipped):
-                    self._keep(entry.path)
                     self._skip(entry.path, entry.reason)
                 else:
                     self.fail(entry.path, entry.reason)
@@ -88,6 +92,9 @@ class Ledger:
             if result.etag:
                 self._vouch([(job, result)])
             self._skip(job.path, result.failure, job.size)
+            return
+        if result.finding:
+            self._found(job, result)
             return
         if result.failure:
             self.fail(job.path, result.failure, job.size)
@@ -138,7 +145,7 @@ class Ledger:
                 self._display.file_event("updated", job.path)
             else:
                 self.counters.add_uploaded(result.size)
-                self._display.file_event("uploaded", job.path)
+                self._display.file_event(self._done, job.path)
 
     def deleted(self, keys: Iterable[str], failed: Iterable[tuple[str, str]]) -> None:
         """Takes the end of objects without a file; ``failed``: those that are still there."""
@@ -151,6 +158,12 @@ class Ledger:
             else:
                 self.counters.deleted += 1
                 self._display.file_event("deleted", key)
+
+    def extra(self, key: str) -> None:
+        """A verification has found an object without a file."""
+        self.counters.add_finding(EXTRA)
+        self._failures.add(key, f"{EXTRA}: has no file")
+        self._display.file_event(EXTRA, key)
 
     def fail(self, path: str, reason: str, size: int = 0) -> None:
         """Counts, lists and records a file that is not in the bucket; ``size`` as the scan counted
@@ -239,6 +252,15 @@ class Ledger:
                     if result.etag
                 ]
             )
+
+    def _found(self, job: Job, result: Result) -> None:
+        """A file is not in the bucket as it is on the disk."""
+        kind, how = result.finding, result.failure
+        reason = how if kind == MISSING else f"{kind}: {how}"
+        self.counters.add_finding(kind)
+        self.counters.add_failed(reason, job.size)
+        self._failures.add(job.path, reason)
+        self._display.file_event(kind, job.path, "" if kind == MISSING else how)
 
     def _lose_journal(self, error: RunError) -> None:
         """The journal has failed: it is asked nothing more, and no file counts as done."""

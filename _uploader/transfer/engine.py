@@ -15,7 +15,7 @@ from providers.attributes import Form, rclone
 from providers.base import Cloud
 from providers.disk import Disk
 from providers.errors import Failure
-from providers.source import Source
+from providers.source import BLOCK_SIZE, Source
 
 from ..files.model import Job, Result
 from .attempts import Attempts
@@ -60,6 +60,8 @@ class Engine:
         disk_hangs: bool = False,
         skip: str = "none",
         dry_run: bool = False,
+        verifies: bool = False,
+        downloads: bool = False,
     ) -> None:
         """``source_roots``: prefix of the paths of each source, ending with a slash or empty;
         ``key_prefix``: of each key.  ``limiter`` says how many requests may be in flight; a part of
@@ -72,7 +74,8 @@ class Engine:
         resumes began, in seconds since the epoch; their unfinished uploads are aborted.
         ``give_up_after``: seconds of an outage after which the run stops.  ``most_bytes``: of
         bodies in flight, as ``SendWindow`` counts them.  ``disk_hangs``: see ``Disk``.
-        ``skip``, ``dry_run``: the options.
+        ``skip``, ``dry_run``: the options.  ``verifies``: files are compared with their objects,
+        not sent; ``downloads``: by reading these back where the service tells no checksum.
         """
         self._cloud = cloud
         self._limiter = limiter
@@ -109,13 +112,19 @@ class Engine:
         )
         self._by_content = skip == "checksum"
         self._dry_run = dry_run
+        self._verifies = verifies
+        self._downloads = downloads
         self._taken_over_bytes = 0
         self._interrupt_stdin: Callable[[], None] = lambda: None
         self._watcher = gevent.spawn(self._watch)
 
     def submit(self, jobs: Iterable[Job]) -> None:
-        """Queues files for upload; returns at once."""
+        """Queues files for upload, or for their comparison; returns at once."""
         context, add = self._context, self._slots.add
+        if self._verifies:
+            for job in jobs:
+                add(self._check(job))
+            return
         for job in jobs:
             add(self._comparison(job) if job.compares else Upload(job, context))
 
@@ -175,7 +184,7 @@ class Engine:
 
     @property
     def sent(self) -> int:
-        """Bytes of bodies sent so far, or stored by earlier attempts."""
+        """Bytes of bodies sent so far, stored by earlier attempts or compared."""
         return self._cloud.traffic.sent + self._taken_over_bytes
 
     @property
@@ -195,6 +204,19 @@ class Engine:
             dry_run=self._dry_run,
         )
         return lambda job: Comparison(job, comparer)
+
+    @cached_property
+    def _check(self) -> Callable[[Job], Task]:
+        from .check import Check, Checker  # few runs need it
+
+        checker = Checker(self._context, self._cloud, self._compared, downloads=self._downloads)
+        return lambda job: Check(job, checker)
+
+    def _compared(self, size: int) -> None:
+        """Comparing is progress, though nothing may be sent meanwhile."""
+        self._taken_over_bytes += size
+        self._cloud.traffic.moved_at = time.monotonic()
+        self._cloud.traffic.progress += size > BLOCK_SIZE
 
     def _taken_over(self, size: int) -> None:
         self._taken_over_bytes += size

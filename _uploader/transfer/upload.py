@@ -139,16 +139,7 @@ class Upload:
             attempts.retries += 1
             context.add(Upload(job, context, self._restarts + 1))
             return
-        reason = reason_of(error)
-        passing = denied = skipped = False
-        if isinstance(error, Failure):
-            passing = error.retry or isinstance(error, SourceChanged)
-            denied = isinstance(error, Denied)
-            skipped = isinstance(error, Exists)
-            if error.fatal:
-                context.stop_run(reason)
-        end = Result(job.number, 0, job.mtime_ns, job.ctime_ns, reason, passing, denied, skipped)
-        context.report(end)
+        context.report(end_of(job, error, context.stop_run))
 
 
 class _LargeUpload:
@@ -300,6 +291,19 @@ def describe(job: Job, source: Source, context: Context) -> tuple[str, Metadata,
     if context.extra_metadata:
         metadata = sorted([*metadata, *context.extra_metadata])
     return context.key_prefix + job.path, metadata, guess_content_type(job.path)
+
+
+def end_of(job: Job, error: Exception, stop_run: Callable[[str], None]) -> Result:
+    """How a file ends that has failed for good; stops the run where no other can succeed."""
+    reason = reason_of(error)
+    passing = denied = skipped = False
+    if isinstance(error, Failure):
+        passing = error.retry or isinstance(error, SourceChanged)
+        denied = isinstance(error, Denied)
+        skipped = isinstance(error, Exists)
+        if error.fatal:
+            stop_run(reason)
+    return Result(job.number, 0, job.mtime_ns, job.ctime_ns, reason, passing, denied, skipped)
 
 
 def reason_of(error: Exception) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from binascii import a2b_base64
+from collections.abc import Callable, Iterator, Sequence
 
 import gevent
 
-from ..base import Metadata, ObjectInfo, Part, Prepared, Session, UploadInfo
+from ..base import Inspected, Metadata, ObjectInfo, Part, Prepared, Session, UploadInfo
 from ..errors import Denied, Fatal, NoBucket, NotFound, Rejected, Transient
 from ..http.limit import within
 from ..http.response import Response
+from ..proof import HashProof
 from ..source import Source
 from .blocks import Block, commit_list, is_upload_id, new_upload_id, read_list
 from .body import Body, crc_header, crc_of, md5_header
@@ -36,7 +38,11 @@ class AzureSession(Session):
         return ""
 
     def stat(self, key: str) -> ObjectInfo:
-        """Asks with one HEAD.
+        """Asks with one HEAD."""
+        return self.inspect(key).found
+
+    def inspect(self, key: str) -> Inspected:
+        """Asks with one HEAD; the MD5 is there if whoever stored the blob has sent it.
 
         https://learn.microsoft.com/en-us/rest/api/storageservices/get-blob-properties
         """
@@ -45,7 +51,17 @@ class AzureSession(Session):
         size = headers.get("content-length", "")
         if not size.isdecimal():
             raise Transient("the service does not tell the blob's size")
-        return ObjectInfo(int(size), metadata, headers.get("content-type", ""))
+        etag, md5 = headers.get("etag", "").strip('"'), headers.get("content-md5", "")
+        found = ObjectInfo(int(size), metadata, headers.get("content-type", ""), etag)
+        return Inspected(found, HashProof("md5", a2b_base64(md5)) if md5 else None)
+
+    def read(self, key: str, found: ObjectInfo, take: Callable[[bytes | memoryview], None]) -> None:
+        """Reads with one GET.
+
+        https://learn.microsoft.com/en-us/rest/api/storageservices/get-blob
+        """
+        condition = (("if-match", f'"{found.etag}"'),)
+        self.driver.transport.download(self._request("GET", key, (), condition, None), take)
 
     def begin(self, key: str, metadata: Metadata, content_type: str) -> str:
         """Makes up an id; the service learns of the upload by its first block."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..errors import Failure, StaleConnection, Transient
+from ..http.connection import Take
 from ..http.response import Response
 from ..http.sender import Sender
 from .answers import ServiceError
@@ -47,6 +48,13 @@ class Transport:
             return _checked(response)
         raise self._failure(ServiceError.of(response), response, signed)
 
+    def download(self, request: AzureRequest, take: Take) -> None:
+        """Like ``exchange``, but ``take`` gets the body, as it arrives."""
+        response, signed = self._send(request, take)
+        if not 200 <= response.status < 300:
+            raise self._failure(ServiceError.of(response), response, signed)
+        _checked(response)
+
     def exchange_if_known(self, request: AzureRequest) -> Response | None:
         """Like ``exchange``; None when the service does not know a header of the request."""
         response, signed = self._send(request)
@@ -65,7 +73,7 @@ class Transport:
         """Closes the connection, if it is open."""
         self._connection.close()
 
-    def _send(self, request: AzureRequest) -> tuple[Response, Pairs]:
+    def _send(self, request: AzureRequest, take: Take | None = None) -> tuple[Response, Pairs]:
         """The answer to the request, whatever it is, and the headers that were signed."""
         service, method, size = self._service, request.method, request.size
         path = f"{service.endpoint.path}/{request.container}"
@@ -81,9 +89,9 @@ class Transport:
         expects_body = method != "HEAD"
         send = self._connection.request
         try:
-            return send(head, request.body, expects_body=expects_body), signed
+            return send(head, request.body, expects_body=expects_body, take=take), signed
         except StaleConnection:
-            return send(head, request.body, expects_body=expects_body), signed
+            return send(head, request.body, expects_body=expects_body, take=take), signed
 
     def _failure(self, error: ServiceError, response: Response, signed: Pairs) -> Failure:
         service = self._service

@@ -7,6 +7,7 @@ response, whatever its status, or one of the failures in providers.errors.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from time import monotonic
 
 import gevent
@@ -26,6 +27,8 @@ LAST_WORDS = 1.0
 """Seconds to wait for the answer of a service that stopped reading the request."""
 TRUSTED_PAUSE = 1.0
 """Seconds of rest after which a kept connection is looked at before its next request."""
+Take = Callable[[bytes], None]
+"""Gets the bytes of a body, piece by piece."""
 PROXY_AUTHENTICATION_REQUIRED = 407
 """No service answers so: RFC 9110 section 15.5.8."""
 
@@ -56,11 +59,19 @@ class Connection:
         self._channel: _Channel | None = None
         self._last_used = 0.0
 
-    def request(self, head: bytes, body: Body = b"", *, expects_body: bool = True) -> Response:
+    def request(
+        self,
+        head: bytes,
+        body: Body = b"",
+        *,
+        expects_body: bool = True,
+        take: Take | None = None,
+    ) -> Response:
         """Sends one request and returns its response; interim (1xx) responses are skipped.
 
         ``head`` is complete: request line with an absolute path, headers, empty line; its
         Content-Length or Transfer-Encoding fits ``body``.  ``expects_body`` is False for HEAD.
+        ``take`` gets the body of a success as it arrives, in pieces; the response has none then.
 
         A request may take any time as long as something moves.  A service may answer before it has
         read the body: then the rest is not sent, and the response returned all the same.
@@ -69,8 +80,8 @@ class Connection:
         needs, Transient when it is lost, makes no progress or does not speak HTTP; StaleConnection
         when a kept connection ended before the first byte of the response; Fatal when the
         certificate does not verify, the service does not speak TLS or the proxy refuses.  What a
-        body callable raises passes through.  After any exception the connection is closed, and the
-        next request opens a new one.
+        body callable or ``take`` raises passes through.  After any exception the connection is
+        closed, and the next request opens a new one.
         """
         channel = self._channel
         if channel and monotonic() - self._last_used > TRUSTED_PAUSE and channel.ended():
@@ -86,7 +97,7 @@ class Connection:
         keep = False
         try:
             stream.start_limit()
-            keep = channel.exchange(head, body)
+            keep = channel.exchange(head, body, take)
         except NoProgress:
             text = f"no progress for {self._route.timeouts.idle:g} s"
             raise Transient(f"{self._route.endpoint.address}: {text}") from None
@@ -130,7 +141,7 @@ class _Channel:
         self.reader = Reader()
         self._sender = Sender(stream, self.reader, traffic)
 
-    def exchange(self, head: bytes, body: Body) -> bool:
+    def exchange(self, head: bytes, body: Body, take: Take | None) -> bool:
         """Sends a request and reads its response; true when the connection may be kept."""
         try:
             self._send(head, body)
@@ -147,7 +158,7 @@ class _Channel:
                         stopped.error
                     )
             return False
-        self._receive()
+        self._receive(take)
         return self.reader.keep_alive
 
     def ended(self) -> bool:
@@ -171,7 +182,7 @@ class _Channel:
             sender.push(head, 0)
             sender.write(body)
 
-    def _receive(self) -> None:
+    def _receive(self, take: Take | None = None) -> None:
         stream, reader = self.stream, self.reader
         while not reader.done:
             try:
@@ -180,6 +191,8 @@ class _Channel:
                 raise Lost(f"connection lost: {_reason(error)}") from error
             if data:
                 reader.feed(data)
+                if take and 200 <= reader.status < 300:
+                    take(reader.take_body())
             elif not reader.end():
                 raise Lost("connection closed by the service before it had answered")
 

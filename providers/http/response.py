@@ -79,6 +79,13 @@ class Reader:
         )
         return self.done
 
+    def take_body(self) -> bytes:
+        """What has arrived of the body since the last call; it is neither kept nor counted."""
+        body = b"".join(self._body)
+        self._body.clear()
+        self._received = 0
+        return body
+
     def response(self) -> Response:
         """The complete response."""
         return Response(self.status, self.headers, b"".join(self._body))

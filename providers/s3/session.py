@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from xml.etree.ElementTree import Element, SubElement, tostring
@@ -12,6 +12,7 @@ import gevent
 
 from ..base import (
     Deletion,
+    Inspected,
     Metadata,
     ObjectInfo,
     Page,
@@ -34,6 +35,7 @@ from .object_headers import EXISTS
 from .objects import deletion, fits_xml, read_deletion, read_page
 from .plan import PARTS
 from .privacy import BLOCK, blocking_all, is_blocked
+from .proofs import ASK, proof_in
 from .sigv4 import EMPTY_SHA256, quote_path
 from .transport import S3Request
 
@@ -67,18 +69,36 @@ class S3Session(Session):
 
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
         """
-        headers = self._exchange("HEAD", key).headers
-        metadata = {k[len(META) :]: v for k, v in headers.items() if k.startswith(META)}
-        size = headers.get("content-length", "")
-        if not size.isdecimal():
-            raise Transient("the service does not tell the object's size")
-        return ObjectInfo(
-            int(size),
-            metadata,
-            headers.get("content-type", ""),
-            headers.get("etag", "").strip('"'),
-            headers.get("x-amz-storage-class", ""),
-        )
+        return _info(self._exchange("HEAD", key).headers)
+
+    def inspect(self, key: str) -> Inspected:
+        """Asks with one HEAD; with a second one for the size of the parts, where that is needed.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
+        """
+        headers = self._exchange("HEAD", key, (), [*ASK, *self._headers.of_any]).headers
+        found = _info(headers)
+        asked = self._headers.encryption
+        proof = proof_in(headers, found.size, asked, partial(self._part_size, key, found.etag))
+        return Inspected(found, proof)
+
+    def _part_size(self, key: str, etag: str) -> int | None:
+        """Bytes of the object's first part, where the service says so."""
+        condition = ("if-match", f'"{etag}"')
+        query, headers = [("partNumber", "1")], [condition, *self._headers.of_any]
+        try:
+            told = self._exchange("HEAD", key, query, headers).headers.get("content-length", "")
+        except Rejected:
+            return None
+        return int(told) if told.isdecimal() else None
+
+    def read(self, key: str, found: ObjectInfo, take: Callable[[bytes | memoryview], None]) -> None:
+        """Reads with one GET.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+        """
+        headers = [("if-match", f'"{found.etag}"'), *self._headers.of_any]
+        self.driver.transport.download(S3Request("GET", self._bucket, key, (), headers), take)
 
     def begin(self, key: str, metadata: Metadata, content_type: str) -> str:
         """Begins a multipart upload; returns its id.
@@ -461,6 +481,21 @@ class S3Session(Session):
             method, self._bucket, key, query, headers, body, len(body), payload_hash
         )
         return self.driver.transport.exchange(request)
+
+
+def _info(headers: Mapping[str, str]) -> ObjectInfo:
+    """The object that an answer describes."""
+    metadata = {k[len(META) :]: v for k, v in headers.items() if k.startswith(META)}
+    size = headers.get("content-length", "")
+    if not size.isdecimal():
+        raise Transient("the service does not tell the object's size")
+    return ObjectInfo(
+        int(size),
+        metadata,
+        headers.get("content-type", ""),
+        headers.get("etag", "").strip('"'),
+        headers.get("x-amz-storage-class", ""),
+    )
 
 
 def _epoch(text: str) -> float | None:

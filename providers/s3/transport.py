@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..errors import Exists, Failure, Rejected, StaleConnection, Transient
-from ..http.connection import Connection
+from ..http.connection import Connection, Take
 from ..http.response import Response
 from ..http.sender import Sender
 from ..http.xml import root_of
@@ -75,6 +75,17 @@ class Transport:
             return self.exchange(request)
         raise self._failure(error, response, signed)
 
+    def download(self, request: S3Request, take: Take) -> None:
+        """Like ``exchange``, but ``take`` gets the body, as it arrives."""
+        response, signed = self._send(request, request.headers, take)
+        if 200 <= response.status < 300:
+            return
+        error = ServiceError.of(response)
+        if self.finds_bucket(error):
+            self.download(request, take)
+            return
+        raise self._failure(error, response, signed)
+
     def offer(self, request: S3Request, checksum: Pairs) -> Response | None:
         """Sends the request with ``checksum``, headers that a service may not know.
 
@@ -103,7 +114,9 @@ class Transport:
             self._current.connection.close()
             self._current = None
 
-    def _send(self, request: S3Request, headers: Pairs) -> tuple[Response, Pairs]:
+    def _send(
+        self, request: S3Request, headers: Pairs, take: Take | None = None
+    ) -> tuple[Response, Pairs]:
         """The answer to the request, whatever it is, and the headers that were signed."""
         to = self.connection_to(request.bucket)
         base, key = to.path, request.key
@@ -123,11 +136,11 @@ class Transport:
         expects_body = method != "HEAD"
         send = to.connection.request
         try:
-            return send(head, request.body, expects_body=expects_body), signed
+            return send(head, request.body, expects_body=expects_body, take=take), signed
         except StaleConnection:
             if not request.is_idempotent:
                 raise
-        return send(head, request.body, expects_body=expects_body), signed
+        return send(head, request.body, expects_body=expects_body, take=take), signed
 
     def connection_to(self, bucket: str) -> _BucketConnection:
         """The connection that the bucket's requests go by; another bucket's is closed."""

@@ -36,7 +36,7 @@ from _uploader.display.text import (
     summary_lines,
 )
 from _uploader.files.model import Outage
-from _uploader.records.counters import OTHER, REASONS, Counters, Reasons, Summary
+from _uploader.records.counters import OTHER, REASONS, Counters, Findings, Reasons, Summary
 
 MB = 1_000_000
 
@@ -634,7 +634,19 @@ def test_what_workers_write_controls_no_terminal(out: io.StringIO, err: FakeTerm
 def test_json_ends_with_all_of_the_summary(out: io.StringIO) -> None:
     json_lines(out).finish(FAILED)
     rates = {"files_per_second": 1234 / 12.34, "bytes_per_second": 5_612_345_678 / 12.34}
-    assert events(out) == [{"event": "summary", **FAILED._asdict(), **rates}]
+    told = {name: value for name, value in FAILED._asdict().items() if name != "findings"}
+    assert events(out) == [{"event": "summary", **told, **rates}]
+
+
+def test_a_verification_speaks_of_what_it_has_found(out: io.StringIO) -> None:
+    found = FAILED._replace(findings=Findings(differs=2, missing=1, extra=4))
+    json_lines(out).finish(found)
+    (told,) = events(out)
+    assert "uploaded" not in told
+    assert [told[name] for name in ("same", "differs", "missing", "extra")] == [1234, 2, 1, 4]
+    text = "\n".join(summary_lines(found))
+    assert "same      1,234 files" in text
+    assert "extra     4 objects without a file" in text
 
 
 def test_json_of_a_run_without_duration_has_no_rates(out: io.StringIO) -> None:

@@ -976,3 +976,52 @@ def test_a_proxy_that_makes_no_tunnel(
         through(server, tls).request(GET)
     assert type(caught.value) is kind
     assert "p@ss" not in str(caught.value)
+
+
+# Bodies that are taken piece by piece
+
+
+def test_a_body_is_taken_as_it_arrives_however_long_it_is() -> None:
+    """Nobody holds it: it may be longer than an answer that is kept."""
+    piece, pieces = bytes(MIB), 70
+
+    def send(peer: socket.socket) -> None:
+        read_request(peer)
+        peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (MIB * pieces))
+        for _ in range(pieces):
+            peer.sendall(piece)
+        wait_for_end(peer)
+
+    sizes: list[int] = []
+    with connected(send) as connection:
+        response = connection.request(GET, take=lambda block: sizes.append(len(block)))
+    assert (response.status, response.body, sum(sizes)) == (200, b"", MIB * pieces)
+    assert max(sizes) <= MIB
+
+
+def test_the_body_of_a_refusal_is_kept() -> None:
+    refusal = b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone"
+    taken: list[bytes] = []
+    with connected(answer(refusal)) as connection:
+        response = connection.request(GET, take=taken.append)
+    assert (response.status, response.body, taken) == (404, b"gone", [])
+
+
+def test_a_body_that_ends_early_is_transient_though_some_was_taken() -> None:
+    half = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf"
+    taken: list[bytes] = []
+    with connected(answer_and_close(half)) as connection, pytest.raises(errors.Transient):
+        connection.request(GET, take=taken.append)
+    assert b"".join(taken) == b"half"
+
+
+def test_what_the_taker_raises_passes_through_and_closes_the_connection() -> None:
+    def stumble(block: bytes) -> None:
+        raise EOFError
+
+    with connected(
+        answer(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"), answer(OK)
+    ) as connection:
+        with pytest.raises(EOFError):
+            connection.request(GET, take=stumble)
+        assert connection.request(GET).status == 200

@@ -17,7 +17,7 @@ import pytest
 
 import providers
 from providers.attributes import rclone
-from providers.base import Deletion, Listed, Metadata, Part, PartRules, Prepared, Session
+from providers.base import MIB, Deletion, Listed, Metadata, Part, PartRules, Prepared, Session
 from providers.errors import Failure, Fatal, NoBucket, NotFound, Rejected, SourceChanged, Transient
 from providers.source import BLOCK_SIZE, Source
 from tests.targets import TIMEOUT, Store, Target
@@ -291,6 +291,47 @@ class ProviderSuite:
             place.session.stat(place.key("missing"))
 
     # Abilities are as declared.
+
+    def test_inspect_of_a_missing_object(self, place: Place) -> None:
+        with pytest.raises(NotFound):
+            place.session.inspect(place.key("missing"))
+
+    @pytest.mark.parametrize("size", [0, 1, BLOCK_SIZE + 1])
+    def test_a_proof_is_that_of_the_bytes_and_no_others(self, place: Place, size: int) -> None:
+        content = content_of(size)
+        place.put("key", content)
+        for tried, expected in ((content, True), (content + b"x", False)):
+            found, proof = place.session.inspect(place.key("key"))
+            assert found == place.session.stat(place.key("key"))
+            if proof:
+                proof.update(tried)
+                assert proof.holds() is expected
+
+    @pytest.mark.parametrize("size", [0, 1, BLOCK_SIZE + 1, 5_000_000])
+    def test_an_object_is_read_in_blocks_if_at_all(self, place: Place, size: int) -> None:
+        content = content_of(size)
+        place.put("key", content)
+        found = place.session.stat(place.key("key"))
+        blocks: list[bytes] = []
+        try:
+            place.session.read(place.key("key"), found, lambda block: blocks.append(bytes(block)))
+        except Rejected as failure:
+            assert "cannot be read back" in str(failure)
+            return
+        assert b"".join(blocks) == content
+        assert max(map(len, blocks), default=0) <= MIB
+
+    def test_what_is_done_with_the_bytes_of_an_object_may_fail(self, place: Place) -> None:
+        """The session stays usable."""
+
+        def stumble(block: bytes | memoryview) -> None:
+            raise EOFError
+
+        place.put("key", content_of(2 * BLOCK_SIZE))
+        found = place.session.stat(place.key("key"))
+        with pytest.raises((EOFError, Rejected)):
+            place.session.read(place.key("key"), found, stumble)
+        assert place.session.stat(place.key("key")) == found
 
     def test_metadata_comes_back_exactly_if_kept(self, target: Target, place: Place) -> None:
         with Source(str(place.file(b"content"))) as source:

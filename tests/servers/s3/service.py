@@ -142,7 +142,11 @@ class Service:
         headers = {**stored.headers, "ETag": f'"{stored.etag}"', "Content-Length": str(stored.size)}
         if self.mode == "new" and "x-amz-checksum-mode" in request.headers:
             headers[CRC] = crc_text(stored.crc)
+        if self.mode == "kms":
+            headers["x-amz-server-side-encryption"] = "aws:kms"
         if request.kind == "head":
+            if "partNumber" in request.parameters:
+                headers["Content-Length"] = str(stored.pieces[request.part - 1].size)
             return Answer(200, headers)
         if stored.content is None:
             raise S3Error(501, "NotImplemented", "too large to be kept")
