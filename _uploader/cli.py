@@ -42,9 +42,9 @@ Credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
 AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT with AZURE_STORAGE_KEY or
 AZURE_STORAGE_SAS_TOKEN; UPLOADER_KEY and UPLOADER_SECRET for other providers) or from ~/.aws, never
 from the command line.  Switches that a variable turns on are turned off by their second name.
-Exit codes: 0 every file is in the bucket; 1 some are not, --delete has left something, or verify has
-found a difference; 2 wrong usage; 3 the run could not start or go on; 130 and 143 stopped by Ctrl-C
-and SIGTERM.
+Exit codes: 0 every file is in the bucket; 1 some are not, --delete has left something, or verify
+has found a difference; 2 wrong usage; 3 the run could not start or go on; 130 and 143 stopped by
+Ctrl-C and SIGTERM.
 """
 MOST_KEY_BYTES = 1024
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""

@@ -226,6 +226,8 @@ DEFAULTS = {
     "--skip": "none",
     "--delete": None,
     "--max-delete": "1000",
+    "--verify": None,
+    "--download": None,
     "--dry-run": None,
     "--plan-rate": "none",
     "--price": "AWS's in us-east-1",
