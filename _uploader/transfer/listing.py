@@ -15,7 +15,7 @@ from .ranges import Range, Ranges, find_end
 
 LISTERS = 16
 """Pages that are asked for at the same time.  As many as feed one processor at 50 ms a page."""
-LONG = 4
+LONG = 10
 """Pages after which a listing counts as long: what is shorter ends before it could be cut."""
 
 
