@@ -20,7 +20,7 @@ from tests.command import (
     Running,
     arguments,
     environment,
-    small_files,
+    write,
 )
 from tests.end_to_end.fault_cases import (
     BUCKET,
@@ -39,6 +39,7 @@ from tests.hooks import small_parts
 from tests.servers.faults import MIB
 from tests.servers.s3 import FakeS3
 
+CONCURRENCY = 64
 PATIENCE = 240.0
 """Seconds that a run through all faults may take: each of them is met in two rounds."""
 
@@ -82,10 +83,12 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
             for case in group:
                 case.write_file(base / name)
                 case.arrange(server)
-            more: list[object] = ["--json", "--retries", RETRIES, "--concurrency", 64]
+            more: list[object] = ["--json", "--retries", RETRIES, "--concurrency", CONCURRENCY]
             if name == "final":
-                # A refusal before the first success of a process would end the run.
-                small_files(base / name, 20)
+                # A refusal before the first success of a process may end the run, or say that the
+                # service knows no checksums.  Files go before directories.
+                for number in range(CONCURRENCY):
+                    write(base / name, f"first{number}")
                 more += ["--processes", 1]
             else:
                 more += ["--timeout", TIMEOUT]
