@@ -18,7 +18,7 @@ WRITES = {"put", "copy", "delete_many"}
 ROUNDS = 3
 ALWAYS = "always"
 """A file that stays: without any nothing is deleted."""
-SEEDS = int(os.environ.get("SYNC_SEEDS", "6"))
+SEEDS = int(os.environ.get("SYNC_SEEDS", "3"))
 
 
 @pytest.fixture
