@@ -5,6 +5,11 @@ from __future__ import annotations
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
+def counted(count: int, noun: str) -> str:
+    """``1 file``, ``2,000 files``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def amount(text: str) -> float:
     """The bytes that ``512M`` stands for: a number above 0 with its unit, a power of 1024.
 

@@ -96,7 +96,7 @@ class Requests(NamedTuple):
     """Go once for a file in parts."""
     part: str = ""
     """Stores a part."""
-    copy: str = ""
+    copy: str = "update"
     """Gives an object other metadata."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..amounts import counted
 from ..files.model import Outage
 from ..records.counters import OTHER, Counters, Summary
 from .rates import Pace
@@ -47,7 +48,7 @@ def seconds_text(seconds: float, digits: int = 1) -> str:
 
 
 def files_text(count: int) -> str:
-    return f"{count:,} file" if count == 1 else f"{count:,} files"
+    return counted(count, "file")
 
 
 def status(counters: Counters, pace: Pace) -> str:
@@ -90,7 +91,7 @@ def summary_lines(summary: Summary) -> Iterator[str]:
     done, failed_label = ("same", "not same") if findings else ("uploaded", "failed")
     yield f"{done:<10}{uploaded} {word}   {_speed(summary)}"
     if summary.updated:
-        yield f"updated   {summary.updated:,} files   attributes only"
+        yield f"updated   {files_text(summary.updated):10} attributes only"
     for label, count, reasons in (
         ("skipped", skipped, summary.skipped_reasons),
         (failed_label, failed, summary.failed_reasons),
@@ -104,12 +105,11 @@ def summary_lines(summary: Summary) -> Iterator[str]:
     if summary.failed_list is not None:
         yield f"{margin}listed in {printable(summary.failed_list)}"
     if findings and findings.extra:
-        objects = "object" if findings.extra == 1 else "objects"
-        yield f"extra     {findings.extra:,} {objects} without a file"
+        yield f"extra     {counted(findings.extra, 'object')} without a file"
     if summary.deleted:
-        yield f"deleted   {summary.deleted:,} objects without a file"
+        yield f"deleted   {counted(summary.deleted, 'object')} without a file"
     if summary.not_deleted:
-        yield f"not deleted  {summary.not_deleted:,} objects without a file"
+        yield f"not deleted  {counted(summary.not_deleted, 'object')} without a file"
     if not summary.complete:
         yield "stopped before the end of the scan: there may be more files"
     yield f"retries {summary.retries:,}, peak memory {bytes_text(summary.peak_memory)}"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .. import plan
+from ..amounts import counted
 from ..files.model import Job
 from .audience import Audience
 
@@ -47,9 +48,8 @@ class Plan:
     def lines(self) -> Iterator[str]:
         """All of it, in numbers."""
         uploads = self.uploads()
-        files = "1 file" if uploads.files == 1 else f"{uploads.files:,} files"
-        yield f"would upload {files}, {uploads.bytes:,} bytes in all"
+        yield f"would upload {counted(uploads.files, 'file')}, {uploads.bytes:,} bytes in all"
         if self._updated:
-            yield f"would update the attributes of {self._updated:,} objects"
+            yield f"would update the attributes of {counted(self._updated, 'object')}"
         if self._deleted:
-            yield f"would delete {self._deleted:,} objects"
+            yield f"would delete {counted(self._deleted, 'object')}"
