@@ -297,6 +297,34 @@ def test_directories_are_compared_as_well(tmp_path: Path) -> None:
 
 
 class TestDelete:
+    def test_what_the_options_leave_out_stays(self, world: World) -> None:
+        """With a file or without one: it is nobody's here."""
+        for name in ("a.txt", "b.txt", "a.log", "b.log", "logs/c.txt"):
+            write(world.data, name, name.encode())
+        world.run()
+        os.unlink(world.data / "b.txt")
+        os.unlink(world.data / "b.log")
+        finished = world.run("--delete", "--exclude", "*.log", "--exclude", "logs/")
+        assert finished.paths("deleted") == ["b.txt"]
+        left = {"a.txt", "a.log", "b.log", "logs/c.txt"}
+        assert set(world.server.objects(BUCKET)) == left
+
+    def test_files_of_another_age_stay(self, world: World) -> None:
+        names = small_files(world.data, 4)
+        world.run()
+        os.utime(world.data / names[0], (1, 1))
+        os.unlink(world.data / names[1])
+        finished = world.run("--delete", "--newer-than", "1d")
+        assert finished.paths("deleted") == [names[1]]
+        assert names[0] in world.server.objects(BUCKET)
+
+    def test_a_single_file_says_nothing_of_others(self, world: World) -> None:
+        names = small_files(world.data, 2)
+        told = arguments(world.data / names[0], world.server.endpoint, BUCKET, "--delete")
+        finished = run(*told, env=environment(world.server))
+        assert finished.code == 2
+        assert "is no directory" in finished.complaints[0]
+
     def test_objects_without_a_file_are_deleted_below_the_prefix_only(self, world: World) -> None:
         names = small_files(world.data, 5)
         world.run("--prefix", "p/")
@@ -461,6 +489,7 @@ class TestAttributes:
         (["--max-delete", "many"], "--max-delete: 'many' is no number of objects"),
         (["--skip", "unchanged", "--if-none-match"], "replaces nothing"),
         (["--delete", "--prefix", "p"], "--delete: the prefix 'p' is that of others"),
+        (["--delete", "--files-from", os.devnull], "--delete: a list does not say"),
         (["--delete", "--provider", "google_storage"], "--delete: the objects of google_storage"),
     ],
 )

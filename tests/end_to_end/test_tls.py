@@ -97,8 +97,7 @@ def test_command_trusts_anybody_when_told_so_and_says_it_aloud(
     options = arguments(full, sink.https, "bucket", "--no-verify-ssl", *more)
     finished = run(*options, env=environment(**KEYS))
     assert finished.code == 0
-    (line,) = finished.complaints
-    assert line.startswith(UNVERIFIED)
+    assert finished.complaints[0].startswith(UNVERIFIED)  # on a slow machine progress follows
 
 
 def test_command_other_providers_trust_anybody_when_told_so(full: Path) -> None:
