@@ -48,6 +48,12 @@ Ctrl-C and SIGTERM.
 """
 MOST_KEY_BYTES = 1024
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
+_OF_FILES = {
+    *("include", "exclude", "exclude_from", "files_from", "null"),
+    *("min_size", "max_size", "newer_than", "older_than", "follow_symlinks"),
+    *("journal", "restart"),
+}
+"""Options that say nothing to standard input."""
 _OF_UPLOADS = {
     "abort_stale",
     "allow_public",
@@ -184,7 +190,7 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
     for name in ("src", "bucket"):
         if not all(getattr(settings, name) or [""]):
             raise UsageError(f"--{name} is missing: --help tells what it is")
-    _check_stdin(settings)
+    _check_stdin(settings, given)
     if not settings.dry_run:
         for name, value in (("--plan-rate", settings.plan_rate), ("--price", settings.price)):
             if value:
@@ -285,7 +291,7 @@ def _check_provider(settings: Settings, given: Mapping[str, Any]) -> None:
         raise UsageError(str(error)) from None
 
 
-def _check_stdin(settings: Settings) -> None:
+def _check_stdin(settings: Settings, given: Mapping[str, Any]) -> None:
     """Standard input and its key go together, and the key is one that every service takes."""
     if STANDARD_INPUT in settings.src and len(settings.src) > 1:
         raise UsageError("--src -: standard input is an object of its own: give no other --src")
@@ -293,6 +299,11 @@ def _check_stdin(settings: Settings) -> None:
         if settings.key is not None:
             raise UsageError("--key is for --src - only: files have the names of their paths")
         return
+    for row in OPTIONS:
+        if row.name in _OF_FILES and given.get(row.name):
+            raise UsageError(f"{row.metadata['flag']}: it is about files, --src - has none")
+    if settings.compares:
+        raise UsageError("--skip and --delete are about files, --src - has none")
     if not settings.key:
         raise UsageError("--src -: --key NAME is missing, the name of the object")
     try:

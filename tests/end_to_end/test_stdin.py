@@ -280,6 +280,10 @@ def test_a_cloud_without_parts_refuses_what_its_memory_does_not_hold(tmp_path: P
         (["--src", ".", "--key", "name"], "--key is for --src - only"),
         (["--src", "-", "--key", "x" * 1025], "1,025 bytes are too many"),
         (["--src", "-", "--key", "x", "--dry-run"], "--dry-run"),
+        (["--src", "-", "--key", "x", "--delete"], "--delete are about files"),
+        (["--src", "-", "--key", "x", "--skip", "existing"], "--delete are about files"),
+        (["--src", "-", "--key", "x", "--exclude", "*"], "--exclude: it is about files"),
+        (["--src", "-", "--key", "x", "--restart"], "--restart: it is about files"),
     ],
 )
 def test_standard_input_and_its_key_go_together(given: list[str], named: str) -> None:
