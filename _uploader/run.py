@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import providers
 
-from .amounts import objects_limit
+from .amounts import counted, objects_limit
 from .choice import Choice
 from .config import Settings
 from .display.base import Display
@@ -50,7 +50,7 @@ from .records.counters import Summary
 from .records.failures import FailureList
 from .records.journal import Journal
 from .records.ledger import Ledger
-from .records.plan import Plan
+from .records.preview import Preview
 from .resources import Resources, shares
 from .state import open_journal
 from .stopping import RefusalJudge, StallDetector
@@ -152,9 +152,9 @@ class Run:
         self._entries = ReadAhead(entries, resources.lookahead)
         self._records = jobs is None and not settings.no_journal and not settings.dry_run
         self._journal: Journal | None = None
-        self._plan = _plan(settings, display) if settings.dry_run else None
+        self._preview = _preview(settings, display) if settings.dry_run else None
         self._ledger = Ledger(
-            display, FailureList(time.time()), plan=self._plan, verifies=settings.verifies
+            display, FailureList(time.time()), preview=self._preview, verifies=settings.verifies
         )
         self._jobs = self._ledger.jobs(self._entries)
         self._dispatcher = Dispatcher(self._jobs, resources.lookahead)
@@ -231,13 +231,13 @@ class Run:
 
     def _finish(self, summary: Summary, error: RunError | None) -> Outcome:
         """Shows how the run has ended, or what it would have done."""
-        if self._plan and not error:
+        if self._preview and not error:
             from .display.plan import plan_lines  # no upload needs it
 
-            for line in self._plan.lines():
+            for line in self._preview.lines():
                 self._display.note(line)
-            self._display.plan(self._plan.fields(), plan_lines(self._plan.uploads()))
-        if not self._plan or self._settings.json:
+            self._display.plan(self._preview.fields(), plan_lines(self._preview.uploads()))
+        if not self._preview or self._settings.json:
             self._display.finish(summary)
         return Outcome(summary, error, self._interrupts.first)
 
@@ -366,9 +366,9 @@ class Run:
         self, batches: Iterator[list[str]], supervisor: Supervisor, watch: MemoryWatch
     ) -> None:
         """A batch for each worker at a time, until a signal comes."""
-        if self._plan:
+        if self._preview:
             for keys in batches:
-                self._plan.delete(keys)
+                self._preview.delete(keys)
             return
         while some := [*islice(batches, supervisor.workers)]:
             for keys in some:
@@ -476,8 +476,8 @@ class Run:
             comparison.inventory.forget()
         elif isinstance(event, ListingEnded):
             comparison.inventory.complete()
-            count = comparison.inventory.count
-            self._display.note(f"{count:,} objects are in the bucket below the prefix")
+            objects = counted(comparison.inventory.count, "object")
+            self._display.note(f"{objects} in the bucket below the prefix")
             self._can_choose = True
 
     def _take_end(self, job: Job, result: Result) -> None:
@@ -517,12 +517,12 @@ class Run:
             )
 
 
-def _plan(settings: Settings, display: Display) -> Plan:
+def _preview(settings: Settings, display: Display) -> Preview:
     from .plan import Planner, prices_with  # no upload needs it
 
     requests, prices = providers.planned(settings.cloud())
     prices = prices_with(prices, dict(settings.price))
-    return Plan(display, Planner(requests, prices, settings.plan_rate))
+    return Preview(display, Planner(requests, prices, settings.plan_rate))
 
 
 def _moment(seconds: float) -> str:

@@ -154,7 +154,7 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.records.failures",
         "_uploader.records.inventory",
         "_uploader.records.journal",
-        "_uploader.records.plan",
+        "_uploader.records.preview",
         "_uploader.stopping",
         "_uploader.transfer.changes",
         "_uploader.transfer.concurrency",

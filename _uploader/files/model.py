@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-INTERRUPTED = "interrupted before it was uploaded"
+INTERRUPTED = "interrupted before its end"
 """Reason of files unfinished when the run stopped."""
 DIFFERS, MISSING, EXTRA = "differs", "missing", "extra"
 """What a verification finds: a file unlike its object, or without one; an object without a file."""

@@ -18,7 +18,7 @@ from .audience import Audience
 from .counters import Counters, Findings, Summary
 from .failures import FailureList
 from .journal import Journal
-from .plan import Plan
+from .preview import Preview
 
 if TYPE_CHECKING:
     from .comparison import Comparison  # few runs need it
@@ -38,16 +38,16 @@ class Ledger:
         display: Audience,
         failures: FailureList,
         journal: Journal | None = None,
-        plan: Plan | None = None,
+        preview: Preview | None = None,
         *,
         verifies: bool = False,
     ) -> None:
-        """``plan``: nothing is sent, and what would be is told to it.  ``verifies``: files are
+        """``preview``: nothing is sent, and what would be is told to it.  ``verifies``: files are
         compared, and a job that has not failed is the same in the bucket."""
         self._display = display
         self._failures = failures
         self._journal = journal
-        self._plan = plan
+        self._preview = preview
         self._journal_error: RunError | None = None
         self._unrecorded: list[tuple[Job, Result]] = []
         self._comparison: Comparison | None = None
@@ -68,8 +68,8 @@ class Ledger:
         for entry in entries:
             if isinstance(entry, Job):
                 job = self._to_upload(entry)
-                if self._plan and job and not job.compares:
-                    self._would_upload(self._plan, job)
+                if self._preview and job and not job.compares:
+                    self._would_upload(self._preview, job)
                     job = None
                 yield job
                 continue
@@ -136,10 +136,10 @@ class Ledger:
                 self.fail(job.path, NOT_RECORDED, job.size)
             raise self._journal_error
         for job, result in ended:
-            if self._plan and result.updated:
-                self._plan.update(job)
-            elif self._plan:
-                self._would_upload(self._plan, job)
+            if self._preview and result.updated:
+                self._preview.update(job)
+            elif self._preview:
+                self._would_upload(self._preview, job)
             elif result.updated:
                 self.counters.add_updated(job.size)
                 self._display.file_event("updated", job.path)
@@ -208,9 +208,9 @@ class Ledger:
             self._failures.path,
         )
 
-    def _would_upload(self, plan: Plan, job: Job) -> None:
+    def _would_upload(self, preview: Preview, job: Job) -> None:
         try:
-            plan.upload(job)
+            preview.upload(job)
         except Rejected as failure:
             self.fail(job.path, str(failure), job.size)
 

@@ -8,7 +8,6 @@ from contextlib import closing
 from gevent.pool import Group
 
 from providers.base import Listed, Session
-from providers.errors import Failure
 
 from .attempts import Attempts
 from .ranges import Range, Ranges, find_end
@@ -41,7 +40,7 @@ class Listing:
         self._failure: Exception | None = None
 
     def run(self) -> None:
-        """Returns when everything is listed; raises the ``Failure`` for which it is not."""
+        """Returns when everything is listed; raises that for which it is not."""
         self._spawn(self._list, self._ranges.first)
         self._greenlets.join()
         if self._failure:
@@ -55,7 +54,7 @@ class Listing:
         try:
             with closing(self._open_session()) as session:
                 work(session, on)
-        except Failure as failure:
+        except Exception as failure:
             self._failure = self._failure or failure
             self._greenlets.kill(block=False)
 

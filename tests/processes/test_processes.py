@@ -241,7 +241,7 @@ def test_ctrl_c_on_a_terminal_ends_with_the_summary(slow_sink: Sink, data: Path)
         finished = running.finish()
     assert finished.code == 130
     assert "stopping" in finished.stdout
-    assert "interrupted before it was uploaded" in finished.stdout
+    assert "interrupted before its end" in finished.stdout
     assert "Traceback" not in finished.stdout
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .. import plan
 from ..amounts import counted
 from ..files.model import Job
+from ..plan import Plan, Planner
 from .audience import Audience
 
 
-class Plan:
+class Preview:
     """Tells and counts what would be done."""
 
-    def __init__(self, display: Audience, planner: plan.Planner) -> None:
+    def __init__(self, display: Audience, planner: Planner) -> None:
         self._display = display
         self._planner = planner
         self._updated = 0
@@ -37,7 +37,7 @@ class Plan:
         for key in keys:
             self._display.file_event("would delete", key)
 
-    def uploads(self) -> plan.Plan:
+    def uploads(self) -> Plan:
         """What all that is sent takes."""
         return self._planner.plan()
 
