@@ -303,11 +303,6 @@ class Session(ABC):
         """
         raise Rejected("objects of this provider cannot be read back")
 
-    def same_content(self, key: str, found: ObjectInfo, source: Source) -> bool:
-        """Whether the object that was ``found`` has the bytes of a file of the same size, by what
-        the service tells of it; False where nothing proves it."""
-        raise NotImplementedError
-
     def set_metadata(
         self, key: str, found: ObjectInfo, metadata: Metadata, content_type: str
     ) -> str:

@@ -102,6 +102,12 @@ class Disk:
         source.run = self.run
         return source
 
+    def look(self, path: str) -> Source:
+        """The file, open but not read.  Raises what ``Source`` raises."""
+        source = self.run(partial(Source, path))
+        source.run = self.run
+        return source
+
     @contextmanager
     def reading(self, source: Source, offset: int, length: int) -> Iterator[None]:
         """Around all that reads these bytes of an open file: they leave the page cache at the end,

@@ -14,7 +14,7 @@ import re
 import secrets
 import stat
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
 from operator import itemgetter
@@ -42,7 +42,7 @@ from .base import (
 from .disk import Disk
 from .errors import Busy, Failure, Fatal, NoBucket, NotFound, Rejected, Transient
 from .libcloud import DriverSession, mapped
-from .source import PASSING, Source
+from .source import BLOCK_SIZE, PASSING, Source
 
 T = TypeVar("T")
 
@@ -50,6 +50,7 @@ STEP = 8 * MIB
 """Most bytes copied between two reports of progress."""
 PAGE = 1000
 """Objects in a page of a listing."""
+REPLACED = "another object took its place meanwhile"
 KEPT_MODE = 0o777
 """Permissions that an object keeps."""
 KNOWN_DIRECTORIES = 10_000
@@ -238,7 +239,7 @@ class LocalDriver(LocalStorageDriver):  # type: ignore[misc]
         with open(self.place(container, key), "rb") as file:
             descriptor = file.fileno()
             if _etag(os.fstat(descriptor)) != etag:
-                raise Rejected("another object took its place meanwhile")
+                raise Rejected(REPLACED)
             os.fchmod(descriptor, wanted.st_mode & KEPT_MODE)
             os.utime(descriptor, ns=(wanted.st_mtime_ns, wanted.st_mtime_ns))
             return _etag(os.fstat(descriptor))
@@ -247,6 +248,28 @@ class LocalDriver(LocalStorageDriver):  # type: ignore[misc]
 def _etag(status: os.stat_result) -> str:
     """Names a version of a file: no program can set back its change time."""
     return f"{status.st_ino:x}-{status.st_ctime_ns:x}"
+
+
+def _info(path: str) -> ObjectInfo | None:
+    """What a file tells of itself as an object; None when it is none."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    with Source(path) as stored:
+        etag = _etag(os.fstat(stored.fd))
+        return ObjectInfo(stored.size, dict(rclone(stored)), "", etag)
+
+
+@contextmanager
+def _as_failures() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in PASSING:
+            raise Busy(f"cannot be reached now: {error.strerror}") from None
+        raise Rejected(f"cannot be reached: {error.strerror}") from None
 
 
 def _files(
@@ -328,11 +351,14 @@ class LocalSession(DriverSession):
     def stat(self, key: str) -> ObjectInfo:
         """The file's attributes as user metadata, though the disk keeps only some."""
         try:
-            with Source(self.driver.place(self._container, key)) as stored:
-                etag = _etag(os.fstat(stored.fd))
-                return ObjectInfo(stored.size, dict(rclone(stored)), "", etag)
-        except Failure:
+            path = self.driver.place(self._container, key)
+        except Rejected:
             raise NotFound(f"no object {key}") from None
+        with _as_failures():
+            found = self._disk.run(partial(_info, path))
+        if found is None:
+            raise NotFound(f"no object {key}")
+        return found
 
     def page(self, prefix: str, after: str = "", start: str = "") -> Page:
         """Walks through the directories from where the last page ended."""
@@ -354,26 +380,12 @@ class LocalSession(DriverSession):
 
     def read(self, key: str, found: ObjectInfo, take: Callable[[bytes | memoryview], None]) -> None:
         """Reads the file."""
-        with self._disk.open(self.driver.place(self._container, key)) as stored:
-            if stored.is_loaded:
-                take(stored.read(0, stored.size))
-                return
-            for start in range(0, stored.size, STEP):
-                length = min(STEP, stored.size - start)
-                for block in stored.blocks(start, length):
-                    take(block)
-
-    def same_content(self, key: str, found: ObjectInfo, source: Source) -> bool:
-        """Reads both."""
-
-        def work() -> bool:
-            with Source(self.driver.place(self._container, key)) as stored:
-                pairs = zip(
-                    stored.blocks(0, stored.size), source.blocks(0, source.size), strict=True
-                )
-                return all(mine == theirs for mine, theirs in pairs)
-
-        return source.run(work)
+        with self._disk.look(self.driver.place(self._container, key)) as stored:
+            if _etag(os.fstat(stored.fd)) != found.etag:
+                raise Rejected(REPLACED)
+            for start in range(0, stored.size, BLOCK_SIZE):
+                length = min(BLOCK_SIZE, stored.size - start)
+                take(stored.run(partial(stored.read, start, length)))
 
     def set_metadata(
         self, key: str, found: ObjectInfo, metadata: Metadata, content_type: str
@@ -384,12 +396,8 @@ class LocalSession(DriverSession):
         return self._on_disk(describe)
 
     def _on_disk(self, operation: Callable[[], T]) -> T:
-        try:
+        with _as_failures():
             return self._disk.wait(operation)
-        except OSError as error:
-            if error.errno in PASSING:
-                raise Busy(f"cannot be reached now: {error.strerror}") from None
-            raise Rejected(f"cannot be reached: {error.strerror}") from None
 
     def check(self, limit: float) -> None:
         """Does nothing: a disk is always there, and refuses at once."""

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from itertools import count
 
-import gevent
-
 from providers.attributes import differences
-from providers.base import Cloud, Inspected, ObjectInfo, Session
-from providers.errors import Busy, Interrupted, NotFound, SourceChanged, Transient
-from providers.proof import Proof
-from providers.source import BLOCK_SIZE, Source
+from providers.base import Cloud, Inspected, Session
+from providers.errors import Busy, NotFound, SourceChanged
+from providers.source import Source
 
-from ..files.model import DIFFERS, INTERRUPTED, MISSING, Job, Result
-from .upload import Context, describe, end_of
+from ..files.model import DIFFERS, MISSING, Job, Result
+from .content import Contents
+from .upload import Context, FileTask, describe, end_of
 
-STEP = 4 * 1024 * 1024
-"""Bytes that are read and summed up before others get their turn: some milliseconds of a hash."""
 CONTENT = "content"
 UNPROVEN = "content cannot be proven without --download"
 
@@ -26,23 +21,16 @@ UNPROVEN = "content cannot be proven without --download"
 class Checker:
     """What all checks of a process share."""
 
-    def __init__(
-        self, context: Context, cloud: Cloud, moved: Callable[[int], None], *, downloads: bool
-    ) -> None:
-        """``moved`` counts bytes that were compared.  ``downloads``: objects of which the service
-        tells no checksum are read back."""
+    def __init__(self, context: Context, cloud: Cloud, contents: Contents) -> None:
         self.context = context
         self.kept = cloud.kept
-        self.moved = moved
-        self.downloads = downloads or cloud.is_near
+        self.contents = contents
 
 
-class Check:
-    """One file that is compared with its object; reports one Result.  A ``Task``."""
+class Check(FileTask):
+    """One file that is compared with its object; reports one Result."""
 
-    __slots__ = ("_checker", "job")
-    is_part = False
-    rank = 0
+    __slots__ = ("_checker",)
     size = 0
 
     def __init__(self, job: Job, checker: Checker) -> None:
@@ -94,72 +82,9 @@ class Check:
             if found.size != source.size:
                 differing.insert(0, "size")
             else:
-                differing += self._content(session, source, key, Inspected(found, proof))
+                same = checker.contents.same(session, source, key, Inspected(found, proof))
+                if not same:
+                    differing.append(UNPROVEN if same is None else CONTENT)
         except NotFound:
             return MISSING, "missing in the bucket"
         return (DIFFERS, ", ".join(differing)) if differing else ("", "")
-
-    def _content(
-        self, session: Session, source: Source, key: str, inspected: Inspected
-    ) -> list[str]:
-        """How the content differs, of files and objects of the same size; empty: in nothing."""
-        found, proof = inspected
-        with self._checker.context.reading(source, 0, source.size):
-            holds = self._holds(source, proof) if proof else None
-            if holds is None and self._checker.downloads:
-                compare = partial(self._is_read_back, session, source, key, found)
-                holds = self._checker.context.attempts.run(compare)
-        if holds is None:
-            return [UNPROVEN]
-        return [] if holds else [CONTENT]
-
-    def _holds(self, source: Source, proof: Proof) -> bool | None:
-        """Whether the proof is one of the file's bytes."""
-        if source.is_loaded:
-            proof.update(source.read(0, source.size))
-            self._checker.moved(source.size)
-            return proof.holds()
-        for start in range(0, source.size, STEP):
-            length = min(STEP, source.size - start)
-            source.run(partial(_update, proof, source, start, length))
-            self._passed(length)
-        return proof.holds()
-
-    def _is_read_back(self, session: Session, source: Source, key: str, found: ObjectInfo) -> bool:
-        """Whether the object has the file's bytes; reads no further than to the first other one."""
-        position = 0
-
-        def take(block: bytes | memoryview) -> None:
-            nonlocal position
-            view = memoryview(block)
-            for start in range(0, len(view), BLOCK_SIZE):
-                some = view[start : start + BLOCK_SIZE]
-                if position + len(some) > source.size:
-                    raise _OtherBytes
-                if source.run(partial(source.read, position, len(some))) != some:
-                    raise _OtherBytes
-                position += len(some)
-                self._passed(len(some))
-
-        try:
-            session.read(key, found, take)
-        except _OtherBytes:
-            return False
-        if position < source.size:
-            raise Transient("the service sent less of the object than it has")
-        return True
-
-    def _passed(self, length: int) -> None:
-        self._checker.moved(length)
-        if self._checker.context.attempts.draining:
-            raise Interrupted(INTERRUPTED)
-        gevent.sleep(0)
-
-
-class _OtherBytes(Exception):
-    """The object has other bytes than the file."""
-
-
-def _update(proof: Proof, source: Source, start: int, length: int) -> None:
-    for block in source.blocks(start, length):
-        proof.update(block)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from functools import partial
 
 from providers.attributes import same_attributes, same_time
-from providers.base import Cloud, Metadata, ObjectInfo, Session
+from providers.base import Cloud, Inspected, Metadata, ObjectInfo, Session
 from providers.errors import Interrupted, Rejected
 from providers.source import Source
 
 from ..files.model import INTERRUPTED, UNCHANGED, Job, Result
-from .upload import Context, Upload, describe
+from .content import Contents
+from .upload import Context, FileTask, Upload, describe
 
 
 class Difference(Enum):
@@ -42,41 +42,33 @@ class Comparer:
         context: Context,
         cloud: Cloud,
         look: Callable[[str], Source],
+        contents: Contents | None,
         *,
-        by_content: bool,
         dry_run: bool,
     ) -> None:
-        """``look`` opens a file without reading it.  ``by_content``: the content is compared in
-        place of the modification time.  ``dry_run``: nothing is sent that writes."""
+        """``look`` opens a file without reading it.  ``contents``: they are compared in place of
+        the modification time.  ``dry_run``: nothing is sent that writes."""
         self.context = context
         self.kept = cloud.kept
         self.most_described = cloud.most_described
         self.look = look
-        self.by_content = by_content
+        self.contents = contents
         self.dry_run = dry_run
 
 
-class Comparison:
-    """One file whose object may be as it should; reports a Result or becomes an upload.  A
-    ``Task``."""
+class Compare(FileTask):
+    """One file whose object may be as it should; reports a Result or becomes an upload."""
 
-    __slots__ = ("_comparer", "_job")
-    is_part = False
-    rank = 0
+    __slots__ = ("_comparer",)
     size = 0
 
     def __init__(self, job: Job, comparer: Comparer) -> None:
-        self._job = job
+        self.job = job
         self._comparer = comparer
-
-    @property
-    def job(self) -> Job:
-        """The file."""
-        return self._job
 
     def run(self, session: Session) -> int | None:
         """Asks for the object; does what is to be done unless the file has to be sent."""
-        context, job = self._comparer.context, self._job
+        context, job = self._comparer.context, self.job
         upload = Upload(job, context)
         try:
             with self._comparer.look(context.path_of(job)) as source:
@@ -95,10 +87,14 @@ class Comparison:
     def _end(self, session: Session, source: Source) -> Result | None:
         """How the file ends; None when it has to be sent."""
         comparer, run = self._comparer, self._comparer.context.attempts.run
-        key, metadata, content_type = describe(self._job, source, comparer.context)
+        key, metadata, content_type = describe(self.job, source, comparer.context)
         try:
-            found = run(session.stat, key)
-            kind = self._difference(session, source, key, metadata, found)
+            if comparer.contents:
+                inspected = run(session.inspect, key)
+            else:
+                inspected = Inspected(run(session.stat, key), None)
+            found = inspected.found
+            kind = self._difference(session, source, key, metadata, inspected)
             if kind is Difference.ATTRIBUTES and found.size <= comparer.most_described:
                 etag = found.etag
                 if not comparer.dry_run:
@@ -111,15 +107,17 @@ class Comparison:
         return self._result(source) if comparer.dry_run else None
 
     def _difference(
-        self, session: Session, source: Source, key: str, metadata: Metadata, found: ObjectInfo
+        self, session: Session, source: Source, key: str, metadata: Metadata, inspected: Inspected
     ) -> Difference:
-        wanted = self._comparer.kept(metadata)
-        if self._comparer.by_content:
-            same = partial(session.same_content, key, found, source)
-            run = self._comparer.context.attempts.run
-            return difference(source.size, wanted, found, partial(run, same))
-        same_mtime = partial(same_time, wanted, found.metadata)
-        return difference(source.size, wanted, found, same_mtime)
+        comparer, found = self._comparer, inspected.found
+        wanted = comparer.kept(metadata)
+
+        def same_content() -> bool:
+            if comparer.contents:
+                return bool(comparer.contents.same(session, source, key, inspected))
+            return same_time(wanted, found.metadata)
+
+        return difference(source.size, wanted, found, same_content)
 
     def _result(self, source: Source) -> Result:
-        return Result(self._job.number, source.size, source.mtime_ns, source.ctime_ns)
+        return Result(self.job.number, source.size, source.mtime_ns, source.ctime_ns)

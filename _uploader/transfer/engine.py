@@ -15,7 +15,7 @@ from providers.attributes import Form, rclone
 from providers.base import Cloud
 from providers.disk import Disk
 from providers.errors import Failure
-from providers.source import BLOCK_SIZE, Source
+from providers.source import BLOCK_SIZE
 
 from ..files.model import Job, Result
 from .attempts import Attempts
@@ -23,7 +23,7 @@ from .concurrency import ConcurrencyLimiter
 from .outage import SILENCE
 from .retry import RetryPolicy
 from .slots import Slots, Task
-from .upload import Context, Upload, reason_of
+from .upload import Context, FileTask, Upload, reason_of
 from .window import SendWindow
 
 STDIN = 0
@@ -158,7 +158,13 @@ class Engine:
         """
         self.attempts.drain()
         self._interrupt_stdin()
-        return [task.job.number for task in self._slots.take_back() if hasattr(task, "job")]
+        numbers = []
+        for task in self._slots.take_back():
+            if isinstance(task, FileTask):
+                numbers.append(task.job.number)
+            else:
+                self._slots.add(task)  # of standard input, which waits for its end
+        return numbers
 
     def close(self) -> None:
         """Waits for the submitted files, then closes all sessions."""
@@ -194,27 +200,37 @@ class Engine:
 
     @cached_property
     def _comparison(self) -> Callable[[Job], Task]:
-        from .compare import Comparer, Comparison  # few runs need it
+        from .compare import Compare, Comparer  # few runs need it
+        from .content import Contents
 
+        contents = None
+        if self._by_content:
+            contents = Contents(self._context, self._passed, downloads=self._cloud.is_near)
         comparer = Comparer(
             self._context,
             self._cloud,
-            lambda path: self._disk.run(partial(Source, path)),
-            by_content=self._by_content,
+            self._disk.look,
+            contents,
             dry_run=self._dry_run,
         )
-        return lambda job: Comparison(job, comparer)
+        return lambda job: Compare(job, comparer)
 
     @cached_property
     def _check(self) -> Callable[[Job], Task]:
         from .check import Check, Checker  # few runs need it
+        from .content import Contents
 
-        checker = Checker(self._context, self._cloud, self._compared, downloads=self._downloads)
+        downloads = self._downloads or self._cloud.is_near
+        contents = Contents(self._context, self._compared, downloads=downloads)
+        checker = Checker(self._context, self._cloud, contents)
         return lambda job: Check(job, checker)
 
     def _compared(self, size: int) -> None:
-        """Comparing is progress, though nothing may be sent meanwhile."""
         self._taken_over_bytes += size
+        self._passed(size)
+
+    def _passed(self, size: int) -> None:
+        """Comparing is progress, though nothing may be sent meanwhile."""
         self._cloud.traffic.moved_at = time.monotonic()
         self._cloud.traffic.progress += size > BLOCK_SIZE
 

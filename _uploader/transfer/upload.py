@@ -66,12 +66,19 @@ class Context(NamedTuple):
         return self.source_roots[job.source] + job.path
 
 
-class Upload:
-    """One file on its way; reports one Result.  A ``Task``."""
+class FileTask:
+    """A ``Task`` about a whole file; reports one Result."""
 
-    __slots__ = ("_context", "_restarts", "job", "size")
+    __slots__ = ("job",)
+    job: Job
     is_part = False
     rank = 0
+
+
+class Upload(FileTask):
+    """One file on its way."""
+
+    __slots__ = ("_context", "_restarts", "size")
 
     def __init__(self, job: Job, context: Context, restarts: int = 0) -> None:
         """``restarts``: how often this file was begun before."""

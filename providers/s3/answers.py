@@ -1,4 +1,4 @@
-"""Reads an S3 service's answers: keys in listings, and what errors mean."""
+"""Reads an S3 service's answers: keys in listings, what errors and ETags mean."""
 
 from __future__ import annotations
 
@@ -176,3 +176,15 @@ _TRANSIENT_CODES = {
     "XAmzContentSHA256Mismatch",
 }
 _UNKNOWN_HEADER_CODES = {"InvalidArgument", "InvalidRequest", "NotImplemented"}
+
+
+def is_made_of_md5(headers: Mapping[str, str], asked: str | None) -> bool:
+    """Whether the ETag in an answer is an MD5, or one of MD5s: with encryption by a key of KMS or
+    the customer it is none.  ``asked``: the encryption that the request asked for, or the run asks
+    for; an answer may not name it.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html, under ETag.
+    """
+    encryption = headers.get("x-amz-server-side-encryption") or asked or "AES256"
+    own_key = "x-amz-server-side-encryption-customer-algorithm" in headers
+    return encryption == "AES256" and not own_key

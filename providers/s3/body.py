@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import NamedTuple
 
-from ..base import Part, PartRules
+from ..base import Part
 from ..http.sender import Sender
 from ..http.streamed import Streamed
 from ..source import BLOCK_SIZE, Source
-from .checksums import CRCS, Crc
+from .checksums import Crc
 from .sigv4 import UNSIGNED_PAYLOAD
 
 
@@ -105,36 +105,3 @@ def proven_part(
         return Part(number, size, etag, checksum) if proven else None
 
     return source.run(work)
-
-
-def has_etag(source: Source, etag: str, rules: PartRules) -> bool:
-    """Whether the ETag is the MD5 of the file, or that of the MD5s of its parts."""
-    if "-" in etag:
-        step = rules.size_for(source.size)
-        if etag.rpartition("-")[2] != str(-(-source.size // step)):
-            return False
-    else:
-        step = max(1, source.size)
-    digests = []
-    for start in range(0, max(1, source.size), step):
-        digest = hashlib.md5(usedforsecurity=False)
-        for block in source.blocks(start, min(step, source.size - start)):
-            digest.update(block)
-        digests.append(digest)
-    if "-" not in etag:
-        return etag == digests[0].hexdigest()
-    whole = b"".join(digest.digest() for digest in digests)
-    return etag == f"{hashlib.md5(whole, usedforsecurity=False).hexdigest()}-{len(digests)}"
-
-
-def has_checksum(source: Source, headers: Mapping[str, str]) -> bool:
-    """Whether the headers of an answer tell a checksum of all bytes of an object, and it is that of
-    the file."""
-    for crc in CRCS.values():
-        told = headers.get(crc.header, "")
-        if told and "-" not in told:
-            value = 0
-            for block in source.blocks(0, source.size):
-                value = crc.update(block, value)
-            return told == crc.text(value)
-    return False

@@ -7,7 +7,6 @@ own, on the same kind of connection and with the same signature.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from libcloud.common.aws import AWSDriver
@@ -16,6 +15,7 @@ from libcloud.storage.drivers.s3 import BaseS3StorageDriver
 
 from ..errors import Rejected, Transient
 from ..source import Source, guess_content_type
+from .answers import is_made_of_md5
 from .body import Body, md5_of
 from .checksums import base64
 from .connection import S3Connection
@@ -123,7 +123,8 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
                 if echo != checksum[0][1]:
                     raise Transient("the service stored other bytes: its checksum differs")
                 return etag, body.checksum
-            if _is_md5(etag, response.headers, service.object_headers.encryption):
+            asked = service.object_headers.encryption
+            if _HEX_MD5.fullmatch(etag) and is_made_of_md5(response.headers, asked):
                 if bytes.fromhex(etag) != (body.md5 or md5_of(source, span)):
                     raise Transient("the service stored other bytes: its ETag is not their MD5")
                 return etag, body.checksum
@@ -165,14 +166,3 @@ class S3Driver(AWSDriver, BaseS3StorageDriver):  # type: ignore[misc]
 
 def _content_md5(body: Body, source: Source, span: range) -> tuple[str, str]:
     return "content-md5", base64(body.md5 or md5_of(source, span))
-
-
-def _is_md5(etag: str, headers: Mapping[str, str], asked: str | None) -> bool:
-    """Whether the ETag is the MD5 of the bytes: with encryption by a key of KMS or the customer it
-    is not.  ``asked``: the encryption that the request asked for; an answer may not name it.
-
-    https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html, under ETag.
-    """
-    encryption = headers.get("x-amz-server-side-encryption") or asked or "AES256"
-    own_key = "x-amz-server-side-encryption-customer-algorithm" in headers
-    return bool(_HEX_MD5.fullmatch(etag)) and encryption == "AES256" and not own_key

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from ..base import MIB
 from ..proof import HashProof, PartsProof, Proof
+from .answers import is_made_of_md5
 from .checksums import CRCS, Crc
 
 ASK: tuple[tuple[str, str], ...] = (("x-amz-checksum-mode", "ENABLED"),)
@@ -55,7 +56,7 @@ def proof_in(
             if told := _of_all_bytes(headers, f"x-amz-checksum-{name}"):
                 return HashProof(name, _bytes(told))
     etag = headers.get("etag", "").strip('"')
-    if not _is_made_of_md5(headers, asked):
+    if not is_made_of_md5(headers, asked):
         return None
     if _MD5.fullmatch(etag):
         return HashProof("md5", bytes.fromhex(etag))
@@ -87,11 +88,3 @@ def _bytes(told: str) -> bytes:
         return binascii.a2b_base64(told)
     except ValueError:
         return b""
-
-
-def _is_made_of_md5(headers: Mapping[str, str], asked: str | None) -> bool:
-    """With encryption by a key of KMS or the customer the ETag is none.
-    https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html, under ETag."""
-    encryption = headers.get("x-amz-server-side-encryption") or asked or "AES256"
-    own_key = "x-amz-server-side-encryption-customer-algorithm" in headers
-    return encryption == "AES256" and not own_key

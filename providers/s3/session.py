@@ -27,13 +27,12 @@ from ..http.response import Response
 from ..http.xml import fields, found, parsed, rows
 from ..source import Source
 from .answers import decoded, key_of
-from .body import has_checksum, has_etag, proven_part
+from .body import proven_part
 from .checksums import Crc, base64
 from .driver import S3Driver
 from .headers import META, Pairs
 from .object_headers import EXISTS
 from .objects import deletion, fits_xml, read_deletion, read_page
-from .plan import PARTS
 from .privacy import BLOCK, blocking_all, is_blocked
 from .proofs import ASK, proof_in
 from .sigv4 import EMPTY_SHA256, quote_path
@@ -272,20 +271,6 @@ class S3Session(Session):
             result = result._replace(hidden=result.hidden + kept)
         self.driver.service.traffic.progress += 1
         return result
-
-    def same_content(self, key: str, found: ObjectInfo, source: Source) -> bool:
-        """Compares the ETag, if it is an MD5, of all bytes or of the parts that this program makes
-        of them; else the checksum that the service has, by one HEAD.
-
-        https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
-        """
-        if source.run(partial(has_etag, source, found.etag, PARTS)):
-            return True
-        headers = [("x-amz-checksum-mode", "ENABLED"), *self._headers.of_any]
-        answer = self._exchange("HEAD", key, (), headers).headers
-        if answer.get("etag", "").strip('"') != found.etag:
-            return False
-        return source.run(partial(has_checksum, source, answer))
 
     def set_metadata(
         self, key: str, found: ObjectInfo, metadata: Metadata, content_type: str

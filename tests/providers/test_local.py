@@ -356,6 +356,23 @@ class TestFailures:
             put(session, file)
         assert type(caught.value) is kind
 
+    def test_what_cannot_be_looked_at_is_not_called_missing(
+        self, session: Session, bucket: Path
+    ) -> None:
+        """It would be replaced, or deleted with those that have no file."""
+        (bucket / "loop").symlink_to("loop")
+        with pytest.raises(Rejected, match=os.strerror(errno.ELOOP)):
+            session.stat("loop")
+
+    def test_an_object_that_is_replaced_is_not_read_as_another(
+        self, session: Session, bucket: Path, file: Path
+    ) -> None:
+        put(session, file)
+        found = session.stat("key")
+        put(session, file)
+        with pytest.raises(Rejected, match="another object took its place"):
+            session.read("key", found, lambda block: None)
+
     def test_a_directory_that_is_removed_is_made_again(
         self, session: Session, bucket: Path, file: Path
     ) -> None:

@@ -371,6 +371,30 @@ def test_parts_that_wait_are_given_up_when_the_pool_drains(setup: Setup) -> None
     assert setup.service.count("put_part") == 1
 
 
+def test_a_request_of_standard_input_is_not_lost_when_the_pool_drains(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its upload waits for the answer."""
+    read_end, write_end = os.pipe()
+    monkeypatch.setattr("_uploader.transfer.engine.STDIN", read_end)
+    os.close(write_end)
+    setup.make(1)
+    setup.service.gates["put"] = Event()
+    file, stdin = setup.file("a"), setup.file("stdin")
+    ended = Event()
+    ended.set()
+    setup.engine.submit([file])
+    setup.engine.submit_stdin(stdin, PART, lambda: ended)
+    setup.until(lambda: setup.service.in_flight)
+    gevent.sleep(10 * LATENCY)  # it queues its request meanwhile
+    setup.engine.drain()
+    setup.service.gates["put"].set()
+    setup.until(lambda: len(setup.results) == 2)
+    setup.engine.close()
+    assert {result.number for result in setup.results} == {file.number, stdin.number}
+    os.close(read_end)
+
+
 def test_no_more_greenlets_than_files(setup: Setup) -> None:
     setup.make(concurrency=100)
     setup.upload(setup.file("a"), setup.file("b"))
