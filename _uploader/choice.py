@@ -166,7 +166,8 @@ def _open_list(path: str) -> int:
     try:
         if path == STANDARD_INPUT:
             return os.dup(sys.stdin.fileno())
-        descriptor = os.open(path, os.O_RDONLY)
+        # A FIFO is opened before anybody writes to it: waiting here could not be interrupted.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))

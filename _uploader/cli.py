@@ -343,11 +343,24 @@ def _checked_verification(settings: Settings, given: Mapping[str, Any]) -> Setti
             raise UsageError("--download belongs to the command verify, or to --verify")
         if settings.verify and settings.dry_run:
             raise UsageError("--verify: with --dry-run there is nothing to verify")
+        if (
+            settings.verify
+            and settings.files_from is not None
+            and not _is_file(settings.files_from)
+        ):
+            raise UsageError(
+                "--verify reads the list of --files-from again: store it in a file first"
+            )
         return settings
     for row in OPTIONS:
         if row.name in _OF_UPLOADS and given.get(row.name):
             raise UsageError(f"{row.metadata['flag']}: {VERIFY} uploads nothing")
     return settings.for_verification()
+
+
+def _is_file(path: str) -> bool:
+    """Whether it can be read twice."""
+    return path != STANDARD_INPUT and not (os.path.exists(path) and not os.path.isfile(path))
 
 
 def _check_comparison(settings: Settings) -> None:

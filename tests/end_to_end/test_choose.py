@@ -111,6 +111,14 @@ def test_a_run_that_waits_for_its_list_can_be_stopped(sink: Sink, data: Path, fi
         assert running.finish().code == 130
 
 
+def test_a_run_whose_list_nobody_writes_can_be_stopped(sink: Sink, data: Path, fifo: Path) -> None:
+    options = arguments(data, sink.http, "bucket", "--files-from", fifo, "--json")
+    with Running(*options, env=environment(**KEYS)) as running:
+        running.wait_for("progress")
+        running.signal(signal.SIGINT)
+        assert running.finish().code == 130
+
+
 @pytest.mark.parametrize("kind", ["list", "sources"])
 def test_a_run_goes_on_with_what_it_was_given(world: World, tmp_path: Path, kind: str) -> None:
     names = world.fill()

@@ -114,6 +114,8 @@ REQUIRED = ("--src", ".", "--bucket", "bucket")
         ((*REQUIRED, "--newer-than", "1d", "--older-than", "2d"), "--newer-than"),
         ((*REQUIRED, "--files-from", "/no/such/file"), "--files-from: '/no/such/file'"),
         ((*REQUIRED, "--null"), "--null"),
+        ((*REQUIRED, "--verify", "--files-from", "-"), "--verify reads the list of --files-from"),
+        ((*REQUIRED, "--verify", "--files-from", os.devnull), "--verify reads the list"),
     ],
 )
 def test_command_names_what_is_wrong_with_it(
