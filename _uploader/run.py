@@ -34,9 +34,9 @@ from .processes.supervisor import (
     BucketReady,
     ConcurrencyChanged,
     DestinationKnown,
-    Ended,
     Event,
     InputEnded,
+    JobsEnded,
     ListingBegins,
     ListingEnded,
     MultipartBegun,
@@ -438,8 +438,9 @@ class Run:
             raise RunError(reason)
 
     def _take(self, event: Event, supervisor: Supervisor) -> None:
-        if isinstance(event, Ended):
-            self._take_end(event.job, event.result)
+        if isinstance(event, JobsEnded):
+            for job, result in event.ends:
+                self._take_end(job, result)
         elif isinstance(event, MultipartBegun):
             self._ledger.begun(event.job)
         elif isinstance(event, ConcurrencyChanged):

@@ -27,8 +27,8 @@ from _uploader.processes.supervisor import (
     BucketReady,
     ConcurrencyChanged,
     DestinationKnown,
-    Ended,
     Event,
+    JobsEnded,
     MultipartBegun,
     Note,
     Totals,
@@ -195,9 +195,9 @@ class FakeSupervisor:
                     if result := self.world.answer(job):
                         yield self.end(job, result)
 
-    def end(self, job: Job, result: Result) -> Ended:
+    def end(self, job: Job, result: Result) -> JobsEnded:
         self.dispatcher.done(self, job.number)
-        return Ended(job, result)
+        return JobsEnded([(job, result)])
 
     @property
     def finished(self) -> bool:

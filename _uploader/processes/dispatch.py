@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
-from typing import TypeVar
+from itertools import chain, islice
+from typing import Generic, TypeVar
 
 from ..files.model import Job
 
@@ -58,8 +58,8 @@ class _Window:
         return self.held_bytes < WINDOW_BYTES or len(self.held) < self.least
 
 
-class ReadAhead(Iterator[T]):
-    """An iterator that can fetch up to ``most`` values ahead."""
+class ReadAhead(Generic[T]):
+    """An iterable, for one reader, that can fetch up to ``most`` values ahead."""
 
     def __init__(self, values: Iterable[T], most: int = LOOKAHEAD) -> None:
         self._most = most
@@ -70,12 +70,10 @@ class ReadAhead(Iterator[T]):
 
     def fetch(self, most: int) -> None:
         """Fetches up to ``most`` values."""
-        while most > 0 and not self.exhausted:
-            most -= 1
-            try:
-                self._fetched.append(next(self._values))
-            except StopIteration:
-                self.exhausted = True
+        before = len(self._fetched)
+        self._fetched.extend(islice(self._values, most))
+        if len(self._fetched) - before < most:
+            self.exhausted = True
 
     @property
     def wants_more(self) -> bool:
@@ -91,8 +89,16 @@ class ReadAhead(Iterator[T]):
         """The values that wait; they go on waiting."""
         return iter(self._fetched)
 
-    def __next__(self) -> T:
-        return self._fetched.popleft() if self._fetched else next(self._values)
+    def __iter__(self) -> Iterator[T]:
+        fetched, values = self._fetched, self._values
+        while True:
+            while fetched:
+                yield fetched.popleft()
+            try:
+                value = next(values)
+            except StopIteration:
+                return
+            yield value
 
 
 class Dispatcher:
@@ -126,15 +132,16 @@ class Dispatcher:
 
     def look_ahead(self, most: int) -> None:
         """Pulls up to ``most`` entries from the scan while the lookahead has room."""
-        while most > 0 and self.wants_jobs():
-            most -= 1
-            try:
-                job = next(self._jobs)
-            except StopIteration:
-                self.exhausted = True
-                return
+        if not self.wants_jobs():
+            return
+        most = min(most, self._lookahead - len(self._small) - len(self._large))
+        pulled = 0
+        for job in islice(self._jobs, most):
+            pulled += 1
             if job is not None:
                 (self._large if job.size >= LARGE else self._small).append(job)
+        if pulled < most:
+            self.exhausted = True
 
     def wants_jobs(self) -> bool:
         """The scan has not ended and the lookahead has room."""

@@ -25,11 +25,11 @@ MOST_DEATHS = 20
 """Workers that may die before the run gives up."""
 
 
-class Ended(NamedTuple):
-    """A job has ended; ``result.failure`` says how."""
+class JobsEnded(NamedTuple):
+    """Jobs have ended; ``result.failure`` says how."""
 
-    job: Job
-    result: Result
+    ends: Iterable[tuple[Job, Result]]
+    """To be gone through once: each job counts as held until its turn."""
 
 
 class MultipartBegun(NamedTuple):
@@ -100,7 +100,7 @@ class ObjectsDeleted(NamedTuple):
 
 
 Event = (
-    Ended
+    JobsEnded
     | MultipartBegun
     | Note
     | ConcurrencyChanged
@@ -353,7 +353,8 @@ class Supervisor:
 
     def _handle(self, worker: WorkerProcess, message: wire.Message) -> Iterator[Event]:
         if isinstance(message, wire.Results):
-            yield from self._take(worker, message)
+            self._take(worker, message)
+            yield JobsEnded(self._ended(worker, message.results))
         elif isinstance(message, wire.Concurrency):
             yield ConcurrencyChanged(worker.number, *message)
         elif isinstance(message, wire.Begun):
@@ -386,9 +387,7 @@ class Supervisor:
             if isinstance(chore, wire.Delete):
                 yield ObjectsDeleted(chore.keys, *message)
         elif isinstance(message, wire.Returned):
-            for number in message.numbers:
-                if job := self._dispatcher.done(worker, number):
-                    yield Ended(job, failed(job, INTERRUPTED))
+            yield JobsEnded(self._interrupted(worker, message.numbers))
         elif isinstance(message, wire.Note):
             yield Note(message.text)
         elif isinstance(message, wire.Notice):
@@ -402,13 +401,24 @@ class Supervisor:
             else:
                 self._do_without(worker, message.reason)
 
-    def _take(self, worker: WorkerProcess, news: wire.Results) -> Iterator[Event]:
+    def _take(self, worker: WorkerProcess, news: wire.Results) -> None:
         self.totals.add(worker, news)
         worker.outage = news.outage
         self._dispatcher.widen(worker, news.limit)
-        for result in news.results:
+
+    def _ended(
+        self, worker: WorkerProcess, results: Iterable[Result]
+    ) -> Iterator[tuple[Job, Result]]:
+        for result in results:
             if job := self._dispatcher.done(worker, result.number):
-                yield Ended(job, result)
+                yield job, result
+
+    def _interrupted(
+        self, worker: WorkerProcess, numbers: Iterable[int]
+    ) -> Iterator[tuple[Job, Result]]:
+        for number in numbers:
+            if job := self._dispatcher.done(worker, number):
+                yield job, failed(job, INTERRUPTED)
 
     def _replace(self, worker: WorkerProcess) -> Iterator[Event]:
         """Gives the files of a dead or silent worker to others, and starts another worker."""
@@ -423,11 +433,11 @@ class Supervisor:
             if isinstance(chore, wire.List):
                 yield ListingBegins()
         held = self._dispatcher.held_by(worker)
-        for job in self._dispatcher.lost(worker):
-            yield Ended(job, failed(job, f"worker processes died of it: {cause}"))
+        reason = f"worker processes died of it: {cause}"
+        yield JobsEnded([(job, failed(job, reason)) for job in self._dispatcher.lost(worker)])
         if self._draining:
-            for job in self._dispatcher.stop():
-                yield Ended(job, failed(job, INTERRUPTED))
+            left = self._dispatcher.stop()
+            yield JobsEnded([(job, failed(job, INTERRUPTED)) for job in left])
             return
         self._deaths += 1
         if self._deaths > MOST_DEATHS:

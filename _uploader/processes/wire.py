@@ -9,6 +9,7 @@ from __future__ import annotations
 import marshal
 import struct
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 from ..files.model import Job, Outage, Result
@@ -239,12 +240,17 @@ def _plain(message: Message) -> Sequence[Any]:
     return message
 
 
+# What ``_make`` does, without a Python frame for each file.
+_job = partial(tuple.__new__, Job)
+_result = partial(tuple.__new__, Result)
+
+
 def _message(kind: Any, values: list[Any]) -> Message:
     """The opposite of ``_plain``."""
     if kind is Jobs:
-        values[0] = list(map(Job._make, values[0]))
+        values[0] = list(map(_job, values[0]))
     elif kind is Results:
-        values[0] = list(map(Result._make, values[0]))
+        values[0] = list(map(_result, values[0]))
         values[-1] = values[-1] and Outage._make(values[-1])
     made: Message = kind._make(values)
     return made

@@ -120,13 +120,13 @@ class Engine:
 
     def submit(self, jobs: Iterable[Job]) -> None:
         """Queues files for upload, or for their comparison; returns at once."""
-        context, add = self._context, self._slots.add
+        context = self._context
         if self._verifies:
-            for job in jobs:
-                add(self._check(job))
+            self._slots.add_all(map(self._check, jobs))
             return
-        for job in jobs:
-            add(self._comparison(job) if job.compares else Upload(job, context))
+        self._slots.add_all(
+            [self._comparison(job) if job.compares else Upload(job, context) for job in jobs]
+        )
 
     def submit_stdin(self, job: Job, memory: int, ended: Callable[[], Event]) -> None:
         """Begins to upload standard input; returns at once.  See ``StdinUpload``."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from heapq import heappop, heappush
 from itertools import count
@@ -95,6 +95,11 @@ class Slots:
             heappush(self._parts, (task.rank, next(self._added), task))
         else:
             self._tasks.append(task)
+        self.fill()
+
+    def add_all(self, tasks: Iterable[Task]) -> None:
+        """Queues tasks that are no parts; returns at once."""
+        self._tasks.extend(tasks)
         self.fill()
 
     def take_back(self) -> list[Task]:

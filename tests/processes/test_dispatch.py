@@ -101,7 +101,7 @@ class TestReadAhead:
     def test_what_is_fetched_while_others_are_taken_comes_after_them(self) -> None:
         ahead = ReadAhead(jobs(4))
         ahead.fetch(2)
-        first = next(ahead)
+        first = next(iter(ahead))
         ahead.fetch(ALL)
         assert [first, *ahead] == jobs(4)
 
@@ -126,7 +126,7 @@ class TestReadAhead:
         ended.fetch(3)
         assert wanted == (True, True)
         assert (full.wants_more, ended.wants_more) == (False, False)
-        next(full)
+        next(iter(full))
         assert full.wants_more
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import pytest
 
@@ -27,8 +28,8 @@ from _uploader.processes.supervisor import (
     BucketReady,
     ConcurrencyChanged,
     DestinationKnown,
-    Ended,
     Event,
+    JobsEnded,
     ListingBegins,
     ListingEnded,
     MultipartBegun,
@@ -37,6 +38,14 @@ from _uploader.processes.supervisor import (
     ObjectsListed,
     Supervisor,
 )
+
+
+class Ended(NamedTuple):
+    """One of the ends in a ``JobsEnded``."""
+
+    job: Job
+    result: Result
+
 
 START = wire.Start({"bucket": "b"}, 10, 100, 2**20)
 KILLED = -signal.SIGKILL
@@ -174,8 +183,14 @@ class Setup:
     def workers(self) -> list[FakeWorker]:
         return self.fork_server.workers
 
-    def step(self) -> list[Event]:
-        return list(self.supervisor.step(0.0))
+    def step(self) -> list[Event | Ended]:
+        events: list[Event | Ended] = []
+        for event in self.supervisor.step(0.0):
+            if isinstance(event, JobsEnded):
+                events += [Ended(job, result) for job, result in event.ends]
+            else:
+                events.append(event)
+        return events
 
     def watch(self, seconds: float) -> list[Event]:
         """The supervisor looks at its workers once a second for so long."""
@@ -454,11 +469,12 @@ class TestMessages:
         (worker,) = setup.get_ready()
         worker.send(wire.Fatal("ExpiredToken"))
         worker.report(stored(0))
-        events = []
+        ended: list[tuple[Job, Result]] = []
         with pytest.raises(RunError, match="^ExpiredToken$"):
             for event in setup.supervisor.step(0.0):
-                events.append(event)
-        assert events == [Ended(job(0), stored(0))]
+                assert isinstance(event, JobsEnded)
+                ended += event.ends
+        assert ended == [(job(0), stored(0))]
 
     def test_notes_are_told_each_time_and_notices_once_whoever_sends_them(self, make: Make) -> None:
         setup = make(count=2)
