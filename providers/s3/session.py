@@ -1,14 +1,10 @@
-"""The S3 requests of uploads: objects, parts, listings, the bucket."""
+"""A session with an S3 service: objects as a whole, and what a bucket holds."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timezone
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from xml.etree.ElementTree import Element, SubElement, tostring
-
-import gevent
 
 from ..base import (
     Deletion,
@@ -16,43 +12,25 @@ from ..base import (
     Metadata,
     ObjectInfo,
     Page,
-    Part,
     Prepared,
-    Session,
-    UploadInfo,
 )
-from ..errors import Corrupted, Denied, Exists, Fatal, NoBucket, NotFound, Rejected, Transient
+from ..errors import Denied, Fatal, NotFound, Rejected, Transient
 from ..http.limit import within
-from ..http.response import Response
-from ..http.xml import fields, found, parsed, rows
+from ..http.xml import fields, parsed
 from ..source import Source
-from .answers import decoded, key_of
-from .body import proven_part
-from .checksums import Crc, base64
-from .driver import S3Driver
-from .headers import META, Pairs
-from .object_headers import EXISTS
+from .bucket import Bucket
+from .bucket_requests import NAMESPACE
+from .checksums import base64
+from .headers import META
+from .multipart import MultipartSession
 from .objects import deletion, fits_xml, read_deletion, read_page
-from .privacy import BLOCK, blocking_all, is_blocked
 from .proofs import ASK, proof_in
-from .sigv4 import EMPTY_SHA256, quote_path
+from .sigv4 import quote_path
 from .transport import S3Request
 
-NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
-_NOT_ACCELERATED = (
-    "bucket {} does not exist, and a new one takes no accelerated transfers: create it and turn on "
-    "its acceleration first, or turn off use_accelerate_endpoint"
-)
-"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/transfer-acceleration.html"""
 
-
-class S3Session(Session):
+class S3Session(MultipartSession):
     """One driver and the bucket it uploads to."""
-
-    def __init__(self, driver: S3Driver, bucket: str) -> None:
-        self.driver = driver
-        self._bucket = bucket
-        self._headers = driver.service.object_headers
 
     def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> str:
         """Stores the file with one PUT; raises ``Exists`` when the object was to be created only.
@@ -68,14 +46,14 @@ class S3Session(Session):
 
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
         """
-        return _info(self._exchange("HEAD", key).headers)
+        return _info(self._requests.exchange("HEAD", key).headers)
 
     def inspect(self, key: str) -> Inspected:
         """Asks with one HEAD; with a second one for the size of the parts, where that is needed.
 
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
         """
-        headers = self._exchange("HEAD", key, (), [*ASK, *self._headers.of_any]).headers
+        headers = self._requests.exchange("HEAD", key, (), [*ASK, *self._headers.of_any]).headers
         found = _info(headers)
         asked = self._headers.encryption
         proof = proof_in(headers, found.size, asked, partial(self._part_size, key, found.etag))
@@ -86,9 +64,10 @@ class S3Session(Session):
         condition = ("if-match", f'"{etag}"')
         query, headers = [("partNumber", "1")], [condition, *self._headers.of_any]
         try:
-            told = self._exchange("HEAD", key, query, headers).headers.get("content-length", "")
+            answer = self._requests.exchange("HEAD", key, query, headers)
         except Rejected:
             return None
+        told = answer.headers.get("content-length", "")
         return int(told) if told.isdecimal() else None
 
     def read(self, key: str, found: ObjectInfo, take: Callable[[bytes | memoryview], None]) -> None:
@@ -99,133 +78,6 @@ class S3Session(Session):
         headers = [("if-match", f'"{found.etag}"'), *self._headers.of_any]
         self.driver.transport.download(S3Request("GET", self._bucket, key, (), headers), take)
 
-    def begin(self, key: str, metadata: Metadata, content_type: str) -> str:
-        """Begins a multipart upload; returns its id.
-
-        The service refuses to replace an object at the end only: an object that was to be created
-        is looked for here, before its parts are sent in vain.
-        https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html
-        """
-        if self._headers.create_only and self._exists(key):
-            raise Exists(EXISTS)
-        headers = self._headers.of_upload(metadata, content_type)
-        crc = self.driver.service.crc
-        checksum = []
-        if crc:
-            checksum = [
-                ("x-amz-checksum-algorithm", crc.name.upper()),
-                ("x-amz-checksum-type", "FULL_OBJECT"),
-            ]
-        request = S3Request("POST", self._bucket, key, [("uploads", "")], headers)
-        answer = self.driver.transport.offer(request, checksum)
-        if answer is None:
-            answer = self.driver.transport.exchange(request)
-            self.driver.service.prove_by_md5()
-        upload_id = found(answer.body, "UploadId")
-        if not upload_id:
-            raise Transient("the service began a multipart upload without naming it")
-        return upload_id
-
-    def put_part(
-        self, key: str, upload_id: str, number: int, source: Source, offset: int, length: int
-    ) -> Part:
-        """Uploads one part.
-
-        https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPart.html
-        """
-        query = [("partNumber", str(number)), ("uploadId", upload_id)]
-        span = range(offset, offset + length)
-        etag, checksum = self.driver.store(
-            self._bucket, key, query, self._headers.of_any, source, span
-        )
-        return Part(number, length, etag, checksum)
-
-    def complete(
-        self,
-        key: str,
-        upload_id: str,
-        parts: Sequence[Part],
-        metadata: Metadata = (),
-        content_type: str = "",
-    ) -> str:
-        """Makes the object out of its parts; ``begin`` has sent what describes it.
-
-        When the upload is gone, or must not replace an object, but the object of these parts is
-        there, an earlier attempt has succeeded and its answer was lost: that is success.
-        https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
-        """
-        service = self.driver.service
-        crc = service.crc if service.echoes_checksum else None
-        body = _completion(parts, crc)
-        headers = [("content-type", "application/xml"), *self._headers.of_completion]
-        checksum = None
-        if crc:
-            checksum = crc.text(_combined(parts, crc))
-            headers += [
-                (crc.header, checksum),
-                ("x-amz-checksum-type", "FULL_OBJECT"),
-                ("x-amz-mp-object-size", str(sum(part.size for part in parts))),
-            ]
-        try:
-            answer = self._exchange("POST", key, [("uploadId", upload_id)], headers, body)
-        except (NotFound, Exists):
-            if not self._is_there(key, parts):
-                raise
-            return _etag_of(parts)
-        page = parsed(answer.body)
-        answered = {} if page is None else fields(page)
-        # Ceph 16 leaves the ETag empty.
-        if not answered.get("ETag") and not answered.get("Key"):
-            raise Transient("the service answered without naming the object that it made")
-        echo = answered.get(crc.tag) if crc else None
-        if echo and echo != checksum:
-            raise Corrupted("the service put other bytes together: its checksum differs")
-        return answered.get("ETag", "").strip('"')
-
-    def abort(self, key: str, upload_id: str) -> None:
-        """Deletes a multipart upload and its parts.
-
-        https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html
-        """
-        try:
-            self._exchange("DELETE", key, [("uploadId", upload_id)])
-        except NotFound:
-            return
-
-    def uploads(self, prefix: str) -> Iterator[UploadInfo]:
-        """Lists the multipart uploads below ``prefix``.
-
-        https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html
-        """
-        query = [("uploads", ""), ("encoding-type", "url")]
-        if prefix:
-            query.append(("prefix", prefix))
-        for page in self._pages(
-            "", query, {"KeyMarker": "key-marker", "UploadIdMarker": "upload-id-marker"}
-        ):
-            for row in rows(page, "Upload"):
-                begun = _epoch(row.get("Initiated", ""))
-                # A row without key, id or time may be anybody's: it is left alone.
-                if begun is not None and row.get("Key") and row.get("UploadId"):
-                    yield UploadInfo(key_of(page, row, prefix), row["UploadId"], begun)
-
-    def stored_parts(self, key: str, upload_id: str, source: Source, part_size: int) -> list[Part]:
-        """Lists the stored parts and proves each against the file.
-
-        https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html
-        """
-        parts = {}
-        for page in self._pages(
-            key, [("uploadId", upload_id)], {"PartNumberMarker": "part-number-marker"}
-        ):
-            for row in rows(page, "Part"):
-                part = proven_part(row, source, part_size, self.driver.service.crc)
-                if part:
-                    parts[part.number] = part
-                self.driver.service.traffic.progress += 1
-                gevent.sleep(0)
-        return list(parts.values())
-
     def page(self, prefix: str, after: str = "", start: str = "") -> Page:
         """Lists with one GET.
 
@@ -234,7 +86,7 @@ class S3Session(Session):
         query = [("list-type", "2"), ("encoding-type", "url")]
         given = {"prefix": prefix, "start-after": after, "continuation-token": start}
         query += [(name, value) for name, value in given.items() if value]
-        page = read_page(self._exchange("GET", query=query).body, prefix, after)
+        page = read_page(self._requests.exchange("GET", query=query).body, prefix, after)
         self.driver.service.traffic.progress += 1
         return page
 
@@ -252,7 +104,7 @@ class S3Session(Session):
             digest = base64(hashlib.md5(body, usedforsecurity=False).digest())
             headers = [("content-md5", digest), *self._headers.of_any]
             try:
-                answer = self._exchange("POST", "", [("delete", "")], headers, body)
+                answer = self._requests.exchange("POST", "", [("delete", "")], headers, body)
             except Denied:
                 raise
             except Rejected:
@@ -261,7 +113,7 @@ class S3Session(Session):
                 result = read_deletion(answer.body, together)
         for key in alone:
             try:
-                headers_of_answer = self._exchange("DELETE", key).headers
+                headers_of_answer = self._requests.exchange("DELETE", key).headers
             except NotFound:
                 continue
             except Rejected as failure:
@@ -292,7 +144,7 @@ class S3Session(Session):
             headers.append(("x-amz-tagging-directive", "REPLACE"))
         if found.storage_class and "x-amz-storage-class" not in names:
             headers.append(("x-amz-storage-class", found.storage_class))
-        page = parsed(self._exchange("PUT", key, (), headers).body)
+        page = parsed(self._requests.exchange("PUT", key, (), headers).body)
         etag = "" if page is None else fields(page).get("ETag", "").strip('"')
         if not etag:
             raise Transient("the service answered without naming the copy that it made")
@@ -300,27 +152,13 @@ class S3Session(Session):
             raise Rejected("another object took its place meanwhile")
         return etag
 
-    def _pages(
-        self, key: str, query: list[tuple[str, str]], markers: Mapping[str, str]
-    ) -> Iterator[Element]:
-        """The pages of a listing.  ``markers``: the elements of a page that say where the next
-        begins, and the query's names for them."""
-        marked: tuple[tuple[str, str], ...] = ()
-        seen = {marked}
-        while True:
-            answer = self._exchange("GET", key, [*query, *marked])
-            page = parsed(answer.body)
-            if page is None:
-                raise Transient("the service answered with a listing that is no XML")
-            yield page
-            answered = fields(page)
-            following = {name: answered.get(f"Next{tag}", "") for tag, name in markers.items()}
-            if "key-marker" in following:
-                following["key-marker"] = decoded(page, following["key-marker"])
-            marked = tuple(following.items())
-            if answered.get("IsTruncated") != "true" or marked in seen:
-                return
-            seen.add(marked)
+    def prepare_bucket(self, create: bool, *, block_public: bool = True) -> Prepared:
+        """See ``Bucket.prepare``."""
+        return Bucket(self._requests).prepare(create, block_public=block_public)
+
+    def ask(self, question: str) -> bytes:
+        """See ``Bucket.ask``."""
+        return Bucket(self._requests).ask(question)
 
     def connect(self) -> None:
         """Connects to where the bucket is."""
@@ -333,139 +171,9 @@ class S3Session(Session):
     def check(self, limit: float) -> None:
         """Sends a HEAD of the bucket; a refusal is a sign of life."""
         try:
-            within(limit, lambda: self._exchange("HEAD"))
+            within(limit, lambda: self._requests.exchange("HEAD"))
         except (Rejected, Fatal):
             return
-
-    def prepare_bucket(self, create: bool, *, block_public: bool = True) -> Prepared:
-        """Makes sure that the bucket exists, or creates it with ``create``; ``block_public``: a
-        created bucket cannot be made public.
-
-        It asks with a HEAD: listing all buckets needs a permission that careful keys lack.
-        https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html
-        """
-        creating, note = self.driver.service.creating, ""
-        try:
-            self._find_bucket()
-        except NotFound:
-            if self.driver.service.is_accelerated:
-                raise Fatal(_NOT_ACCELERATED.format(self._bucket)) from None
-            if not create:
-                raise NoBucket(f"bucket {self._bucket} does not exist") from None
-            note = self._create_bucket()
-        created = self._bucket in creating
-        if created and block_public and self._block_public_access():
-            note = f"{note}, public access blocked" if note else ""
-        creating.discard(self._bucket)
-        return Prepared(created, note)
-
-    def _find_bucket(self) -> None:
-        """Raises ``NotFound`` when there is no bucket, ``Fatal`` when it cannot be used."""
-        service = self.driver.service
-        region = service.region
-        try:
-            self._exchange("HEAD")
-        except NotFound:
-            raise
-        except Rejected:
-            try:
-                self._ask_why()
-            except Fatal:
-                if service.region == region:
-                    raise
-                # It was refused for its region, which only an answer with a body told.
-                self._exchange("HEAD")
-
-    def ask(self, question: str) -> bytes:
-        """The answer to one of ``privacy.QUESTIONS`` about the bucket; raises ``Rejected`` when the
-        service does not know the question or the credentials may not ask."""
-        return self._exchange("GET", query=[(question, "")]).body
-
-    def _block_public_access(self) -> bool:
-        """Blocks all public access to the bucket.
-
-        False when the service refuses, or does not say afterwards that it did: without a grant to
-        anybody the bucket is private all the same.
-        """
-        body = blocking_all(NAMESPACE, is_aws=self.driver.service.partition is not None)
-        digest = base64(hashlib.md5(body, usedforsecurity=False).digest())
-        try:
-            self._exchange("PUT", "", [(BLOCK, "")], [("content-md5", digest)], body)
-            # A service that overlooks the query has taken this for the creation of a bucket.
-            return is_blocked(self.ask(BLOCK))
-        except Rejected:
-            return False
-
-    def _ask_why(self) -> None:
-        """Raises ``Fatal`` with the reason of a refused HEAD, which has no body; a listing has one.
-
-        Both are refused to a key that may only put objects: no reason to stop.
-        """
-        query = [("list-type", "2"), ("max-keys", "1")]
-        try:
-            self._exchange("GET", query=query)
-        except Denied:
-            return
-        except Rejected as failure:
-            raise Fatal(f"bucket {self._bucket} cannot be used: {failure}") from None
-
-    def _create_bucket(self) -> str:
-        """Creates the bucket; returns the note for the user.
-
-        Without an ACL or policy a new bucket is its owner's alone.  When the answer gets lost, the
-        bucket that is found then is the one that was made here.
-        https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
-        """
-        creating = self.driver.service.creating
-        may_be_ours = self._bucket in creating
-        body = b""
-        if self.driver.ex_location_name:
-            root = Element("CreateBucketConfiguration", xmlns=NAMESPACE)
-            SubElement(root, "LocationConstraint").text = self.driver.ex_location_name
-            body = tostring(root)
-        creating.add(self._bucket)
-        try:
-            self._exchange("PUT", body=body)
-        except Rejected as failure:
-            owned = "BucketAlreadyOwnedByYou" in str(failure)
-            if not (owned and may_be_ours):
-                creating.discard(self._bucket)
-            if owned:
-                return ""
-            raise Fatal(f"bucket {self._bucket} cannot be created: {failure}") from None
-        return f"created bucket {self._bucket}, private to its owner"
-
-    def _exists(self, key: str) -> bool:
-        """Whether there is an object, as far as the credentials may ask."""
-        try:
-            self._exchange("HEAD", key)
-        except Rejected:
-            return False
-        return True
-
-    def _is_there(self, key: str, parts: Sequence[Part]) -> bool:
-        """Whether the object is the one that these parts make: its ETag is the MD5 of their MD5s.
-
-        A refusal (the key may only put objects) proves nothing.
-        """
-        try:
-            headers = self._exchange("HEAD", key).headers
-            expected = _etag_of(parts)
-        except (Rejected, ValueError):
-            return False
-        return headers.get("etag", "").strip('"') == expected
-
-    def _exchange(
-        self, method: str, key: str = "", query: Pairs = (), headers: Pairs = (), body: bytes = b""
-    ) -> Response:
-        """Sends a request about the bucket, its body signed.  ``headers``: by default those that
-        any request has."""
-        payload_hash = hashlib.sha256(body).hexdigest() if body else EMPTY_SHA256
-        headers = headers or self._headers.of_any
-        request = S3Request(
-            method, self._bucket, key, query, headers, body, len(body), payload_hash
-        )
-        return self.driver.transport.exchange(request)
 
 
 def _info(headers: Mapping[str, str]) -> ObjectInfo:
@@ -481,39 +189,3 @@ def _info(headers: Mapping[str, str]) -> ObjectInfo:
         headers.get("etag", "").strip('"'),
         headers.get("x-amz-storage-class", ""),
     )
-
-
-def _epoch(text: str) -> float | None:
-    """The seconds since 1970 of a time in a listing; None when it is no time."""
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-        return moment.replace(tzinfo=moment.tzinfo or timezone.utc).timestamp()
-    except (OverflowError, ValueError):
-        return None
-
-
-def _etag_of(parts: Sequence[Part]) -> str:
-    """The ETag of the object that the parts make: the MD5 of their MD5s.  Raises ``ValueError``
-    where those are none."""
-    digests = b"".join(bytes.fromhex(part.etag) for part in parts)
-    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
-
-
-def _combined(parts: Sequence[Part], crc: Crc) -> int:
-    """The checksum of the whole object, out of those of its parts."""
-    whole = 0
-    for part in parts:
-        whole = crc.combine(whole, part.checksum, part.size)
-    return whole
-
-
-def _completion(parts: Sequence[Part], crc: Crc | None) -> bytes:
-    """The body of a CompleteMultipartUpload."""
-    root = Element("CompleteMultipartUpload", xmlns=NAMESPACE)
-    for part in parts:
-        element = SubElement(root, "Part")
-        SubElement(element, "PartNumber").text = str(part.number)
-        SubElement(element, "ETag").text = f'"{part.etag}"'
-        if crc:
-            SubElement(element, crc.tag).text = crc.text(part.checksum)
-    return bytes(tostring(root))
