@@ -321,16 +321,27 @@ def _check_stdin(settings: Settings, given: Mapping[str, Any]) -> None:
 
 
 def _check_local(settings: Settings) -> None:
-    """A store below the source would be uploaded into itself, for ever; and files have no place for
-    further metadata."""
+    """A store below the source would be uploaded into itself, for ever; a source in the store would
+    be replaced, or deleted, as what a run has stored; and files have no place for further
+    metadata."""
     if settings.provider == "local" and settings.metadata:
         raise UsageError("--metadata: provider local keeps none")
     if settings.provider != "local" or not settings.endpoint_url or settings.reads_stdin:
         return
-    sources = tuple(os.path.join(os.path.realpath(source), "") for source in settings.src)
-    bucket = os.path.join(os.path.realpath(settings.endpoint_url), settings.bucket, "")
-    if bucket.startswith(sources):
-        raise UsageError("--endpoint-url: the bucket lies below --src and would be uploaded too")
+    place = os.path.realpath(os.path.join(settings.endpoint_url, settings.bucket))
+    bucket = os.path.join(place, "")
+    for source in settings.src:
+        path = os.path.join(os.path.realpath(source), "")
+        if bucket.startswith(path):
+            raise UsageError(
+                "--endpoint-url: the bucket lies below --src, it would be uploaded too"
+            )
+        if path.startswith(bucket):
+            raise UsageError(
+                f"--src {source!r} lies in the bucket, whose files are replaced and deleted"
+            )
+    if settings.journal and os.path.realpath(settings.journal).startswith(bucket):
+        raise UsageError("--journal lies in the bucket: put it somewhere else")
 
 
 def _checked_verification(settings: Settings, given: Mapping[str, Any]) -> Settings:

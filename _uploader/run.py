@@ -141,14 +141,14 @@ class Run:
         self._most_processes = resources.processes
         entries: Iterable[Found | None]
         self._roots: tuple[str, ...] = ("",)
-        chosen: Callable[[str], bool] | None = None
+        chosen: Callable[[str, int], bool] | None = None
         if jobs is not None:
             entries = jobs
         else:
             choice = Choice(settings)
             entries, self._roots = choice.entries(), choice.roots
             if choice.selection:
-                chosen = choice.selection.takes_path
+                chosen = choice.selection.takes_object
         self._entries = ReadAhead(entries, resources.lookahead)
         self._records = jobs is None and not settings.no_journal and not settings.dry_run
         self._journal: Journal | None = None
@@ -350,9 +350,9 @@ class Run:
             return
         if counters.failed or not counters.scanned:
             self._display.note("no object is deleted, as not every file is in the bucket")
-        elif not counters.files:
+        elif empty := self._empty_sources(comparison):
             counters.not_deleted = count
-            self._display.note("no object is deleted, as there is no file at all below --src")
+            self._display.note(f"no object is deleted, as there is no file at all below {empty}")
         elif count > objects_limit(limit, comparison.inventory.count):
             counters.not_deleted = count
             self._display.note(
@@ -361,6 +361,12 @@ class Run:
             )
         else:
             self._delete_all(comparison.keys_without_file(DELETED_AT_ONCE), supervisor, watch)
+
+    def _empty_sources(self, comparison: Comparison) -> str:
+        """The sources in which no file was found, by name: they may not be mounted."""
+        sources = enumerate(self._settings.src)
+        empty = [source for number, source in sources if number not in comparison.sources]
+        return ", ".join(f"--src {source!r}" for source in empty)
 
     def _delete_all(
         self, batches: Iterator[list[str]], supervisor: Supervisor, watch: MemoryWatch

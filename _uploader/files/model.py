@@ -47,6 +47,8 @@ class Failed(NamedTuple):
 
     path: str
     reason: str
+    is_directory: bool = False
+    """Nobody knows which files are below it."""
 
 
 class LeftOut(NamedTuple):

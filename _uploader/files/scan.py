@@ -130,7 +130,7 @@ def _walk(rules: _Rules) -> Iterator[Found]:
                         is_file = entry.is_file()
                         status = entry.stat()
                     except OSError as error:
-                        yield Failed(shown(path), _reason(error, entry))
+                        yield _unreadable(entry, path, error, rules)
                         continue
                     if not is_file:
                         other = _other(entry, path, status, levels, rules)
@@ -151,7 +151,7 @@ def _walk(rules: _Rules) -> Iterator[Found]:
                     levels.pop().close()
             except OSError as error:  # of the directory: an entry's own are caught above
                 levels.pop().close()
-                yield Failed(shown(level.path.rstrip("/") or "."), _reason(error))
+                yield Failed(shown(level.path.rstrip("/") or "."), _reason(error), True)
     finally:
         for level in levels:
             level.close()
@@ -173,7 +173,25 @@ def _other(
     try:
         return _open(entry.path, path + "/", status, len(levels))
     except OSError as error:
-        return Failed(shown(path), _reason(error))
+        return Failed(shown(path), _reason(error), True)
+
+
+def _unreadable(
+    entry: os.DirEntry[str], path: str, error: OSError, rules: _Rules
+) -> Failed | LeftOut:
+    """An entry of which only its directory tells something."""
+    is_directory = _may_be_directory(entry, error, rules)
+    if is_directory and rules.enters and not rules.enters(path):
+        return LeftOut(shown(path))
+    return Failed(shown(path), _reason(error, entry), is_directory)
+
+
+def _may_be_directory(entry: os.DirEntry[str], error: OSError, rules: _Rules) -> bool:
+    leads_somewhere = rules.follow_symlinks and not isinstance(error, FileNotFoundError)
+    try:
+        return entry.is_dir(follow_symlinks=False) or (leads_somewhere and entry.is_symlink())
+    except OSError:
+        return True
 
 
 def _skip_reason(

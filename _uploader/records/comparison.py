@@ -26,23 +26,28 @@ class Comparison:
         prefix: str,
         *,
         deletes: bool,
-        chosen: Callable[[str], bool] | None = None,
+        chosen: Callable[[str, int], bool] | None = None,
     ) -> None:
         """``skip``: the option's value.  ``deletes``: objects without a file are looked for.
-        ``chosen``: whether a path may be one of the run's, as far as it says; None: any."""
+        ``chosen``: whether the object of a path, of so many bytes, may be that of one of the run's
+        files; None: any may."""
         self._skip = skip
         self._prefix = prefix
         self._deletes = deletes
         self._chosen = chosen
         self.journal: Journal | None = None
         self.inventory = Inventory()
+        self.sources: set[int] = set()
+        """Sources of the files that were looked at, where objects without a file are looked for."""
 
     def listed(self, objects: Iterable[tuple[str, int, str]]) -> None:
         """Takes some of what the bucket holds, each as (key, size, ETag).  Objects that the options
-        leave out by their names are nobody's here: they stay."""
+        leave out by name or size are nobody's here: they stay.  So do the empty ones that other
+        tools make for directories."""
+        objects = [found for found in objects if found[1] or not found[0].endswith("/")]
         if chosen := self._chosen:
             start = len(self._prefix)
-            objects = [found for found in objects if chosen(found[0][start:])]
+            objects = [found for found in objects if chosen(found[0][start:], found[1])]
         self.inventory.add(objects)
 
     def look(self, job: Job) -> Job | str:
@@ -50,6 +55,7 @@ class Comparison:
         key = self._prefix + job.path
         if self._deletes:
             self.inventory.keep(key)
+            self.sources.add(job.source)
         found = None if self._skip == "none" else self.inventory.find(key)
         if found is None:
             return job

@@ -377,6 +377,34 @@ class TestDelete:
         assert (finished.code, finished.summary["not_deleted"]) == (1, 5)
         assert sorted(world.server.objects(BUCKET)) == sorted(names)
 
+    def test_nothing_is_deleted_where_one_source_has_no_file(
+        self, world: World, tmp_path: Path
+    ) -> None:
+        names = small_files(world.data, 2)
+        write(tmp_path, "more/file")
+        world.run("--src", tmp_path / "more")
+        os.unlink(tmp_path / "more/file")
+        finished = world.run("--src", tmp_path / "more", "--delete")
+        assert (finished.code, finished.summary["not_deleted"]) == (1, 1)
+        assert sorted(world.server.objects(BUCKET)) == sorted([*names, "file"])
+
+    def test_what_is_left_out_by_size_stays_when_its_file_is_gone(self, world: World) -> None:
+        write(world.data, "small", b"1")
+        write(world.data, "large", b"1" * 100)
+        write(world.data, "other", b"1" * 100)
+        world.run()
+        os.unlink(world.data / "small")
+        os.unlink(world.data / "large")
+        finished = world.run("--delete", "--min-size", 50)
+        assert finished.paths("deleted") == ["large"]
+
+    def test_empty_objects_that_stand_for_directories_stay(self, world: World) -> None:
+        write(world.data, "a/b")
+        world.run()
+        world.server.boto3().put_object(Bucket=BUCKET, Key="a/", Body=b"")
+        assert world.run("--delete").summary["deleted"] == 0
+        assert set(world.server.objects(BUCKET)) == {"a/", "a/b"}
+
     def test_what_the_scan_leaves_out_stays(self, world: World, tmp_path: Path) -> None:
         small_files(world.data, 2)
         small_files(tmp_path / "elsewhere", 3)

@@ -319,3 +319,34 @@ def test_command_provider_local_refuses_a_bucket_below_the_source(
     write(data, "a")
     line = usage_error(*arguments(data, str(data / "store"), "b", "--provider", "local"))
     assert "--endpoint-url" in line
+
+
+@pytest.mark.parametrize("source", ["store/b/x", "store/b", "store/b/x/file", "link"])
+def test_command_provider_local_refuses_a_source_in_the_bucket(
+    usage_error: UsageError, tmp_path: Path, source: str
+) -> None:
+    """It would replace the source's files by others, and delete what is not among them."""
+    write(tmp_path, "store/b/x/file")
+    (tmp_path / "link").symlink_to("store/b/x")
+    told = arguments(tmp_path / source, str(tmp_path / "store"), "b", "--provider", "local")
+    line = usage_error(*told)
+    assert "lies in the bucket" in line or "lies below --src" in line
+
+
+def test_command_provider_local_looks_where_a_link_leads(
+    usage_error: UsageError, data: Path, tmp_path: Path
+) -> None:
+    write(data, "sub/file")
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/b").symlink_to(data / "sub")
+    line = usage_error(*arguments(data, str(tmp_path / "store"), "b", "--provider", "local"))
+    assert "lies below --src" in line
+
+
+def test_command_provider_local_refuses_a_journal_in_the_bucket(
+    usage_error: UsageError, data: Path, tmp_path: Path
+) -> None:
+    write(data, "file")
+    told = arguments(data, str(tmp_path / "store"), "b", "--provider", "local")
+    line = usage_error(*told, "--journal", str(tmp_path / "store/b/journal"))
+    assert "--journal lies in the bucket" in line

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from _uploader.errors import UsageError
-from _uploader.files.model import Failed, Job, Skipped
+from _uploader.files.model import Failed, Job, LeftOut, Skipped
 from _uploader.files.scan import OPEN_DIRECTORIES, Found, scan
 
 NOBODY = 65534
@@ -242,7 +242,7 @@ def test_an_unreadable_directory_is_one_failure(open_directory: Path) -> None:
         entries = found(open_directory)
     os.chmod(open_directory / "locked", 0o755)
     assert [entry.path for entry in entries if isinstance(entry, Job)] == ["a/x"]
-    assert Failed("locked", "cannot be read: Permission denied") in entries
+    assert Failed("locked", "cannot be read: Permission denied", is_directory=True) in entries
     assert len(entries) == 2
 
 
@@ -255,6 +255,18 @@ def test_a_directory_that_lists_but_does_not_open_fails_file_by_file(open_direct
     os.chmod(open_directory / "listed", 0o755)
     reason = "cannot be read: Permission denied"
     assert sorted(entries) == [Failed("listed/x", reason), Failed("listed/y", reason)]
+
+
+def test_a_directory_that_cannot_be_looked_at_is_known_as_one(open_directory: Path) -> None:
+    write(open_directory / "listed/a/x")
+    write(open_directory / "listed/b/x")
+    os.chmod(open_directory / "listed", 0o444)
+    with as_nobody():
+        entries = list(scan(str(open_directory), follow_symlinks=False, enters="listed/a".__ne__))
+    os.chmod(open_directory / "listed", 0o755)
+    reason = "cannot be read: Permission denied"
+    failed = Failed("listed/b", reason, is_directory=True)
+    assert sorted(entries, key=lambda entry: entry.path) == [LeftOut("listed/a"), failed]
 
 
 def test_a_file_that_vanishes_during_the_scan_fails_alone(tmp_path: Path) -> None:
@@ -278,7 +290,7 @@ def test_a_directory_that_vanishes_during_the_scan_fails_alone(tmp_path: Path) -
     (tmp_path / gone / "x").unlink()
     (tmp_path / gone).rmdir()
     rest = list(stream)
-    assert Failed(gone, "vanished during the scan") in rest
+    assert Failed(gone, "vanished during the scan", is_directory=True) in rest
     assert sum(isinstance(entry, Job) for entry in rest) == 1
 
 
@@ -313,7 +325,7 @@ def test_a_directory_that_breaks_midway_fails_and_the_others_go_on(
         "broken/x",
         "good/y",
     ]
-    assert Failed("broken", "cannot be read: Input/output error") in entries
+    assert Failed("broken", "cannot be read: Input/output error", is_directory=True) in entries
 
 
 def test_a_name_that_is_not_utf8_is_a_failure_fit_for_json(tmp_path: Path) -> None:

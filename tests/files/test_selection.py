@@ -44,6 +44,13 @@ def test_a_path_that_is_not_taken_is_out_whatever_its_size() -> None:
     assert not selection.takes("b", 1, 0)
 
 
+def test_an_object_is_chosen_by_name_and_size() -> None:
+    selection = Selection(Only(), min_size=1, newer_ns=10)
+    assert selection.takes_object("ab", 1)
+    assert not selection.takes_object("ab", 0)
+    assert not selection.takes_object("b", 1)
+
+
 def test_directories_are_entered_as_the_rules_say() -> None:
     assert Selection().enters("b")
     assert Selection(Only()).enters("a")
@@ -53,7 +60,7 @@ def test_directories_are_entered_as_the_rules_say() -> None:
 def test_what_is_not_taken_is_left_out_failures_as_well() -> None:
     job, moment = Job(0, "a1", 5, 0), None
     entries = [job, Job(1, "a2", 4, 0), Job(2, "b", 5, 0), moment, Failed("a3", "x")]
-    others = [Failed("b2", "x"), Skipped("b3", "x"), LeftOut("a4")]
+    others = [Failed("b2", "x"), Skipped("b3", "x"), LeftOut("a4"), Failed("b5", "x", True)]
     found = list(Selection(Only(), min_size=5).of([*entries, *others]))
     assert found == [
         job,
@@ -64,4 +71,5 @@ def test_what_is_not_taken_is_left_out_failures_as_well() -> None:
         LeftOut("b2"),
         LeftOut("b3"),
         LeftOut("a4"),
+        Failed("b5", "x", True),
     ]
