@@ -66,6 +66,7 @@ entry takes milliseconds, and results, signals and the display wait."""
 SCAN_STEP = 16
 """Entries between two looks at the clock."""
 _END = object()
+_NO_EXTRA = "objects without a file are not looked for: {}"
 TICK = 0.1
 """Seconds between two commits and updates of the display, and longest wait for a signal."""
 MEMORY_INTERVAL = 0.5
@@ -161,13 +162,8 @@ class Run:
         self._can_choose = False
         """It is known which files have to be sent."""
         self._comparison: Comparison | None = None
-        self._finds_extra = (
-            settings.verifies
-            and not settings.files_from
-            and all(map(os.path.isdir, settings.src))
-            and providers.comparable(settings.provider)
-        )
-        """Objects without a file are looked for: where all files are known."""
+        self._finds_extra = settings.verifies and not _hides_extra(settings)
+        """Objects without a file are looked for."""
         if settings.compares or self._finds_extra:
             from .records.comparison import Comparison  # few runs need it
 
@@ -188,11 +184,8 @@ class Run:
         self._display.start()
         for note in self._resources.notes:
             self._display.note(note)
-        if self._settings.verifies and not providers.comparable(self._settings.provider):
-            self._display.note(
-                "objects without a file are not looked for: those of "
-                f"{self._settings.provider} are not listed"
-            )
+        if self._settings.verifies and (reason := _hides_extra(self._settings)):
+            self._display.note(_NO_EXTRA.format(reason))
         error: RunError | None = None
         supervisor: Supervisor | None = None
         watch = MemoryWatch(lambda: supervisor.pids() if supervisor else [])
@@ -481,6 +474,13 @@ class Run:
             comparison.listed(event.objects)
         elif isinstance(event, ListingBegins):
             comparison.inventory.forget()
+        elif isinstance(event, ListingEnded) and event.refusal:
+            if self._settings.compares:
+                reason = "the bucket cannot be listed, which --skip and --delete need"
+                raise RunError(f"{reason}: {event.refusal}")
+            self._finds_extra = False
+            self._display.note(_NO_EXTRA.format(f"the bucket cannot be listed: {event.refusal}"))
+            self._can_choose = True
         elif isinstance(event, ListingEnded):
             comparison.inventory.complete()
             objects = counted(comparison.inventory.count, "object")
@@ -522,6 +522,19 @@ class Run:
                 f"going on with the unfinished run of {_moment(journal.started)}: "
                 f"{files_text(journal.recorded)} done; --restart begins anew"
             )
+
+
+def _hides_extra(settings: Settings) -> str:
+    """Why objects without a file cannot be found; empty where all files are known."""
+    if not providers.comparable(settings.provider):
+        return f"those of {settings.provider} are not listed"
+    if settings.files_from is not None:
+        return "the list does not say which files there are"
+    if not all(map(os.path.isdir, settings.src)):
+        return "a single file says nothing of others"
+    if settings.prefix and not settings.prefix.endswith("/"):
+        return f"without a slash at its end the prefix {settings.prefix!r} is that of others, too"
+    return ""
 
 
 def _preview(settings: Settings, display: Display) -> Preview:

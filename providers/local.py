@@ -277,22 +277,31 @@ def _files(
 ) -> Iterator[tuple[str, os.stat_result]]:
     """The files below a directory, whose keys begin with ``above``, in the order of their keys:
     those with ``prefix``, after ``after``.  Names that are not UTF-8 are no keys."""
+    levels = [_entries(directory, above)]
+    while levels:
+        for key, entry in levels[-1]:
+            if key.endswith("/"):
+                within = key.startswith(prefix) or prefix.startswith(key)
+                if within and (key > after or after.startswith(key)):
+                    levels.append(_entries(entry.path, key))
+                    break
+            elif key > after and key.startswith(prefix) and not _TEMPORARY.fullmatch(entry.name):
+                with suppress(FileNotFoundError):
+                    if entry.is_file(follow_symlinks=False):
+                        yield key, entry.stat(follow_symlinks=False)
+        else:
+            levels.pop()
+
+
+def _entries(directory: str, above: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """The entries of a directory by key, in order; a directory's ends with a slash."""
     with os.scandir(directory) as entries:
         named = [
-            (entry.name + "/" * entry.is_dir(follow_symlinks=False), entry)
+            (above + entry.name + "/" * entry.is_dir(follow_symlinks=False), entry)
             for entry in entries
             if entry.name.isascii() or _is_utf8(entry.name)
         ]
-    for name, entry in sorted(named, key=itemgetter(0)):
-        key = above + name
-        if name.endswith("/"):
-            within = key.startswith(prefix) or prefix.startswith(key)
-            if within and (key > after or after.startswith(key)):
-                yield from _files(entry.path, key, prefix, after)
-        elif key > after and key.startswith(prefix) and not _TEMPORARY.fullmatch(name):
-            with suppress(FileNotFoundError):
-                if entry.is_file(follow_symlinks=False):
-                    yield key, entry.stat(follow_symlinks=False)
+    return iter(sorted(named, key=itemgetter(0)))
 
 
 def _is_utf8(name: str) -> bool:

@@ -86,7 +86,10 @@ class ListingBegins(NamedTuple):
 
 
 class ListingEnded(NamedTuple):
-    """The bucket holds no more than what was listed."""
+    """The bucket holds no more than what was listed, or may not be listed."""
+
+    refusal: str = ""
+    """Why it may not."""
 
 
 class ObjectsDeleted(NamedTuple):
@@ -381,7 +384,7 @@ class Supervisor:
                 yield ObjectsListed(message.objects)
         elif isinstance(message, wire.ListingEnded):
             if self._doing.pop(worker, None):
-                yield ListingEnded()
+                yield ListingEnded(message.refusal)
         elif isinstance(message, wire.Deleted):
             chore = self._doing.pop(worker, None)
             if isinstance(chore, wire.Delete):

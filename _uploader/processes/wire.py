@@ -156,7 +156,10 @@ class Listed(NamedTuple):
 
 
 class ListingEnded(NamedTuple):
-    """From a worker: the bucket holds nothing else."""
+    """From a worker: the bucket holds nothing else, or may not be listed."""
+
+    refusal: str = ""
+    """Why it may not."""
 
 
 class Deleted(NamedTuple):

@@ -24,7 +24,7 @@ from gevent.lock import Semaphore
 import providers
 from providers.attributes import FORMS
 from providers.base import Cloud, Deletion, Listed, Prepared
-from providers.errors import Failure, Fatal, NoBucket, Rejected, Unchecked
+from providers.errors import Failure, NoBucket, Rejected, Unchecked
 
 from ..config import Settings
 from ..files.model import Result
@@ -222,12 +222,12 @@ class Worker:
         def tell(objects: list[Listed]) -> None:
             self._send(wire.Listed([(key, size, etag) for key, size, etag in objects]))
 
+        refusal = ""
         try:
             Listing(engine.attempts, cloud.open, prefix, tell).run()
         except Rejected as failure:
-            reason = "the bucket cannot be listed, which --skip, --delete and verify need"
-            raise Fatal(f"{reason}: {failure}") from None
-        self._send(wire.ListingEnded())
+            refusal = str(failure)
+        self._send(wire.ListingEnded(refusal))
 
     def _delete(self, engine: Engine, cloud: Cloud, keys: list[str]) -> None:
         failed, hidden, step = [], 0, cloud.most_deleted

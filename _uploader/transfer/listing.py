@@ -8,6 +8,7 @@ from contextlib import closing
 from gevent.pool import Group
 
 from providers.base import Listed, Session
+from providers.errors import Rejected
 
 from .attempts import Attempts
 from .ranges import Range, Ranges, find_end
@@ -67,11 +68,14 @@ class Listing:
             current = self._ranges.cut()
 
     def _list_range(self, session: Session, mine: Range) -> None:
-        start, begins_after = "", mine.after
+        start, begins_after, first = "", mine.after, ""
         while True:
             page = self._attempts.run(session.page, self._prefix, begins_after, start)
             until = mine.until
             objects = page.objects
+            if page.next and (page.next == start or (objects and objects[0].key == first)):
+                raise Rejected("its pages repeat themselves")
+            first = objects[0].key if objects else ""
             if until is not None and objects and objects[-1].key > until:
                 objects = [found for found in objects if found.key <= until]
             if objects:

@@ -14,6 +14,8 @@ from .answers import key_of
 
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\r")
 """https://www.w3.org/TR/xml/#charsets; a carriage return would be read as a line feed."""
+MOST_DIGITS = 18
+"""Of an object's size: longer numbers are none, and SQLite takes no others."""
 
 
 def read_page(body: bytes, prefix: str, after: str) -> Page:
@@ -42,7 +44,7 @@ def read_page(body: bytes, prefix: str, after: str) -> Page:
     for node in contents:
         row = {local_name(child): child.text or "" for child in node}
         key, size = row.get("Key", ""), row.get("Size", "")
-        if not key or not size.isdecimal():
+        if not key or not size.isdecimal() or len(size) > MOST_DIGITS:
             raise Transient("the service answered with a listing that cannot be read")
         if "%" in key or "+" in key:
             key = unquote_plus(key) if is_encoded else key_of(root, row, prefix)

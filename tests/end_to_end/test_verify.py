@@ -43,6 +43,10 @@ def numbers(finished: Finished) -> list[int]:
     return [finished.summary[name] for name in ("same", "differs", "missing", "extra")]
 
 
+def notes(finished: Finished) -> str:
+    return "\n".join(event["text"] for event in finished.events if event["event"] == "note")
+
+
 class TestVerify:
     def test_what_was_uploaded_is_the_same(self, world: World) -> None:
         """By one HEAD for each file, and nothing that writes."""
@@ -113,6 +117,23 @@ class TestVerify:
         listed = Path(finished.summary["failed_list"]).read_text()
         assert "a/nobody" in listed
         assert names[2] in listed
+
+    def test_without_the_right_to_list_only_extra_objects_are_not_told(self, world: World) -> None:
+        small_files(world.data, 2)
+        world.run()
+        world.server.boto3().put_object(Bucket=BUCKET, Key="nobody", Body=b"")
+        world.server.script("list", BUCKET, "403...")
+        finished = verify(world)
+        assert (finished.code, numbers(finished)) == (0, [2, 0, 0, 0])
+        assert "not looked for: the bucket cannot be listed" in notes(finished)
+
+    def test_a_prefix_may_be_that_of_others(self, world: World) -> None:
+        small_files(world.data, 2)
+        world.run("--prefix", "logs")
+        world.server.boto3().put_object(Bucket=BUCKET, Key="logs-old/nobody", Body=b"")
+        finished = verify(world, "--prefix", "logs")
+        assert (finished.code, numbers(finished)) == (0, [2, 0, 0, 0])
+        assert "without a slash at its end" in notes(finished)
 
     def test_an_extra_object_alone_is_a_difference(self, world: World) -> None:
         small_files(world.data, 1)

@@ -337,6 +337,19 @@ class TestCopy:
         assert (stored.name, stored.size) == ("key", 7)
 
 
+def test_a_deep_tree_is_listed(session: Session, bucket: Path) -> None:
+    """Deeper than functions can call each other."""
+    depth = sys.getrecursionlimit()
+    directory = bucket
+    for _ in range(depth):
+        directory /= "d"
+        directory.mkdir(parents=True)
+    (directory / "file").touch()
+    (bucket / "after").touch()
+    keys = [found.key for found in session.page("").objects]
+    assert keys == ["after", "d/" * depth + "file"]
+
+
 class TestFailures:
     @pytest.mark.parametrize(
         ("number", "kind"),

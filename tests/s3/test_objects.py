@@ -40,6 +40,8 @@ class TestListing:
             page(ROW.format("a"), "<IsTruncated>true</IsTruncated>"),
             page(ROW.format("a"), "<IsTruncated>perhaps</IsTruncated>"),
             page("<Contents><Key>a</Key></Contents>", ENDED),
+            page(f"<Contents><Key>a</Key><Size>{2**63}</Size></Contents>", ENDED),
+            page(f"<Contents><Key>a</Key><Size>{'1' * 5000}</Size></Contents>", ENDED),
             page("<Contents><Size>5</Size></Contents>", ENDED),
             page(ROW.format("a"), ENDED)[:-9],
         ],
