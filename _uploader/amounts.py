@@ -25,7 +25,7 @@ def amount(text: str) -> float:
 def size(text: str) -> int:
     """The bytes that ``10M`` stands for; 0 is a size, too."""
     number, unit = _number_and_unit(text)
-    if unit in _UNITS and 0 <= number < float("inf"):
+    if unit in _UNITS and 0 <= number * _UNITS[unit] < float("inf"):
         return int(number * _UNITS[unit])
     raise ValueError(f"{text!r} is no size: give bytes such as 4096, 10M or 1.5G")
 
@@ -66,7 +66,7 @@ def objects_limit(text: str, total: int) -> int:
     value, unit = _number_and_unit(text)
     if unit == "%" and 0 <= value <= 100:
         return int(total * value / 100)
-    if not unit and value >= 0 and value == int(value):
+    if not unit and 0 <= value < float("inf") and value == int(value):
         return int(value)
     raise ValueError(f"{text!r} is no number of objects: give one like 1000 or a share like 10%")
 

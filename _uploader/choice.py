@@ -153,7 +153,7 @@ def _rules_of(flag: str, text: str) -> list[Rule]:
     try:
         if flag != "--exclude-from":
             return [rule(text, takes=flag == "--include")]
-        with open(text, encoding="utf-8", errors="surrogateescape") as file:
+        with open(text, encoding="utf-8-sig", errors="surrogateescape") as file:
             return rules_of_lines(line.rstrip("\n") for line in file)
     except OSError as error:
         raise UsageError(f"{flag}: cannot read {text!r}: {error.strerror}") from None
@@ -163,6 +163,8 @@ def _rules_of(flag: str, text: str) -> list[Rule]:
 
 
 def _open_list(path: str) -> int:
+    if path == STANDARD_INPUT and sys.stdin.name == os.devnull:  # the caller has closed it
+        raise UsageError("--files-from -: standard input is closed")
     try:
         if path == STANDARD_INPUT:
             return os.dup(sys.stdin.fileno())

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, NoReturn
@@ -31,6 +33,7 @@ from .config import (
     parsed,
 )
 from .errors import EXIT_STOPPED, RunError, UsageError
+from .moments import fixed
 from .processes.fork_server import ForkServer
 
 DESCRIPTION = (
@@ -125,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = settings_from(arguments)
         debug = settings.debug
-        return _run(settings)
+        return _run(_with_fixed_ages(settings))
     except RunError as error:
         _complain(str(error))
         return error.exit_code
@@ -209,6 +212,17 @@ def settings_from(arguments: Sequence[str] | None) -> Settings:
     except ValueError as error:
         raise UsageError(f"--posix-metadata {settings.posix_metadata}: {error}") from None
     return settings
+
+
+def _with_fixed_ages(settings: Settings) -> Settings:
+    """Ages count from now, also in the verification that follows an upload."""
+    now = time.time_ns()
+    newer, older = settings.newer_than, settings.older_than
+    return dataclasses.replace(
+        settings,
+        newer_than=None if newer is None else fixed(newer, now),
+        older_than=None if older is None else fixed(older, now),
+    )
 
 
 def _open_missing_streams() -> None:

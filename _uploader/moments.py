@@ -14,6 +14,15 @@ def moment(text: str) -> str:
     return text
 
 
+def fixed(text: str, now_ns: int) -> str:
+    """The same moment in a text that means it at any time."""
+    if _age(text.strip()) is None:
+        return text
+    from datetime import datetime, timezone
+
+    return datetime.fromtimestamp(moment_ns(text, now_ns) / _NANOSECONDS, timezone.utc).isoformat()
+
+
 def moment_ns(text: str, now_ns: int) -> int:
     """The moment in nanoseconds since the epoch.  A date is its first moment; what names no zone is
     local time.

@@ -142,6 +142,12 @@ def test_what_makes_no_sense_is_refused(options: list[str], problem: str) -> Non
         choice("--src", "d", *options).entries()
 
 
+def test_a_file_of_patterns_may_begin_with_a_mark() -> None:
+    """Windows' editors write one, to say that the file is UTF-8."""
+    Path("patterns").write_text("*.jpg\n", encoding="utf-8-sig")
+    assert files("--src", "d", "--exclude-from", "patterns") == ["d/x/c.txt"]
+
+
 def test_a_list_needs_a_directory() -> None:
     Path("list").touch()
     with pytest.raises(UsageError, match="^--files-from: --src 'e/f' is no directory"):

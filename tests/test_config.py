@@ -159,10 +159,21 @@ class TestSize:
     def test_a_size_in_bytes(self, text: str, amount: int) -> None:
         assert amounts.size(text) == amount
 
-    @pytest.mark.parametrize("text", ["", "M", "-1", "10MB", "5%", "inf", "nan"])
+    @pytest.mark.parametrize("text", ["", "M", "-1", "10MB", "5%", "inf", "nan", "1e308T"])
     def test_what_is_no_size_is_refused(self, text: str) -> None:
         with pytest.raises(ValueError, match="is no size: give bytes such as 4096, 10M"):
             amounts.size(text)
+
+
+class TestObjects:
+    @pytest.mark.parametrize(("text", "most"), [("0", 0), ("7", 7), ("1e3", 1000), ("10%", 20)])
+    def test_a_number_or_a_share(self, text: str, most: int) -> None:
+        assert amounts.objects_limit(text, 200) == most
+
+    @pytest.mark.parametrize("text", ["", "-1", "1.5", "101%", "inf", "1e999", "nan", "5M"])
+    def test_what_is_no_number_of_objects_is_refused(self, text: str) -> None:
+        with pytest.raises(ValueError, match="is no number of objects: give one like 1000"):
+            amounts.objects(text)
 
 
 class TestMoments:
@@ -182,6 +193,11 @@ class TestMoments:
     @pytest.mark.parametrize(("text", "days"), [("1d", 1), ("2w", 14)])
     def test_an_age_in_days_or_weeks(self, text: str, days: int) -> None:
         assert moments.moment_ns(text, 0) == -days * 86400 * 10**9
+
+    def test_an_age_can_be_fixed(self) -> None:
+        now = 10**18 + 5000
+        assert moments.moment_ns(moments.fixed("7d", now), 0) == moments.moment_ns("7d", now)
+        assert moments.fixed("2026-01-31", now) == "2026-01-31"
 
     def test_a_date_is_its_first_moment_in_local_time(self) -> None:
         expected = datetime(2026, 1, 31).timestamp() * 10**9

@@ -57,11 +57,25 @@ def check_keys(
         directories = [
             place
             for place in places
-            if os.path.isdir(place) and (follow_symlinks or not os.path.islink(place))
+            if os.path.isdir(place)
+            and (follow_symlinks or not os.path.islink(place))
+            and not _links_above(place, len(above) + 1)
         ]
         if len(directories) > 1 and enters(path):
             above.append(name)
             levels.append(_merged({}, directories))
+
+
+def _links_above(place: str, levels: int) -> bool:
+    """Whether it links to one of so many directories above it: the scan does not enter those."""
+    if not os.path.islink(place):
+        return False
+    above = place
+    for _ in range(levels):
+        above = os.path.dirname(above)
+        if os.path.samefile(place, above or "."):
+            return True
+    return False
 
 
 def _merged(places: dict[str, list[str]], directories: Iterable[str]) -> dict[str, list[str]]:

@@ -48,6 +48,8 @@ class Attempts:
         self._draining = Event()
         self.retries = 0
         """Attempts so far, beyond the first of each request."""
+        self.recovered = 0
+        """Requests so far that were answered after they had failed."""
         self.trouble = ""
         """The latest failure of a request, in one line."""
 
@@ -56,6 +58,7 @@ class Attempts:
         while it waits."""
         health = self._health
         counted = 0
+        has_failed = False
         since = time.monotonic()
         while True:
             if health.began is not None:
@@ -72,9 +75,11 @@ class Attempts:
                 elif self.draining:
                     raise
                 since = now
+                has_failed = True
                 self.retries += 1
             else:
                 health.answered_at = time.monotonic()
+                self.recovered += has_failed
                 if health.began is not None:
                     self._answered()
                 return answer
@@ -85,7 +90,9 @@ class Attempts:
         began = time.monotonic()
         for attempt in count():
             try:
-                return operation()
+                result = operation()
+                self.recovered += attempt > 0
+                return result
             except Failure as failure:
                 self.trouble = str(failure)
                 policy = self.policy

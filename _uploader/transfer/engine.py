@@ -195,8 +195,9 @@ class Engine:
 
     @property
     def progress(self) -> int:
-        """Grows as long as requests succeed, or long ones move."""
-        return self._slots.accepted + self._cloud.traffic.progress
+        """Grows as long as requests succeed, or long ones move, and whenever one succeeds that had
+        failed: what comes after it may take long for its own sake."""
+        return self._slots.accepted + self._cloud.traffic.progress + self.attempts.recovered
 
     @cached_property
     def _comparison(self) -> Callable[[Job], Task]:

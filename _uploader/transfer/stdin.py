@@ -16,7 +16,7 @@ from gevent.event import AsyncResult, Event
 from gevent.threadpool import ThreadPool
 
 from providers.base import MIB, Part, Session
-from providers.errors import Denied, Exists, Failure, Interrupted, Rejected
+from providers.errors import Denied, Failure, Interrupted, Rejected
 from providers.source import Source
 
 from ..files.model import INTERRUPTED, Job, Result
@@ -90,9 +90,8 @@ class StdinUpload:
             reason = reason_of(error)
             if isinstance(error, Failure) and error.fatal:
                 self._context.stop_run(reason)
-            denied, exists = isinstance(error, Denied), isinstance(error, Exists)
-            # Never a passing one: what was read does not come again.
-            end = Result(job.number, 0, job.mtime_ns, 0, reason, False, denied, exists)
+            # Never a passing one, nor skipped: what was read does not come again.
+            end = Result(job.number, 0, job.mtime_ns, 0, reason, denied=isinstance(error, Denied))
         else:
             end = Result(job.number, size, job.mtime_ns, 0)
         self._context.report(end)

@@ -40,12 +40,15 @@ class CrcProof:
 
 
 def proof_in(
-    headers: Mapping[str, str], size: int, asked: str | None, part_size: Callable[[], int | None]
+    headers: Mapping[str, str],
+    size: int,
+    asked: str | None,
+    part_size: Callable[[int], int | None],
 ) -> Proof | None:
     """The proof in the headers of an object of ``size`` bytes; None when there is none.
 
     ``asked``: the encryption that the run asks for; an answer may not name it.  ``part_size`` asks
-    the service how long the object's first part is; it may not know.
+    the service how long a part of the object is, by its number; it may not know.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
     """
     if headers.get("x-amz-checksum-type", "FULL_OBJECT") == "FULL_OBJECT":
@@ -62,9 +65,11 @@ def proof_in(
         return HashProof("md5", bytes.fromhex(etag))
     if match := _MD5_OF_PARTS.fullmatch(etag):
         digest, count = bytes.fromhex(match[1]), int(match[2])
-        known = part_size()
+        known = part_size(1)
         if known and -(-size // known) == count and (known < size or count == 1):
-            return PartsProof(digest, [known], certain=True)
+            # Parts may be of any sizes; whoever makes them of equal ones has the rest at the end.
+            equal = count == 1 or part_size(count) == size - known * (count - 1)
+            return PartsProof(digest, [known], certain=equal)
         return PartsProof(digest, likely_sizes(size, count), certain=False)
     return None
 
@@ -72,6 +77,7 @@ def proof_in(
 def likely_sizes(size: int, count: int) -> list[int]:
     """What the parts may have had, in bytes, if there were ``count``: usual sizes, and the least
     whole number of MiB."""
+    size = max(1, size)  # a part may be empty
     sizes = {mib * MIB for mib in (*_USUAL, -(-size // (count * MIB)))}
     return sorted(each for each in sizes if -(-size // each) == count)
 

@@ -49,7 +49,7 @@ class S3Session(MultipartSession):
         return _info(self._requests.exchange("HEAD", key).headers)
 
     def inspect(self, key: str) -> Inspected:
-        """Asks with one HEAD; with a second one for the size of the parts, where that is needed.
+        """Asks with one HEAD; with more for the sizes of its parts, where they are needed.
 
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
         """
@@ -59,10 +59,10 @@ class S3Session(MultipartSession):
         proof = proof_in(headers, found.size, asked, partial(self._part_size, key, found.etag))
         return Inspected(found, proof)
 
-    def _part_size(self, key: str, etag: str) -> int | None:
-        """Bytes of the object's first part, where the service says so."""
+    def _part_size(self, key: str, etag: str, number: int) -> int | None:
+        """Bytes of a part of the object, where the service says so."""
         condition = ("if-match", f'"{etag}"')
-        query, headers = [("partNumber", "1")], [condition, *self._headers.of_any]
+        query, headers = [("partNumber", str(number))], [condition, *self._headers.of_any]
         try:
             answer = self._requests.exchange("HEAD", key, query, headers)
         except Rejected:

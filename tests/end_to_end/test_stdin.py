@@ -200,6 +200,24 @@ def test_a_signal_aborts_the_upload(server: FakeS3, hook: dict[str, str], number
     assert_nothing_is_there(server)
 
 
+def test_a_producer_may_take_long_after_a_failure(server: FakeS3, hook: dict[str, str]) -> None:
+    """The failure has passed: waiting for input is no trouble."""
+    server.script("head_bucket", BUCKET, "503")
+    told = options(server, BUCKET, "--give-up-after", "1")
+    with producer("import time; time.sleep(3); print()") as stdin:
+        finished = run(*told, env=environment(server, **hook), stdin=stdin)
+    assert (finished.code, finished.summary["retries"]) == (0, 1)
+
+
+def test_input_that_may_replace_nothing_is_lost_and_has_failed(server: FakeS3) -> None:
+    server.script("put", KEY, "412")
+    with producer("print()") as stdin:
+        told = options(server, BUCKET, "--if-none-match")
+        finished = run(*told, env=environment(server), stdin=stdin)
+    assert finished.code == 1
+    assert finished.reasons() == {KEY: "an object of this name exists"}
+
+
 def test_input_that_ends_by_ctrl_c_makes_no_object(server: FakeS3, hook: dict[str, str]) -> None:
     """It ends the producer at the same moment."""
     read_end, write_end = os.pipe()

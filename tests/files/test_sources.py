@@ -112,10 +112,13 @@ def test_directories_behind_links_matter_when_they_are_followed(tree: Callable[.
         check("one", "two", follow=True)
 
 
-def test_loops_of_links_end(tree: Callable[..., None]) -> None:
-    tree("one/x", "two/y")
-    for name in ("one", "two"):
-        Path(name, "loop").symlink_to(".")
+@pytest.mark.parametrize("target", [".", ".."])
+def test_loops_of_links_end(tree: Callable[..., None], target: str) -> None:
+    """The scan enters no directory below itself."""
+    tree("one/a/x", "two/a/y")
+    for name in ("one/a", "two/a"):
+        for number in range(4):
+            Path(name, f"loop{number}").symlink_to(target)
     check("one", "two", follow=True)
 
 

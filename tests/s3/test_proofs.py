@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from itertools import pairwise
 
 import pytest
 from awscrt.checksums import crc64nvme
@@ -35,8 +36,10 @@ def proof_of(
     size: int = len(CONTENT),
     asked: str | None = None,
     part: int | None = None,
+    last: int | None = None,
 ) -> Proof | None:
-    return proof_in(headers, size, asked, lambda: part)
+    """``part`` and ``last``: bytes of the parts, as the service tells."""
+    return proof_in(headers, size, asked, lambda number: part if number == 1 else last)
 
 
 def holds(proof: Proof | None, content: bytes = CONTENT) -> bool | None:
@@ -97,10 +100,25 @@ class TestParts:
     def test_the_size_that_the_service_tells_is_certain(self) -> None:
         size = 7 * MIB + 1
         headers = {"etag": etag_of_parts(self.CONTENT, size)}
-        found = proof_of(headers, len(self.CONTENT), part=size)
+        last = len(self.CONTENT) % size
+        found = proof_of(headers, len(self.CONTENT), part=size, last=last)
         assert holds(found, self.CONTENT) is True
-        found = proof_of(headers, len(self.CONTENT), part=size)
+        found = proof_of(headers, len(self.CONTENT), part=size, last=last)
         assert holds(found, self.CONTENT[::-1]) is False
+
+    def test_parts_of_unequal_sizes_prove_nothing(self) -> None:
+        cuts = [0, 10 * MIB, 16 * MIB, len(self.CONTENT)]
+        parts = [self.CONTENT[start:end] for start, end in pairwise(cuts)]
+        digest = hashlib.md5(b"".join(hashlib.md5(part).digest() for part in parts)).hexdigest()
+        headers = {"etag": f"{digest}-3"}
+        found = proof_of(headers, len(self.CONTENT), part=10 * MIB, last=len(parts[-1]))
+        assert holds(found, self.CONTENT) is None
+
+    def test_a_single_part_may_be_empty(self) -> None:
+        digest = hashlib.md5(hashlib.md5(b"").digest()).hexdigest()
+        found = proof_of({"etag": f"{digest}-1"}, 0, part=0)
+        assert found
+        assert found.holds() is True
 
     def test_a_service_that_overlooks_the_question_tells_the_whole_size(self) -> None:
         headers = {"etag": etag_of_parts(self.CONTENT, 8 * MIB)}

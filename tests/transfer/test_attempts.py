@@ -130,6 +130,17 @@ def test_failures_that_may_be_a_sign_of_load_are_told(setup: Setup, kind: type[F
     assert setup.told == [failure]
 
 
+def test_what_succeeds_after_a_failure_is_counted(setup: Setup) -> None:
+    """It ends the trouble, though it may be long before anything else happens."""
+    setup.attempts.run(failing())
+    assert setup.attempts.recovered == 0
+    setup.attempts.run(failing(Transient("503")))
+    setup.attempts.bounded(failing(Busy("busy")))
+    with pytest.raises(Rejected):
+        setup.attempts.run(failing(Transient("503"), Rejected("no")))
+    assert setup.attempts.recovered == 2
+
+
 def test_an_operation_without_the_service_has_bounded_retries_too(setup: Setup) -> None:
     assert setup.attempts.bounded(failing(*[Busy("busy")] * RETRIES)) == "answer"
     with pytest.raises(Busy):
