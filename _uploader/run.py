@@ -7,28 +7,26 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import providers
 
-from .amounts import counted, objects_limit
+from .amounts import counted
 from .choice import Choice
 from .config import Settings
 from .display.base import Display
 from .display.text import files_text, seconds_text
 from .errors import EXIT_INCOMPLETE, EXIT_OK, EXIT_SIGNAL, RunError
 from .files.model import INTERRUPTED, Found, Job, Result
+from .intake import Intake
 from .interrupts import Interrupts
 from .processes import wire
-from .processes.dispatch import Dispatcher, ReadAhead
 from .processes.fork_server import ForkServer
 from .processes.machine import MemoryWatch, SpareMemory
 from .processes.priority import read_after_others
-from .processes.sizing import FILES_EACH, fills_page_cache, processes_worth
+from .processes.sizing import fills_page_cache
 from .processes.supervisor import (
     BucketMissing,
     BucketReady,
@@ -54,19 +52,13 @@ from .records.preview import Preview
 from .resources import Resources, shares
 from .state import open_journal
 from .stopping import RefusalJudge, StallDetector
+from .surplus import Surplus, hides_surplus
 from .transfer.memory import MemoryThrottle
 
 if TYPE_CHECKING:
     from .records.comparison import Comparison
 
-SCAN_SLICE = 256
-SCAN_TIME = 0.02
-"""Most entries, and seconds, of the scan between two rounds of the supervisor: on a slow disk each
-entry takes milliseconds, and results, signals and the display wait."""
-SCAN_STEP = 16
-"""Entries between two looks at the clock."""
-_END = object()
-_NO_EXTRA = "objects without a file are not looked for: {}"
+_NO_SURPLUS = "objects without a file are not looked for: {}"
 TICK = 0.1
 """Seconds between two commits and updates of the display, and longest wait for a signal."""
 MEMORY_INTERVAL = 0.5
@@ -74,12 +66,8 @@ MEMORY_INTERVAL = 0.5
 MOST_IN_FLIGHT = 2048
 """Ceiling of requests in flight in all workers where ``--concurrency`` sets none: more than two
 processors can use, and no flood from many."""
-FIRST_LOOK = 0.1
-"""Seconds of scanning before the first worker starts: the fork server imports meanwhile."""
 FIRST_SESSIONS = 16
 """Sessions of a worker that connect while the bucket is looked at: what is in flight at first."""
-DELETED_AT_ONCE = 1000
-"""Objects that a worker is asked to delete at a time."""
 OUTAGE_TOLD = 1.0
 """Seconds of an outage after which the display shows it."""
 GRACE = 5.0
@@ -139,7 +127,6 @@ class Run:
             resources.limit, resources.body_budget * resources.processes
         )
         self._cpu_cap = resources.cpu_cap()
-        self._most_processes = resources.processes
         entries: Iterable[Found | None]
         self._roots: tuple[str, ...] = ("",)
         chosen: Callable[[str, int], bool] | None = None
@@ -150,32 +137,35 @@ class Run:
             entries, self._roots = choice.entries(), choice.roots
             if choice.selection:
                 chosen = choice.selection.takes_object
-        self._entries = ReadAhead(entries, resources.lookahead)
         self._records = jobs is None and not settings.no_journal and not settings.dry_run
         self._journal: Journal | None = None
         self._preview = _preview(settings, display) if settings.dry_run else None
         self._ledger = Ledger(
             display, FailureList(time.time()), preview=self._preview, verifies=settings.verifies
         )
-        self._jobs = self._ledger.jobs(self._entries)
-        self._dispatcher = Dispatcher(self._jobs, resources.lookahead)
-        self._can_choose = False
-        """It is known which files have to be sent."""
+        self._intake = Intake(
+            settings,
+            entries,
+            self._ledger,
+            lookahead=resources.lookahead,
+            most_processes=resources.processes,
+            clock=clock,
+        )
         self._comparison: Comparison | None = None
-        self._finds_extra = settings.verifies and not _hides_extra(settings)
-        """Objects without a file are looked for."""
-        if settings.compares or self._finds_extra:
+        self._surplus: Surplus | None = None
+        """Objects without a file, where they are looked for."""
+        finds_surplus = settings.delete or (settings.verifies and not hides_surplus(settings))
+        if settings.compares or finds_surplus:
             from .records.comparison import Comparison  # few runs need it
 
             self._comparison = Comparison(
-                settings.skip,
-                settings.prefix,
-                deletes=settings.delete or self._finds_extra,
-                chosen=chosen,
+                settings.skip, settings.prefix, deletes=finds_surplus, chosen=chosen
             )
             self._ledger.compare(self._comparison)
-        self._hidden = 0
-        """Deleted objects that the bucket keeps as earlier versions."""
+            if finds_surplus:
+                self._surplus = Surplus(
+                    settings, self._comparison, self._ledger, display, self._preview
+                )
         self._refusals = RefusalJudge()
         self._stall = StallDetector(settings.give_up_after)
 
@@ -184,29 +174,27 @@ class Run:
         self._display.start()
         for note in self._resources.notes:
             self._display.note(note)
-        if self._settings.verifies and (reason := _hides_extra(self._settings)):
-            self._display.note(_NO_EXTRA.format(reason))
+        if self._settings.verifies and (reason := hides_surplus(self._settings)):
+            self._display.note(_NO_SURPLUS.format(reason))
         error: RunError | None = None
         supervisor: Supervisor | None = None
         watch = MemoryWatch(lambda: supervisor.pids() if supervisor else [])
         try:
-            self._look_at_the_work()
+            self._intake.look()
             supervisor = self._supervisor()
             supervisor.start()
             self._serve(supervisor, watch)
             self._ledger.commit()
             if reason := self._refusals.final_verdict:
                 raise RunError(reason)
-            if self._comparison and self._finds_extra:
-                self._tell_extra(self._comparison)
-            elif self._comparison and self._settings.delete:
-                self._delete(self._comparison, supervisor, watch)
+            if self._surplus and not self._interrupts.count:
+                self._deal_with_surplus(self._surplus, supervisor, watch)
         except RunError as failure:
             error = failure
             with contextlib.suppress(RunError):
                 self._ledger.commit()  # files that ended before the failure
         finally:
-            unfinished = [*self._fetched_jobs(), *self._dispatcher.stop()]
+            unfinished = self._intake.stop()
             if supervisor:
                 self._ledger.counters.retries = supervisor.totals.retries
                 unfinished += supervisor.stop()
@@ -218,8 +206,7 @@ class Run:
     def preview(self) -> Outcome:
         """Shows what would be uploaded, and what that takes; connects to nothing."""
         self._display.start()
-        while not self._interrupts.count and next(self._jobs, _END) is not _END:
-            pass
+        self._intake.scan_all(until=lambda: self._interrupts.count > 0)
         return self._finish(self._close([], 0, None), None)
 
     def _finish(self, summary: Summary, error: RunError | None) -> Outcome:
@@ -245,29 +232,10 @@ class Run:
             error=error,
         )
 
-    def _look_at_the_work(self) -> None:
-        """Scans ahead, for a moment only, to see how many workers the files are worth."""
-        enough, until = FILES_EACH * self._most_processes, self._clock() + FIRST_LOOK
-        self._scan_slice(self._entries.fetch)
-        while self._entries.wants_more and self._entries.fetched < enough:
-            if self._clock() > until:
-                return
-            self._scan_slice(self._entries.fetch)
-        if self._entries.exhausted:
-            self._most_processes = self._processes_now()
-
-    def _processes_now(self) -> int:
-        """Workers for the files that are known and have not ended."""
-        known = chain(self._entries.peek(), self._dispatcher.at_hand())
-        sizes = [entry.size for entry in known if isinstance(entry, Job)]
-        most = self._most_processes
-        if self._settings.processes or self._settings.concurrency:
-            return min(most, max(1, len(sizes))) if self._entries.exhausted else most
-        return min(most, processes_worth(len(sizes), sum(sizes)))
-
     def _supervisor(self) -> Supervisor:
         """A supervisor that begins with as many workers as the files seen are worth."""
-        settings, most, count = self._settings, self._most_processes, self._processes_now()
+        settings, intake = self._settings, self._intake
+        most, count = intake.most_processes, intake.processes()
         if settings.dry_run:
             settings = dataclasses.replace(settings, no_create=True, abort_stale=False)
         self._rate.begin(self._fork_server, most)
@@ -276,11 +244,11 @@ class Run:
             None,
             MOST_IN_FLIGHT // most,
             self._resources.body_budget,
-            sessions=min(FIRST_SESSIONS, -(-self._entries.fetched // count)),
+            sessions=min(FIRST_SESSIONS, -(-intake.fetched // count)),
             roots=self._roots,
         )
         return Supervisor(
-            self._dispatcher,
+            intake.dispatcher,
             count=count,
             start=start,
             concurrency=shares(settings.concurrency, most),
@@ -298,7 +266,7 @@ class Run:
         next_tick = next_sample = 0.0
         patience: float | None = None
         while not supervisor.finished:
-            scanning = patience is None and self._scan_on()
+            scanning = patience is None and self._intake.scan_on()
             if fills_page_cache(self._ledger.counters.bytes_to_read, self._resources.memory):
                 supervisor.drop_pages()  # before they get the files
             for event in supervisor.step(0.0 if scanning else TICK):
@@ -317,100 +285,25 @@ class Run:
                 self._ledger.commit()
                 self._show(supervisor, now)
                 self._check_progress(supervisor, now)
-                if supervisor.workers < self._most_processes and self._throttle.share == 1:
-                    supervisor.grow(self._processes_now())
+                if supervisor.workers < self._intake.most_processes and self._throttle.share == 1:
+                    supervisor.grow(self._intake.processes())
                 self._rate.look(now, supervisor.busy)
             if now >= next_sample:
                 next_sample = now + MEMORY_INTERVAL
                 if self._throttle.sample(watch.sample(), spare.sample()):
                     supervisor.set_share(self._throttle.share, self._throttle.reason)
 
-    def _tell_extra(self, comparison: Comparison) -> None:
-        """Tells the objects that have no file, unless a file may have been overlooked."""
-        if self._interrupts.count or not self._ledger.counters.scanned:
-            return
-        comparison.objects_without_file()
-        for keys in comparison.keys_without_file(DELETED_AT_ONCE):
-            for key in keys:
-                self._ledger.extra(key)
-
-    def _delete(self, comparison: Comparison, supervisor: Supervisor, watch: MemoryWatch) -> None:
-        """Deletes the objects that have no file, unless a file may have been overlooked, or they
-        are more than the user expects."""
-        counters, limit = self._ledger.counters, self._settings.max_delete
-        count = comparison.objects_without_file()
-        if not count or self._interrupts.count:
-            return
-        if counters.failed or not counters.scanned:
-            self._display.note("no object is deleted, as not every file is in the bucket")
-        elif empty := self._empty_sources(comparison):
-            counters.not_deleted = count
-            self._display.note(f"no object is deleted, as there is no file at all below {empty}")
-        elif count > objects_limit(limit, comparison.inventory.count):
-            counters.not_deleted = count
-            self._display.note(
-                f"{count:,} of {comparison.inventory.count:,} objects have no file, and "
-                f"--max-delete is {limit}: none is deleted"
-            )
-        else:
-            self._delete_all(comparison.keys_without_file(DELETED_AT_ONCE), supervisor, watch)
-
-    def _empty_sources(self, comparison: Comparison) -> str:
-        """The sources in which no file was found, by name: they may not be mounted."""
-        sources = enumerate(self._settings.src)
-        empty = [source for number, source in sources if number not in comparison.sources]
-        return ", ".join(f"--src {source!r}" for source in empty)
-
-    def _delete_all(
-        self, batches: Iterator[list[str]], supervisor: Supervisor, watch: MemoryWatch
+    def _deal_with_surplus(
+        self, surplus: Surplus, supervisor: Supervisor, watch: MemoryWatch
     ) -> None:
-        """A batch for each worker at a time, until a signal comes."""
-        if self._preview:
-            for keys in batches:
-                self._preview.delete(keys)
-            return
-        while some := [*islice(batches, supervisor.workers)]:
-            for keys in some:
-                supervisor.ask(wire.Delete(keys))
+        def serve() -> bool:
             self._serve(supervisor, watch)
-            if self._interrupts.count:
-                return
-        if self._hidden:
-            self._display.note(
-                f"the bucket keeps versions: {self._hidden:,} deleted objects are hidden, and "
-                "still there as earlier versions"
-            )
+            return not self._interrupts.count
 
-    def _scan_on(self) -> bool:
-        """Scans a little; returns whether to scan on at once.
-
-        Before the bucket is ready entries are only fetched: which of them to upload is known once
-        the journal is open, and what the bucket holds is listed.
-        """
-        if self._can_choose:
-            self._scan_slice(self._dispatcher.look_ahead)
-            return self._dispatcher.wants_jobs()
-        if self._entries.wants_more:
-            self._scan_slice(self._entries.fetch)
-        return self._entries.wants_more
-
-    def _scan_slice(self, scan_some: Callable[[int], None]) -> None:
-        until = self._clock() + SCAN_TIME
-        for _ in range(SCAN_SLICE // SCAN_STEP):
-            scan_some(SCAN_STEP)
-            if self._clock() >= until:
-                return
-
-    def _fetched_jobs(self) -> Iterator[Job]:
-        """Jobs that were scanned before the bucket was ready and never reached the dispatcher."""
-        with contextlib.suppress(RunError):
-            while self._entries.fetched or self._entries.exhausted:
-                # At the end of the scan the ledger learns of it.
-                job = next(self._jobs, _END)
-                if isinstance(job, Job):
-                    yield job
-                elif job is _END:  # or a journal that failed has ended the jobs
-                    return
+        if self._settings.verifies:
+            surplus.tell()
+        else:
+            surplus.delete(supervisor, serve)
 
     def _show(self, supervisor: Supervisor, now: float) -> None:
         counters = self._ledger.counters
@@ -456,7 +349,7 @@ class Run:
             if self._comparison:
                 supervisor.ask(wire.List(self._settings.prefix))
             else:
-                self._can_choose = True
+                self._intake.can_choose = True
         elif isinstance(event, InputEnded):
             # Ctrl-C ends whoever writes into the pipe, too: what came of it is no whole.
             if self._interrupts.count:
@@ -464,8 +357,8 @@ class Run:
         elif isinstance(event, Note):
             self._display.note(event.text)
         elif isinstance(event, ObjectsDeleted):
-            self._hidden += event.hidden
-            self._ledger.deleted(event.keys, event.failed)
+            if self._surplus:
+                self._surplus.deleted(event)
         elif self._comparison:
             self._take_listing(event, self._comparison)
 
@@ -478,21 +371,22 @@ class Run:
             if self._settings.compares:
                 reason = "the bucket cannot be listed, which --skip and --delete need"
                 raise RunError(f"{reason}: {event.refusal}")
-            self._finds_extra = False
-            self._display.note(_NO_EXTRA.format(f"the bucket cannot be listed: {event.refusal}"))
-            self._can_choose = True
+            self._surplus = None
+            self._display.note(_NO_SURPLUS.format(f"the bucket cannot be listed: {event.refusal}"))
+            self._intake.can_choose = True
         elif isinstance(event, ListingEnded):
             comparison.inventory.complete()
             objects = counted(comparison.inventory.count, "object")
             self._display.note(f"{objects} in the bucket below the prefix")
-            self._can_choose = True
+            self._intake.can_choose = True
 
     def _take_end(self, job: Job, result: Result) -> None:
+        again = self._intake.dispatcher.try_again
         if not result.failure or result.finding:
             self._refusals.stored = True
         elif result.denied:
             self._refusals.denied(job.path, result.failure)
-        elif result.passing and not self._interrupts.count and self._dispatcher.try_again(job):
+        elif result.passing and not self._interrupts.count and again(job):
             return
         else:
             self._refusals.failed()
@@ -522,19 +416,6 @@ class Run:
                 f"going on with the unfinished run of {_moment(journal.started)}: "
                 f"{files_text(journal.recorded)} done; --restart begins anew"
             )
-
-
-def _hides_extra(settings: Settings) -> str:
-    """Why objects without a file cannot be found; empty where all files are known."""
-    if not providers.comparable(settings.provider):
-        return f"those of {settings.provider} are not listed"
-    if settings.files_from is not None:
-        return "the list does not say which files there are"
-    if not all(map(os.path.isdir, settings.src)):
-        return "a single file says nothing of others"
-    if settings.prefix and not settings.prefix.endswith("/"):
-        return f"without a slash at its end the prefix {settings.prefix!r} is that of others, too"
-    return ""
 
 
 def _preview(settings: Settings, display: Display) -> Preview:

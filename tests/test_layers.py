@@ -198,6 +198,7 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.transfer.engine",
     },
     {"_uploader.choice", "_uploader.processes.worker"},
+    {"_uploader.intake", "_uploader.surplus"},
     {"_uploader.run"},
     {"_uploader.dropin.engines"},
     {"_uploader.dropin.uploads"},

@@ -18,6 +18,7 @@ from _uploader.config import Settings
 from _uploader.display.base import Display
 from _uploader.errors import RunError, UsageError
 from _uploader.files.model import INTERRUPTED, Job, Outage, Result, Skipped
+from _uploader.intake import FIRST_LOOK, SCAN_SLICE
 from _uploader.interrupts import Interrupts
 from _uploader.processes import wire
 from _uploader.processes.dispatch import Dispatcher
@@ -37,11 +38,9 @@ from _uploader.records.counters import Counters, Summary
 from _uploader.records.journal import Journal
 from _uploader.records.ledger import DONE_BEFORE
 from _uploader.run import (
-    FIRST_LOOK,
     GRACE,
     MOST_IN_FLIGHT,
     OUTAGE_TOLD,
-    SCAN_SLICE,
     Outcome,
     Run,
 )
