@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
+from contextlib import suppress
 
 READ_SIZE = 2**20
 """Most bytes of one read: the pages of a piece become memory as they fill."""
+PIPE_SIZE = 2**20
+"""Bytes that a pipe holds: as many as Linux allows everybody.  With 64 KiB, the default, producer and
+reader wait for each other all the time."""
 
 
 class Piece:
@@ -57,6 +62,8 @@ class Stream:
 
     def __init__(self, descriptor: int) -> None:
         os.set_blocking(descriptor, True)  # whoever shares it may have wanted otherwise
+        with suppress(OSError):  # no pipe, or one that may not grow
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         self._descriptor = descriptor
         self._ahead = b""
         self._spare: list[Piece] = []
