@@ -10,7 +10,7 @@ from contextlib import suppress
 READ_SIZE = 2**20
 """Most bytes of one read: the pages of a piece become memory as they fill."""
 PIPE_SIZE = 2**20
-"""Bytes that a pipe holds: as many as Linux allows everybody.  With 64 KiB, the default, producer and
+"""Bytes that a pipe holds: as many as Linux allows everybody.  With the usual 64 KiB producer and
 reader wait for each other all the time."""
 
 

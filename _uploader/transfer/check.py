@@ -55,7 +55,8 @@ class Check(FileTask):
             try:
                 with self._open() as source:
                     finding, how = self._compare(session, source)
-                    source.run(source.check_unchanged)
+                    if not source.is_loaded:
+                        source.run(source.check_unchanged)
                     times = source.mtime_ns, source.ctime_ns
                     return Result(self.job.number, source.size, *times, how, finding=finding)
             except SourceChanged:

@@ -31,12 +31,19 @@ class Contents:
 
     def same(self, session: Session, source: Source, key: str, inspected: Inspected) -> bool | None:
         """Whether the object has the file's bytes; None: nothing proves it."""
-        found, proof = inspected
+        if source.is_loaded:
+            return self._same(session, source, key, inspected)
         with self._context.reading(source, 0, source.size):
-            holds = self._holds(source, proof) if proof else None
-            if holds is None and self._downloads:
-                compare = partial(self._is_read_back, session, source, key, found)
-                holds = self._context.attempts.run(compare)
+            return self._same(session, source, key, inspected)
+
+    def _same(
+        self, session: Session, source: Source, key: str, inspected: Inspected
+    ) -> bool | None:
+        found, proof = inspected
+        holds = self._holds(source, proof) if proof else None
+        if holds is None and self._downloads:
+            compare = partial(self._is_read_back, session, source, key, found)
+            holds = self._context.attempts.run(compare)
         return holds
 
     def _holds(self, source: Source, proof: Proof) -> bool | None:
