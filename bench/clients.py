@@ -48,6 +48,8 @@ class Client:
     parameter: str = ""
     """What ``Task.value`` is."""
     uploads: bool = True
+    install: str = INSTALL
+    """How it is installed."""
     wants_md5: bool = False
     """It takes an ETag that is not the MD5 of the content for a failure."""
 
@@ -65,7 +67,7 @@ class Client:
         """One line that says how to install it; None when it is there."""
         if self.program() is not None:
             return None
-        return f"{self.name} is not installed: {INSTALL}, or leave it out with --clients"
+        return f"{self.name} is not installed: {self.install}, or leave it out with --clients"
 
 
 def _python(*arguments: object) -> list[str]:
@@ -93,6 +95,25 @@ def _s5cmd(task: Task) -> list[str]:
 def _s5cmd_sync(task: Task) -> list[str]:
     options = ["--endpoint-url", task.endpoint, "--log", "error"]
     return [_s5cmd_path() or "s5cmd", *options, "sync", f"{task.source}/", f"s3://{task.bucket}/"]
+
+
+def _verify(task: Task) -> list[str]:
+    command = _ours(task)
+    return [*command[:2], "verify", *command[2:]]
+
+
+def _rclone_check(task: Task) -> list[str]:
+    settings = f"provider=Other,list_version=2,env_auth=true,endpoint='{task.endpoint}'"
+    remote = f":s3,{settings},force_path_style=true:{task.bucket}"
+    options = ["--config", "", "--fast-list", "--checkers", str(task.value)]
+    return ["rclone", "check", str(task.source), remote, *options]
+
+
+def _rclone_version() -> str | None:
+    if not shutil.which("rclone"):
+        return None
+    asked = subprocess.run(["rclone", "version"], capture_output=True, text=True, check=True)
+    return asked.stdout.split()[1].removeprefix("v")
 
 
 def _ours_from_stdin(task: Task) -> list[str]:
@@ -201,6 +222,15 @@ CLIENTS: Mapping[str, Client] = {
     },
     "sync": Client("ours", _ours_with("--skip", "unchanged"), _our_version),
     "s5cmd-sync": Client("s5cmd", _s5cmd_sync, _s5cmd_version),
+    "verify": Client("ours", _verify, _our_version, uploads=False),
+    "rclone-check": Client(
+        "rclone",
+        _rclone_check,
+        _rclone_version,
+        parameter="checkers",
+        uploads=False,
+        install="apt-get install rclone",
+    ),
     "help": Client("ours", _help, _our_version, uploads=False),
     "dropin-linear": Client("ours", _example("uploader", "linear"), _our_version),
     "dropin-parallel": Client("ours", _example("uploader", "parallel"), _our_version),

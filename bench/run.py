@@ -153,6 +153,8 @@ class Bench:
         watched = slow and not (self._scenario.neighbour or self._scenario.one_processor)
         for contender in self._contenders:
             self._warm_up(contender)
+        if self._scenario.changed:
+            self._change_files()
         for number in range(self._rounds):
             for contender in self._healthy():
                 self._note(contender, f"round {number + 1} of {self._rounds}")
@@ -164,6 +166,18 @@ class Bench:
             run = self._once(contender, outcome.value, sample=True)
             outcome.sampled = run
             outcome.problem = run.problem
+
+    def _change_files(self) -> None:
+        """Some get another content, others other permissions."""
+        for name, tree in self._trees.items():
+            changed = max(1, round(tree.count * self._scenario.changed))
+            described = max(1, round(tree.count * self._scenario.described))
+            for number, (path, size) in enumerate(tree.files()):
+                if number < changed:
+                    (self._sources[name] / path).write_bytes(os.urandom(size))
+                elif number < changed + described:
+                    (self._sources[name] / path).chmod(0o600)
+            self._expected[name] = Counted(changed, changed * tree.size)
 
     def verdicts(self) -> list[Verdict]:
         """The targets of the scenario."""
@@ -276,8 +290,7 @@ class Bench:
                 environment={
                     **self._service.environment,
                     **client.environment(task),
-                    # A journal of the run before would make the next one skip every file.
-                    "XDG_STATE_HOME": str(self._workspace) if self._scenario.again else scratch,
+                    "XDG_STATE_HOME": self._state(scratch),
                     **({} if self._scenario.neighbour == "computes" else NOBODY_FIRST),
                 },
                 directory=Path(scratch),
@@ -286,6 +299,16 @@ class Bench:
                 sample=sample,
             )
             return usage, output.read_text(errors="replace")
+
+    def _state(self, scratch: str) -> str:
+        """Where ours keeps its journal: that of the run before would make the next one skip every
+        file, but of a warm-up it is what each later run begins with."""
+        if not self._scenario.again:
+            return scratch
+        kept = self._workspace / "state"
+        if not kept.exists():
+            return str(kept)
+        return str(shutil.copytree(kept, Path(scratch) / "state"))
 
     def _cool_down(self, client: Client, task: Task) -> None:
         """Empties the page cache of all but the client's own program."""
@@ -381,13 +404,18 @@ def _measure(scenario: Scenario, options: Options) -> Bench:
         (workspace / "home").mkdir()
         clients = [CLIENTS[each.client] for each in options.contenders(scenario)]
         kind = scenario.server
-        if scenario.again:
+        if scenario.again and not kind.shelf:
             tree = _trees(scenario, options)["files"]
             kind = dataclasses.replace(kind, holds=tree.count, size=tree.size)
         if any(client.wants_md5 for client in clients):
             kind = dataclasses.replace(kind, etag="md5")
         serving = services.serving(
-            kind, scenario.link, options.endpoint_url, options.port, str(workspace / "home")
+            kind,
+            scenario.link,
+            options.endpoint_url,
+            options.port,
+            str(workspace / "home"),
+            next(iter(sources.values())),
         )
         service = cleanup.enter_context(serving)
         if scenario.neighbour or scenario.one_processor:
@@ -411,6 +439,7 @@ def _unavailable(scenario: Scenario, options: Options) -> str | None:
         scenario.link
         or scenario.server.distinct
         or scenario.again
+        or scenario.server.shelf
         or scenario.neighbour == "computes"
     ):
         return "it needs the sink, so no --endpoint-url"

@@ -28,6 +28,8 @@ class ServerKind:
     """Objects that listings name, those of a flat tree."""
     size: int = 0
     """Bytes of each."""
+    shelf: bool = False
+    """It holds the objects of the scenario's files, and tells what was stored with them."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,12 @@ class Scenario:
     """Who else is on the machine: somebody who "computes", one who "caches" a file, or one who
     "measures" what is sent (see ``bench.neighbour``)."""
     again: bool = False
-    """The bucket holds the files, and the warm-up has sent them: nothing is left to be sent."""
+    """The bucket holds the files, and the warm-up has sent them: nothing is left to be sent but
+    what changes after it."""
+    changed: float = 0.0
+    """Share of the files that get another content after the warm-up."""
+    described: float = 0.0
+    """Share of the files that get other permissions then."""
     one_processor: bool = False
     """The client runs on one processor, the server on the others."""
 
@@ -152,7 +159,7 @@ class Scenario:
 
 
 OUR_CLIENTS = {
-    *("ours", "stdin", "unsigned", "no-journal", "nice-0", "help", "sync"),
+    *("ours", "stdin", "unsigned", "no-journal", "nice-0", "help", "sync", "verify"),
     *("dropin-linear", "dropin-parallel"),
 }
 OURS = Contender("ours", "ours")
@@ -548,6 +555,38 @@ _ALL = (
         ServerKind(latency=0.05),
         most_runs=3,
         again=True,
+    ),
+    Scenario(
+        "sync-few",
+        "20,000 files of 4 KiB in the bucket, 200 changed since, 20 with other permissions, HTTP",
+        "1 % of 20,000 files changed",
+        {"files": _SMALL},
+        (Contender("ours", "sync"), Contender("s5cmd", "s5cmd-sync")),
+        (Ratio("wall s", "ours", "s5cmd", at_most=0.5),),
+        "wall s",
+        ServerKind(shelf=True),
+        again=True,
+        changed=0.01,
+        described=0.001,
+    ),
+    *(
+        Scenario(
+            f"verify-{name}",
+            f"{title} that are in the bucket, compared with it, HTTP",
+            f"verify {title}",
+            {"files": tree},
+            (
+                Contender("ours", "verify"),
+                Contender("rclone check", "rclone-check", values=(8, 32)),
+            ),
+            (Ratio("wall s", "rclone check", "ours", at_least=2.0),),
+            "wall s",
+            ServerKind(shelf=True),
+        )
+        for name, title, tree in (
+            ("small", "20,000 files of 4 KiB", _SMALL),
+            ("large", "8 files of 256 MiB", _LARGE),
+        )
     ),
     Scenario(
         "neighbour-cpu",

@@ -7,6 +7,7 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from .errors import BenchError
@@ -174,10 +175,15 @@ class RemoteService:
 
 @contextlib.contextmanager
 def serving(
-    kind: ServerKind, link: Link | None, url: str | None, port: int, home: str
+    kind: ServerKind,
+    link: Link | None,
+    url: str | None,
+    port: int,
+    home: str,
+    files: Path | None = None,
 ) -> Iterator[Service]:
     """A service for one scenario: at ``url``, or a sink on ``port`` (0: any) and the next one,
-    behind a network where the scenario has one."""
+    behind a network where the scenario has one.  ``files``: what the bucket may hold."""
     if url:
         remote = RemoteService(url)
         try:
@@ -193,6 +199,7 @@ def serving(
         resets=kind.resets,
         holds=kind.holds,
         size=kind.size,
+        shelf=files if kind.shelf else None,
         port=port,
     )
     with contextlib.ExitStack() as cleanup:

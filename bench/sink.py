@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from .process import Daemon, Server, free_port, request, run
+from .shelf import table
 
 MODULES = Path("/usr/lib/nginx/modules")
 
@@ -51,6 +52,7 @@ http {
     ssl_certificate cert.pem;
     ssl_certificate_key key.pem;
     default_type application/xml;
+    init_by_lua_file objects.lua;
     server {
         listen 127.0.0.1:%(http)d backlog=4096;
         listen 127.0.0.1:%(https)d ssl backlog=4096;
@@ -109,9 +111,9 @@ local function new(work)
     return not distinct or ngx.shared.seen:add(work, true)
 end
 
--- The objects that the bucket holds: those of a flat tree of bench.data.
+-- The objects that the bucket holds: those of a flat tree of bench.data, or of the table.
 local function name(number)
-    return string.format("%07d.bin", number)
+    return keys and keys[number + 1] or string.format("%07d.bin", number)
 end
 
 -- How many of them do not come after a key.
@@ -140,7 +142,7 @@ if errors + resets > 0 and bucket ~= "calm" then
         return ngx.exit(444)
     end
 end
-if method == "PUT" and key ~= "" then
+if method == "PUT" and key ~= "" and not var.http_x_amz_copy_source then
     -- Of an aws-chunked body count the payload, not its framing.
     local size = tonumber(var.http_x_amz_decoded_content_length or var.content_length)
     local part = args:find("uploadId=", 1, true) and args:match("partNumber=(%d+)")
@@ -157,10 +159,22 @@ end
 if latency > 0 then
     ngx.sleep(latency)
 end
-if method == "PUT" then
+local object = objects[key]
+if method == "PUT" and var.http_x_amz_copy_source then
+    ngx.print("<CopyObjectResult", NAMESPACE, "<ETag>&quot;", object[2], "&quot;</ETag>",
+        "</CopyObjectResult>")
+elseif method == "PUT" then
     ngx.header.content_length = 0
 elseif method == "DELETE" then
     ngx.status = 204
+elseif method == "HEAD" and object then
+    local header = ngx.header
+    header.content_length, header.etag = object[1], '"' .. object[2] .. '"'
+    header["x-amz-meta-size"], header["x-amz-meta-mtime"] = object[1], object[3]
+    header["x-amz-meta-mode"] = object[4]
+    header["x-amz-meta-uid"], header["x-amz-meta-gid"] = object[5], object[6]
+    header["x-amz-meta-md5chksum"] = object[8]
+    header["x-amz-checksum-crc64nvme"] = var.http_x_amz_checksum_mode and object[7]
 elseif method == "HEAD" then
     ngx.status = key == "" and 200 or 404
 elseif method == "GET" and not bucket then
@@ -180,9 +194,10 @@ elseif method == "GET" and key == "" then
         local last = math.min(first + 1000, held)
         local rows = {}
         for number = first, last - 1 do
+            local object = objects[name(number)] or {held_size, "00000000000000000000000000000000"}
             rows[#rows + 1] = "<Contents><Key>" .. name(number) .. "</Key>"
                 .. "<LastModified>" .. began .. "</LastModified>"
-                .. '<ETag>"00000000000000000000000000000000"</ETag><Size>' .. held_size
+                .. '<ETag>"' .. object[2] .. '"</ETag><Size>' .. object[1]
                 .. "</Size><StorageClass>STANDARD</StorageClass></Contents>"
         end
         local more = last < held and "true</IsTruncated><NextContinuationToken>" .. name(last - 1)
@@ -221,7 +236,9 @@ class Sink(Server):
     With `distinct` an object, part or completion that is sent again is not counted again. A share
     of `errors` of the requests is answered by 500, one of `resets` by a reset, and nothing is done
     for these; none in the bucket calm. Listings name `holds` objects of `size` bytes, those of a
-    flat tree of bench.data, with the fixed ETag, stored just now; each page has 1,000.
+    flat tree of bench.data, with the fixed ETag, stored just now; each page has 1,000. With
+    `shelf` they are those of the files below a directory, and HEAD tells what the uploader
+    and rclone store of each; a copy of one is not counted.
     HTTP is served on `port` and HTTPS on the one above it, by default on free ports. Every
     bucket is there, the one named bench is listed.
     """
@@ -239,15 +256,18 @@ class Sink(Server):
         resets: float = 0.0,
         holds: int = 0,
         size: int = 0,
+        shelf: Path | None = None,
         workers: int = 1,
         port: int = 0,
     ) -> None:
         if etag not in ("md5", "fixed"):
             raise ValueError(f'etag is "md5" or "fixed", not {etag!r}')
         super().__init__()
+        self._objects = table(shelf) if shelf else "keys, objects = nil, {}\n"
+        held = "#keys" if shelf else holds
         self._settings = (
             f"local latency, errors, resets = {latency:f}, {errors:f}, {resets:f}\n"
-            f"local held, held_size, began = {holds}, {size}, '{_now()}'\n"
+            f"local held, held_size, began = {held}, {size}, '{_now()}'\n"
             f"local md5, distinct = {str(etag == 'md5').lower()}, {str(distinct).lower()}\n"
         )
         self._workers = workers
@@ -267,6 +287,7 @@ class Sink(Server):
         https = self._port + 1 if self._port else free_port()
         (directory / "s3.lua").write_text(self._settings + S3)
         (directory / "counts.lua").write_text(COUNTS)
+        (directory / "objects.lua").write_text(self._objects)
         config = directory / "nginx.conf"
         config.write_text(
             CONFIG

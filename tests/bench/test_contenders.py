@@ -34,6 +34,20 @@ def test_all_contenders_upload_everything(
     assert os.listdir(temporary) == []
 
 
+def test_what_is_in_the_bucket_is_compared(
+    tmp_path: Path, temporary: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what has changed since is sent, by everybody."""
+    peers("s5cmd", "rclone")
+    names = ("sync-few", "verify-small", "verify-large")
+    for scenario in measured(capsys, tmp_path / "out.json", *names):
+        for client in scenario["clients"]:  # type: ignore[attr-defined]
+            assert not client["problem"]
+            (only,) = client["rounds"]
+            assert only["objects"] == (scenario["name"] == "sync-few")
+    assert os.listdir(temporary) == []
+
+
 def test_the_seed_against_the_old_way(
     tmp_path: Path, temporary: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,7 +43,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     [
         ((), "name a scenario, or all: small-http"),
         (("smal-http",), "unknown scenario 'smal-http': there are small-http"),
-        (("seed", "--clients", "rclone"), "unknown client 'rclone': there are ours, s5cmd"),
+        (("seed", "--clients", "azcopy"), "unknown client 'azcopy': there are ours, s5cmd"),
         (("seed", "--clients", "s5cmd"), "seed: none of these clients takes part in it"),
         (("seed", "--program", "/nowhere"), "--program: /nowhere has no uploader.py"),
         (("seed", "--runs", "0"), "--runs: give 1 or more"),
