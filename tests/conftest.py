@@ -12,9 +12,12 @@ By default the random tests are short.  These variables make them look at more:
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import itertools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +36,7 @@ from tests.servers.ceph import CephRGW  # noqa: E402
 from tests.servers.google import Google  # noqa: E402
 from tests.servers.moto import Moto  # noqa: E402
 from tests.servers.rackspace import Rackspace  # noqa: E402
+from tests.servers.shared import Shared  # noqa: E402
 
 # Deadlines fail on a busy machine.
 settings.register_profile("suite", deadline=None, max_examples=int(os.environ.get("EXAMPLES", 50)))
@@ -47,6 +51,17 @@ def pytest_configure(config: pytest.Config) -> None:
     # pytest-xdist would begin with the files that have most tests: the longest have few.
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collecting makes a million objects that stay: no garbage collection looks at them, ever."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -78,24 +93,38 @@ def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         yield
 
 
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Directories that are not there yet; pytest's own way would look through all of them."""
+    base = tmp_path_factory.mktemp("homes")
+    return (base / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_home(homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test an empty home directory."""
-    set_home(monkeypatch, tmp_path_factory.mktemp("test") / "home")
+    set_home(monkeypatch, next(homes))
 
 
 @pytest.fixture(scope="session")
-def azurite() -> Iterator[Azurite]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    base = tmp_path_factory.getbasetemp()
+    with contextlib.closing(
+        Shared(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+    ) as it:
+        yield it
+
+
+@pytest.fixture(scope="session")
+def azurite(shared: Shared) -> Azurite:
     require(Azurite)
-    with Azurite() as server:
-        yield server
+    return shared.get(Azurite(), "endpoint")
 
 
 @pytest.fixture(scope="session")
-def ceph() -> Iterator[CephRGW]:
+def ceph(shared: Shared) -> CephRGW:
     require(CephRGW)
-    with CephRGW() as server:
-        yield server
+    return shared.get(CephRGW(), "endpoint", "https", "ca_file", "config")
 
 
 @pytest.fixture(scope="session")
@@ -108,6 +137,14 @@ def rackspace(ceph: CephRGW) -> Iterator[Rackspace]:
         yield server
 
 
+@pytest.fixture
+def own_ceph() -> Iterator[CephRGW]:
+    """One that nobody else uses, for whoever kills it."""
+    require(CephRGW)
+    with CephRGW() as server:
+        yield server
+
+
 @pytest.fixture(scope="session")
 def google() -> Iterator[Google]:
     with Google() as server:
@@ -115,10 +152,9 @@ def google() -> Iterator[Google]:
 
 
 @pytest.fixture(scope="session")
-def moto() -> Iterator[Moto]:
+def moto(shared: Shared) -> Moto:
     require(Moto)
-    with Moto() as server:
-        yield server
+    return shared.get(Moto(), "endpoint")
 
 
 @pytest.fixture(scope="module")

@@ -101,13 +101,13 @@ def test_a_storm_on_the_wire_leaves_no_parts_behind(
     assert open_parts(ceph, bucket) == []
 
 
-def test_a_gateway_killed_in_mid_run_costs_no_file(ceph: CephRGW, root: Path) -> None:
+def test_a_gateway_killed_in_mid_run_costs_no_file(own_ceph: CephRGW, root: Path) -> None:
     bucket = new_bucket()
-    ceph.boto3().create_bucket(Bucket=bucket)
-    told = arguments(root, ceph.endpoint, bucket, "--json", "--retries", 20, "--timeout", 5)
-    with Running(*told, "--concurrency", 8, env=environment(ceph)) as running:
+    own_ceph.boto3().create_bucket(Bucket=bucket)
+    told = arguments(root, own_ceph.endpoint, bucket, "--json", "--retries", 20, "--timeout", 5)
+    with Running(*told, "--concurrency", 8, env=environment(own_ceph)) as running:
         running.wait_for("uploaded", FILES // 6)
-        ceph.restart_gateway()
+        own_ceph.restart_gateway()
         finished = running.finish(PATIENCE)
     assert (finished.code, finished.reasons()) == (0, {})
-    assert received(ceph, bucket) == contents(root)
+    assert received(own_ceph, bucket) == contents(root)

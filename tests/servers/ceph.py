@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import trustme
@@ -77,7 +77,7 @@ class CephRGW(S3Server):
         certificate = authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem
         certificate.write_to_path(directory / "server.pem")
         fsid, osd = str(uuid.uuid4()), str(uuid.uuid4())
-        config = str(directory / "ceph.conf")
+        self.config = config = str(directory / "ceph.conf")
         ports = {"mon": mon, "mon_v1": mon_v1, "rgw": self._port, "rgw_tls": tls}
         Path(config).write_text(CONFIG.format(directory=directory, fsid=fsid, **ports))
         (directory / "osd").mkdir()
@@ -103,10 +103,12 @@ class CephRGW(S3Server):
         daemon("ceph-osd", "-i", "0")
         self._gateway = daemon("radosgw", "-n", "client.admin")
         self._gateway.wait_until_listening(self._port)
-        self._administer = partial(call, "radosgw-admin", "-n", "client.admin")
         user = ["--uid", "tester", "--display-name", "tester"]
         keys = ["--access-key", self.access_key, "--secret", self.secret_key]
         self._administer("user", "create", *user, *keys)
+
+    def _administer(self, *arguments: str) -> None:
+        run(["radosgw-admin", "-c", self.config, "-n", "client.admin", *arguments])
 
     @cached_property
     def google_key(self) -> str:
