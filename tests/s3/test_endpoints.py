@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.loaders import create_loader
 from botocore.session import Session
 
 from _uploader.config import Settings, from_environment
@@ -57,9 +58,15 @@ def ours(bucket: str, region: str | None, endpoint_url: str | None) -> Place:
     return Place(scheme, endpoint.authority, path, service.region)
 
 
+LOADER = create_loader()
+"""Reads what botocore knows of S3 once, not for each session."""
+
+
 def botocores(bucket: str, region: str | None, endpoint_url: str | None) -> Place:
     """Where botocore sends a PutObject."""
-    client = Session().create_client("s3", region_name=region, endpoint_url=endpoint_url)
+    session = Session()
+    session.register_component("data_loader", LOADER)
+    client = session.create_client("s3", region_name=region, endpoint_url=endpoint_url)
     sent: list[Any] = []
 
     def answer(request: Any, **_: Any) -> AWSResponse:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from bench.process import Server
+
+
+@cache
+def _session() -> Any:
+    """It reads what boto3 knows of S3 once, and takes nothing from the environment later."""
+    from boto3.session import Session  # type: ignore[import-untyped]
+
+    return Session()
 
 
 class S3Server(Server):
@@ -16,10 +25,9 @@ class S3Server(Server):
 
     def boto3(self, *, secret_key: str | None = None) -> Any:
         """Return a new boto3 client for this server, with another secret if one is given."""
-        from boto3.session import Session  # type: ignore[import-untyped]
         from botocore.config import Config
 
-        return Session().client(
+        return _session().client(
             "s3",
             endpoint_url=self.endpoint,
             region_name="us-east-1",
