@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.command import TIMEOUT
 from tests.end_to_end.world import (
     Before,
     World,
@@ -98,9 +99,10 @@ def test_a_run_that_is_killed_is_finished_by_the_next(
 ) -> None:
     names = world.fill(files=12, large=1)
     with world.start(hook=point.hook(tmp_path)) as running:
-        while running.process.poll() is None:
-            running.workers()
+        # Once seen, the worker is waited for: it is the only one that a victim leaves behind.
+        while running.process.poll() is None and not running.workers():
             time.sleep(0.005)
+        running.process.wait(TIMEOUT)
         assert (tmp_path / "died").exists()
         assert running.process.returncode == -signal.SIGKILL
         end(running)

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import pytest
 
-from bench.process import descendants
 from tests.command import (
     KEYS,
     Running,
@@ -20,6 +19,7 @@ from tests.command import (
     environment,
     keys,
     new_bucket,
+    pids_below,
     run,
     small_files,
     stopped,
@@ -92,7 +92,7 @@ class Traces(NamedTuple):
 
 def processes_of(running: Running) -> Iterator[Path]:
     """Where /proc tells of each process of a run."""
-    for pid in (running.pid, *(process.pid for process in descendants(running.pid))):
+    for pid in (running.pid, *pids_below(running.pid)):
         yield Path(f"/proc/{pid}")
 
 
