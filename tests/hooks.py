@@ -6,35 +6,40 @@ import textwrap
 from pathlib import Path
 
 _HOOK = """\
-import importlib.machinery, sys
+def install():
+    import importlib.machinery, sys
 
 {code}
 
-class Finder(importlib.machinery.PathFinder):
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        if name != {module!r}:
-            return None
-        spec = super().find_spec(name, path, target)
-        load = spec.loader.exec_module
-        def exec_module(module):
-            load(module)
-            change(module)
-        spec.loader.exec_module = exec_module
-        return spec
+    class Finder(importlib.machinery.PathFinder):
+        @classmethod
+        def find_spec(cls, name, path=None, target=None):
+            if name != {module!r}:
+                return None
+            spec = super().find_spec(name, path, target)
+            load = spec.loader.exec_module
+            def exec_module(module):
+                load(module)
+                change(module)
+            spec.loader.exec_module = exec_module
+            return spec
 
-sys.meta_path.insert(0, Finder)
+    sys.meta_path.insert(0, Finder)
+
+install()
 """
 
 
 def on_import(directory: Path, module: str, code: str) -> dict[str, str]:
     """Environment for a command in which the function ``change`` of ``code`` gets that module.
 
-    Each interpreter imports what lies in ``directory`` when it starts.
+    Each interpreter imports what lies in ``directory`` when it starts: changes of several modules,
+    one after another.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    hook = _HOOK.format(module=module, code=textwrap.dedent(code))
-    (directory / "sitecustomize.py").write_text(hook)
+    code = textwrap.indent(textwrap.dedent(code), " " * 4)
+    with (directory / "sitecustomize.py").open("a") as file:
+        file.write(_HOOK.format(module=module, code=code))
     return {"PYTHONPATH": str(directory)}
 
 

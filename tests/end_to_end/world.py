@@ -25,6 +25,7 @@ from tests.command import (
     wait_for,
     write,
 )
+from tests.hooks import small_parts
 from tests.servers.faults import KIB, MIB
 from tests.servers.s3 import FakeS3
 
@@ -32,9 +33,8 @@ BUCKET = "bucket"
 FILES = 60
 LATENCY = 0.02
 """Seconds that each answer takes: a run lasts long enough to be killed in its middle."""
-LARGE = 16 * MIB + 1
-"""Three parts."""
 PARTS = 3
+"""Of a large file: two whole ones and a byte."""
 WITH_GRACE = 9.0
 """Seconds for a stop that lets uploads in flight end: 5, and more on a busy machine."""
 
@@ -42,8 +42,11 @@ WITH_GRACE = 9.0
 class World:
     """A directory, a bucket, and the command that uploads the one to the other."""
 
-    def __init__(self, base: Path, server: FakeS3) -> None:
+    def __init__(self, base: Path, server: FakeS3, part: int = 8 * MIB) -> None:
+        """``part``: bytes of each part; MIB, if the server takes so little, saves much time."""
         self.server = server
+        self._part = part
+        self._hook = small_parts(base / "hooks") if part == MIB else {}
         self.data = base / "data"
         self.data.mkdir()
         self.journal = base / "journal" / "j.sqlite"
@@ -54,7 +57,7 @@ class World:
         return [*arguments(self.data, self.server.endpoint, BUCKET), *common, *more]
 
     def environment(self, **more: str) -> dict[str, str]:
-        return environment(self.server, AWS_REGION="us-east-1", **more)
+        return environment(self.server, AWS_REGION="us-east-1", **{**self._hook, **more})
 
     def start(self, *more: object, hook: Mapping[str, str] = {}, **settings: Any) -> Running:
         """``hook`` is more of the environment, as tests.hooks makes it."""
@@ -70,9 +73,9 @@ class World:
             path = write(self.data, names[-1], random_bytes(KIB, number))
             with open(path, "r+b") as file:  # full of holes, but no two parts are alike
                 for part in range(1, PARTS):
-                    file.seek(part * 8 * MIB)
-                    file.write(random_bytes(KIB, f"{number}/{part}")[: LARGE - part * 8 * MIB])
-                file.truncate(LARGE)
+                    file.seek(part * self._part)
+                    file.write(random_bytes(KIB, f"{number}/{part}"))
+                file.truncate((PARTS - 1) * self._part + 1)
         return names
 
     def recorded(self) -> set[str]:
