@@ -1,4 +1,4 @@
-"""Fixtures of the tests that end runs early."""
+"""Fixtures of the tests of the whole command: runs that end early, and wrong ones."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import small_files
-from tests.end_to_end.world import BUCKET, LATENCY, World
+from _uploader import cli
+from tests.command import KEYS, small_files
+from tests.end_to_end.world import BUCKET, LATENCY, UsageError, World
 from tests.servers.faults import MIB
 from tests.servers.s3 import FakeS3
 
@@ -23,6 +24,21 @@ def slow_server() -> Iterator[FakeS3]:
 @pytest.fixture
 def world(tmp_path: Path, slow_server: FakeS3) -> World:
     return World(tmp_path, slow_server, part=MIB)
+
+
+@pytest.fixture
+def usage_error(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> UsageError:
+    """Gives the one line on stderr of a command that is wrong; in this process, as it ends soon."""
+
+    def line(*options: object, **variables: str) -> str:
+        for name, value in {**KEYS, **variables}.items():
+            monkeypatch.setenv(name, value)
+        code, told = cli.main([str(option) for option in options]), capfd.readouterr()
+        assert (code, told.out) == (2, "")
+        (complaint,) = told.err.splitlines()
+        return complaint
+
+    return line
 
 
 @pytest.fixture

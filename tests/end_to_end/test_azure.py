@@ -29,7 +29,7 @@ from tests.command import (
     stopped,
     write,
 )
-from tests.end_to_end.world import end, kill
+from tests.end_to_end.world import UsageError, end, kill
 from tests.hooks import around_calls, on_import
 from tests.servers import require
 from tests.servers.azurite import Azurite
@@ -159,13 +159,11 @@ def test_command_carries_further_metadata(azurite: Azurite, data: Path) -> None:
 
 @pytest.mark.parametrize("more", [("--metadata", "a-b=c"), ("--posix-metadata", "datasync")])
 def test_command_stops_for_metadata_that_azure_cannot_have(
-    data: Path, more: tuple[str, str]
+    usage_error: UsageError, data: Path, more: tuple[str, str]
 ) -> None:
     """Before anything is asked of anybody."""
     common = ["--src", data, "--bucket", "container", "--provider", "azure_blobs"]
-    finished = run(*common, *more, env=environment())
-    assert finished.code == 2
-    (line,) = finished.complaints
+    line = usage_error(*common, *more)
     assert line.startswith(f"uploader: {more[0]}")
     assert "on Azure" in line
 

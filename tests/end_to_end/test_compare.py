@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ from tests.command import (
     stored,
     write,
 )
-from tests.end_to_end.world import BUCKET, World, kill
+from tests.end_to_end.world import BUCKET, UsageError, World, kill
 from tests.servers.s3 import FakeS3
 from tests.servers.s3_server import S3Server
 
@@ -57,15 +57,22 @@ def touch(path: str, seconds: int = 7) -> None:
     os.utime(path, ns=(now, now))
 
 
+def hold(world: World, names: Iterable[str], prefix: str = "", content: bytes = b"older") -> None:
+    """Lets the bucket hold objects of these names."""
+    client = world.server.boto3()
+    for name in names:
+        client.put_object(Bucket=BUCKET, Key=prefix + name, Body=content)
+
+
 class TestSkip:
     def test_the_second_run_asks_for_the_listing_only(self, world: World) -> None:
         """The journal vouches for what the listing confirms."""
-        names = small_files(world.data, 50)
-        assert world.run(*UNCHANGED).summary["uploaded"] == 50
+        names = world.fill(files=50, large=1)
+        assert world.run(*UNCHANGED).summary["uploaded"] == 51
         before = len(world.server.seen)
         again = world.run(*UNCHANGED)
-        assert (again.code, again.summary["skipped"]) == (0, 50)
-        assert again.summary["skipped_reasons"] == {"is unchanged": 50}
+        assert (again.code, again.summary["skipped"]) == (0, 51)
+        assert again.summary["skipped_reasons"] == {"is unchanged": 51}
         assert asked(world.server, before) == {"list": 1}
         world.assert_all_there(names)
 
@@ -74,9 +81,10 @@ class TestSkip:
     ) -> None:
         names = small_files(world.data, 40)
         world.run(*UNCHANGED)
-        for name in names[:3]:
+        changed = {"another content": names[:3], "another mode": names[3:5]}
+        for name in changed["another content"]:
             write(world.data, name, b"something else")
-        for name in names[3:5]:
+        for name in changed["another mode"]:
             os.chmod(world.data / name, 0o640)
         before = len(world.server.seen)
         again = world.run(*UNCHANGED)
@@ -89,6 +97,21 @@ class TestSkip:
         assert world.run(*UNCHANGED).summary["skipped"] == 40
         assert asked(world.server, before) == {"list": 1}
 
+    def test_what_the_record_does_not_speak_of_is_sent(self, world: World) -> None:
+        """Whatever became of the file or its object: with the same size, too."""
+        names = small_files(world.data, 9)
+        world.run(*UNCHANGED)
+        touched, replaced, gone, *_ = names
+        touch(str(world.data / touched))
+        size = os.path.getsize(world.data / replaced)
+        world.server.boto3().put_object(Bucket=BUCKET, Key=replaced, Body=bytes(size))
+        del world.server.objects(BUCKET)[gone]
+        sent = world.run(*UNCHANGED).paths("uploaded")
+        found = {"touched": touched in sent, "replaced": replaced in sent, "gone": gone in sent}
+        assert found == {"touched": True, "replaced": True, "gone": True}
+        assert len(sent) == 3
+        world.assert_all_there(names)
+
     def test_without_a_record_each_object_is_asked_for_once(self, world: World) -> None:
         small_files(world.data, 20)
         world.run()
@@ -98,37 +121,6 @@ class TestSkip:
         before = len(world.server.seen)
         assert world.run(*UNCHANGED).summary["skipped"] == 20
         assert asked(world.server, before) == {"list": 1}
-
-    def test_a_file_that_was_touched_is_sent(self, world: World) -> None:
-        (name,) = small_files(world.data, 1)
-        world.run(*UNCHANGED)
-        touch(str(world.data / name))
-        assert world.run(*UNCHANGED).summary["uploaded"] == 1
-        world.assert_all_there([name])
-
-    def test_an_object_that_somebody_replaced_is_sent_again(self, world: World) -> None:
-        """The size is the same, the record says that it was stored."""
-        (name,) = small_files(world.data, 1)
-        world.run(*UNCHANGED)
-        size = os.path.getsize(world.data / name)
-        world.server.boto3().put_object(Bucket=BUCKET, Key=name, Body=bytes(size))
-        assert world.run(*UNCHANGED).summary["uploaded"] == 1
-        world.assert_all_there([name])
-
-    def test_an_object_that_is_gone_is_sent_again(self, world: World) -> None:
-        names = small_files(world.data, 3)
-        world.run(*UNCHANGED)
-        del world.server.objects(BUCKET)[names[1]]
-        assert world.run(*UNCHANGED).summary["uploaded"] == 1
-        world.assert_all_there(names)
-
-    def test_large_files_are_vouched_for_as_well(self, world: World) -> None:
-        names = world.fill(files=0, large=1)
-        world.run(*UNCHANGED)
-        before = len(world.server.seen)
-        assert world.run(*UNCHANGED).summary["skipped"] == 1
-        assert asked(world.server, before) == {"list": 1}
-        world.assert_all_there(names)
 
     def test_a_run_without_the_option_sends_everything(self, world: World) -> None:
         names = small_files(world.data, 5)
@@ -201,21 +193,6 @@ class TestSkip:
         assert (again.summary["skipped"], again.summary["deleted"]) == (30, 12_000)
         world.assert_all_there(names)
 
-    def test_a_question_that_fails_is_asked_again(self, world: World) -> None:
-        names = small_files(world.data, 7)
-        world.run()
-        for name, word in zip(names, FAULTS, strict=False):
-            world.server.script("head", name, word)
-        assert world.run(*UNCHANGED).summary["skipped"] == 7
-
-    def test_where_nobody_may_ask_the_file_is_sent(self, world: World) -> None:
-        names = small_files(world.data, 5)
-        world.run()
-        for name, word in zip(names, ["403", "404", "400"], strict=False):
-            world.server.script("head", name, f"{word}...")
-        finished = world.run(*UNCHANGED)
-        assert (finished.code, sorted(finished.paths("uploaded"))) == (0, sorted(names[:3]))
-
     def test_what_objects_are_to_carry_counts(self, world: World) -> None:
         names = small_files(world.data, 3)
         world.run(*UNCHANGED)
@@ -250,6 +227,34 @@ class TestSkip:
             finished = running.finish()
         assert (finished.code, finished.summary["skipped"]) == (0, 2)
         world.assert_all_there(names)
+
+
+REFUSED = ("403", "404", "400")
+
+
+@pytest.fixture(scope="module")
+def questioned(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Finished]:
+    """Each question after an object of which there is no record has a fault of its own."""
+    with FakeS3(buckets=[BUCKET]) as server:
+        world = World(tmp_path_factory.mktemp("questioned"), server)
+        names = small_files(world.data, len(FAULTS) + len(REFUSED) + 1)
+        world.run()
+        words = [*FAULTS, *(f"{word}..." for word in REFUSED)]
+        for name, word in zip(names, words, strict=False):
+            server.script("head", name, word)
+        return names, world.run(*UNCHANGED)
+
+
+class TestQuestions:
+    def test_one_that_fails_is_asked_again(self, questioned: tuple[list[str], Finished]) -> None:
+        _, finished = questioned
+        assert (finished.code, finished.summary["skipped"]) == (0, len(FAULTS) + 1)
+
+    def test_where_nobody_may_ask_the_file_is_sent(
+        self, questioned: tuple[list[str], Finished]
+    ) -> None:
+        names, finished = questioned
+        assert sorted(finished.paths("uploaded")) == sorted(names[len(FAULTS) : -1])
 
 
 @pytest.mark.parametrize("name", ["moto", "ceph"])
@@ -299,9 +304,10 @@ def test_directories_are_compared_as_well(tmp_path: Path) -> None:
 class TestDelete:
     def test_what_the_options_leave_out_stays(self, world: World) -> None:
         """With a file or without one: it is nobody's here."""
-        for name in ("a.txt", "b.txt", "a.log", "b.log", "logs/c.txt"):
+        names = ("a.txt", "b.txt", "a.log", "b.log", "logs/c.txt")
+        for name in names:
             write(world.data, name, name.encode())
-        world.run()
+        hold(world, names)
         os.unlink(world.data / "b.txt")
         os.unlink(world.data / "b.log")
         finished = world.run("--delete", "--exclude", "*.log", "--exclude", "logs/")
@@ -311,7 +317,7 @@ class TestDelete:
 
     def test_files_of_another_age_stay(self, world: World) -> None:
         names = small_files(world.data, 4)
-        world.run()
+        hold(world, names)
         os.utime(world.data / names[0], (1, 1))
         os.unlink(world.data / names[1])
         finished = world.run("--delete", "--newer-than", "1d")
@@ -327,8 +333,8 @@ class TestDelete:
 
     def test_objects_without_a_file_are_deleted_below_the_prefix_only(self, world: World) -> None:
         names = small_files(world.data, 5)
-        world.run("--prefix", "p/")
-        world.run("--prefix", "other/")
+        hold(world, names, "p/")
+        hold(world, names, "other/")
         gone = names.pop()
         os.unlink(world.data / gone)
         finished = world.run("--prefix", "p/", "--delete")
@@ -340,7 +346,7 @@ class TestDelete:
     @pytest.mark.parametrize(("most", "code", "left"), [("4", 0, 6), ("3", 1, 10), ("40%", 0, 6)])
     def test_no_more_than_was_allowed(self, world: World, most: str, code: int, left: int) -> None:
         names = small_files(world.data, 10)
-        world.run()
+        hold(world, names)
         for name in names[:4]:
             os.unlink(world.data / name)
         finished = world.run("--delete", "--max-delete", most)
@@ -352,7 +358,7 @@ class TestDelete:
 
     def test_nothing_is_deleted_when_a_file_failed(self, world: World) -> None:
         names = small_files(world.data, 5)
-        world.run()
+        hold(world, names)
         os.unlink(world.data / names[0])
         world.server.script("put", names[1], "400...")
         finished = world.run("--delete")
@@ -361,7 +367,7 @@ class TestDelete:
 
     def test_nothing_is_deleted_when_the_scan_had_an_error(self, world: World) -> None:
         names = small_files(world.data, 5)
-        world.run()
+        hold(world, names)
         os.unlink(world.data / names[0])
         (world.data / "dangling").symlink_to("nowhere")
         assert world.run("--delete").code == 1
@@ -370,7 +376,7 @@ class TestDelete:
     def test_nothing_is_deleted_where_there_is_no_file_at_all(self, world: World) -> None:
         """A disk that is not mounted looks like this."""
         names = small_files(world.data, 5)
-        world.run()
+        hold(world, names)
         shutil.rmtree(world.data)
         world.data.mkdir()
         finished = world.run("--delete")
@@ -382,7 +388,7 @@ class TestDelete:
     ) -> None:
         names = small_files(world.data, 2)
         write(tmp_path, "more/file")
-        world.run("--src", tmp_path / "more")
+        hold(world, [*names, "file"])
         os.unlink(tmp_path / "more/file")
         finished = world.run("--src", tmp_path / "more", "--delete")
         assert (finished.code, finished.summary["not_deleted"]) == (1, 1)
@@ -392,7 +398,8 @@ class TestDelete:
         write(world.data, "small", b"1")
         write(world.data, "large", b"1" * 100)
         write(world.data, "other", b"1" * 100)
-        world.run()
+        hold(world, ("small",), content=b"1")
+        hold(world, ("large", "other"), content=b"1" * 100)
         os.unlink(world.data / "small")
         os.unlink(world.data / "large")
         finished = world.run("--delete", "--min-size", 50)
@@ -400,23 +407,23 @@ class TestDelete:
 
     def test_empty_objects_that_stand_for_directories_stay(self, world: World) -> None:
         write(world.data, "a/b")
-        world.run()
+        hold(world, ("a/b",))
         world.server.boto3().put_object(Bucket=BUCKET, Key="a/", Body=b"")
         assert world.run("--delete").summary["deleted"] == 0
         assert set(world.server.objects(BUCKET)) == {"a/", "a/b"}
 
     def test_what_the_scan_leaves_out_stays(self, world: World, tmp_path: Path) -> None:
-        small_files(world.data, 2)
-        small_files(tmp_path / "elsewhere", 3)
+        names = small_files(world.data, 2)
+        hold(world, names)
+        hold(world, small_files(tmp_path / "elsewhere", 3), "link/")
         (world.data / "link").symlink_to(tmp_path / "elsewhere")
-        world.run("--follow-symlinks")
         finished = world.run("--delete")
         assert finished.summary["deleted"] == 0
         assert len(world.server.objects(BUCKET)) == 5
 
     def test_a_refusal_is_told_with_its_reason(self, world: World) -> None:
         names = small_files(world.data, 5)
-        world.run()
+        hold(world, names)
         for name in names[:2]:
             os.unlink(world.data / name)
         world.server.service.locked.add(names[0])
@@ -427,7 +434,7 @@ class TestDelete:
 
     def test_versions_are_mentioned(self, world: World) -> None:
         names = small_files(world.data, 3)
-        world.run()
+        hold(world, names)
         os.unlink(world.data / names[0])
         world.server.service.keeps_versions = True
         finished = world.run("--delete")
@@ -436,7 +443,7 @@ class TestDelete:
 
     def test_a_deletion_that_fails_is_asked_for_again(self, world: World) -> None:
         names = small_files(world.data, 5)
-        world.run()
+        hold(world, names)
         os.unlink(world.data / names[0])
         words = "500 reset lost truncated garbage blank"
         world.server.script("delete_many", BUCKET, words)
@@ -445,7 +452,7 @@ class TestDelete:
 
     def test_a_service_that_deletes_one_by_one(self, world: World) -> None:
         names = small_files(world.data, 5)
-        world.run()
+        hold(world, names)
         os.unlink(world.data / names[0])
         world.server.script("delete_many", BUCKET, "501...")
         assert world.run("--delete").code == 0
@@ -453,7 +460,7 @@ class TestDelete:
 
     def test_by_the_thousand(self, world: World) -> None:
         names = small_files(world.data, 3)
-        world.run()
+        hold(world, names)
         found = world.server.objects(BUCKET)
         for number in range(2500):
             found[f"old/{number}"] = found[names[0]]
@@ -488,26 +495,39 @@ class TestDryRun:
         assert world.server.buckets == {}
 
 
-class TestAttributes:
-    def test_a_copy_that_fails_is_asked_for_again(self, world: World) -> None:
-        words = ["500", "reset", "lost", "error200", "blank", "truncated"]
-        assert self.described_anew(world, words).summary["updated"] == len(words)
+COPY_FAULTS = ("500", "reset", "lost", "error200", "blank", "truncated")
+COPY_REFUSED = ("400", "403", "501")
 
-    def test_where_the_service_cannot_the_file_is_sent(self, world: World) -> None:
-        words = ["400...", "403...", "501..."]
-        assert self.described_anew(world, words).summary["uploaded"] == len(words)
 
-    def described_anew(self, world: World, words: list[str]) -> Finished:
-        """A file for each fault of its copy gets other permissions, and so do the objects."""
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> tuple[FakeS3, Finished]:
+    """A file for each fault of its copy gets other permissions, and so do the objects."""
+    with FakeS3(buckets=[BUCKET]) as server:
+        world = World(tmp_path_factory.mktemp("described"), server)
+        words = [*COPY_FAULTS, *(f"{word}..." for word in COPY_REFUSED)]
         names = small_files(world.data, len(words))
         world.run(*UNCHANGED)
         for name, word in zip(names, words, strict=True):
             os.chmod(world.data / name, 0o600)
-            world.server.script("copy", name, word)
-        finished = world.run(*UNCHANGED)
-        objects = world.server.objects(BUCKET)
-        assert {objects[name].headers["x-amz-meta-mode"] for name in names} == {"0100600"}
-        return finished
+            server.script("copy", name, word)
+        return server, world.run(*UNCHANGED)
+
+
+class TestAttributes:
+    def test_a_copy_that_fails_is_asked_for_again(self, described: tuple[FakeS3, Finished]) -> None:
+        _, finished = described
+        assert finished.summary["updated"] == len(COPY_FAULTS)
+
+    def test_where_the_service_cannot_the_file_is_sent(
+        self, described: tuple[FakeS3, Finished]
+    ) -> None:
+        _, finished = described
+        assert finished.summary["uploaded"] == len(COPY_REFUSED)
+
+    def test_all_objects_have_them_in_the_end(self, described: tuple[FakeS3, Finished]) -> None:
+        server, finished = described
+        modes = {found.headers["x-amz-meta-mode"] for found in server.objects(BUCKET).values()}
+        assert (finished.code, modes) == (0, {"0100600"})
 
 
 @pytest.mark.parametrize(
@@ -521,10 +541,9 @@ class TestAttributes:
         (["--delete", "--provider", "google_storage"], "--delete: the objects of google_storage"),
     ],
 )
-def test_what_makes_no_sense_is_refused(world: World, options: list[str], reason: str) -> None:
+def test_what_makes_no_sense_is_refused(
+    world: World, usage_error: UsageError, options: list[str], reason: str
+) -> None:
     small_files(world.data, 1)
-    finished = world.run(*options)
-    assert finished.code == 2
-    (line,) = finished.complaints
-    assert reason in line
+    assert reason in usage_error(*world.options(*options), **world.environment())
     assert world.server.seen == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,24 +20,7 @@ from tests.command import (
     small_files,
     write,
 )
-
-UsageError = Callable[..., str]
-
-
-@pytest.fixture
-def usage_error(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> UsageError:
-    """Gives the one line on stderr of a command that is wrong; in this process, as it ends soon."""
-
-    def line(*options: object, **variables: str) -> str:
-        for name, value in {**KEYS, **variables}.items():
-            monkeypatch.setenv(name, value)
-        code, told = cli.main([str(option) for option in options]), capfd.readouterr()
-        assert (code, told.out) == (2, "")
-        (complaint,) = told.err.splitlines()
-        return complaint
-
-    return line
-
+from tests.end_to_end.world import UsageError
 
 REQUIRED = ("--src", ".", "--bucket", "bucket")
 

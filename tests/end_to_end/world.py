@@ -9,7 +9,7 @@ import signal
 import socket
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,8 @@ from tests.hooks import small_parts
 from tests.servers.faults import KIB, MIB
 from tests.servers.s3 import FakeS3
 
+UsageError = Callable[..., str]
+"""Gives the line of a command that is wrong."""
 BUCKET = "bucket"
 FILES = 60
 LATENCY = 0.02
