@@ -89,9 +89,11 @@ def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
                 monkeypatch.delenv(name)
         # Whoever finds no credentials would ask the network's metadata service for some.
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        base = tmp_path_factory.mktemp("session")
         # To read all authorities of the system takes 25 ms, for each context; none is asked here.
-        monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
-        set_home(monkeypatch, tmp_path_factory.mktemp("session") / "home")
+        (base / "authorities").touch()
+        monkeypatch.setenv("SSL_CERT_FILE", str(base / "authorities"))
+        set_home(monkeypatch, base / "home")
         yield
 
 

@@ -9,16 +9,21 @@ import pytest
 
 from bench import run
 from bench.scenarios import SCENARIOS
-from tests.bench.tiny import KEYS, measured, peers
+from tests.bench.tiny import KEYS, measured, once, peers
 from tests.conftest import REPO
 from tests.servers.moto import Moto
 
 
 @pytest.mark.parametrize("name", ["small-tls", "large-http", "mixed"])
 def test_all_contenders_upload_everything(
-    name: str, tmp_path: Path, temporary: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    tmp_path: Path,
+    temporary: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     peers("s5cmd", "obstore")
+    once(monkeypatch, "large-http", "mixed")  # the first one tries all that there is to try
     (scenario,) = measured(capsys, tmp_path / "out.json", name)
     tree = SCENARIOS[name].trees["files"].scaled(0.001)
     for client in scenario["clients"]:  # type: ignore[attr-defined]
@@ -49,8 +54,12 @@ def test_what_is_in_the_bucket_is_compared(
 
 
 def test_the_seed_against_the_old_way(
-    tmp_path: Path, temporary: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    temporary: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    once(monkeypatch, "seed", "one-file")
     arguments = ("seed", "one-file", "--clients", "ours,old")
     seed, one = measured(capsys, tmp_path / "out.json", *arguments)
     for client in seed["clients"]:  # type: ignore[attr-defined]
@@ -61,8 +70,12 @@ def test_the_seed_against_the_old_way(
 
 
 def test_memory_tells_the_first_put_and_draws_a_chart(
-    tmp_path: Path, temporary: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    temporary: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    once(monkeypatch, "memory-tree")
     picture = tmp_path / "chart.png"
     arguments = ("memory-tree", "--chart", str(picture))
     (scenario,) = measured(capsys, tmp_path / "out.json", *arguments)
@@ -104,8 +117,12 @@ def test_a_server_of_the_users(
 
 
 def test_another_checkout_takes_part(
-    tmp_path: Path, temporary: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    temporary: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    once(monkeypatch, "one-file")
     other = tmp_path / "before"
     other.mkdir()
     for name in ("uploader.py", "_uploader", "providers"):

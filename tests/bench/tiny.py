@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench import run
+from bench.scenarios import SCENARIOS
 from bench.sink import Sink
 from tests.servers import require
 
@@ -19,6 +21,12 @@ KEYS = {
     "AWS_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+
+
+def once(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Lets each client of these scenarios run once: no warm-up, and none to look at the memory."""
+    for name in names:
+        monkeypatch.setitem(SCENARIOS, name, replace(SCENARIOS[name], slow=True))
 
 
 def peers(*names: str) -> None:

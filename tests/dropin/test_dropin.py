@@ -7,11 +7,12 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.command import keys, names_below, stored, write
-from tests.dropin.programs import Program, make_files
+from tests.dropin.programs import Program, make_files, program_in
 from tests.servers.moto import Moto
 
 OLD_NAMES = {
@@ -88,10 +89,9 @@ class TestNames:
 
 
 class TestObjectStat:
-    @pytest.mark.parametrize("owners", [True, False])
-    def test_it_reads_what_an_object_carries(self, on_moto: Program, owners: bool) -> None:
+    def test_it_reads_what_an_object_carries(self, on_moto: Program) -> None:
         """As libcloud gives it; it is no name of the old module, and asked for by its own."""
-        on_moto(f"""
+        on_moto("""
             from uploader import object_stat
             with open('file', 'wb') as file:
                 file.write(b'content')
@@ -100,13 +100,14 @@ class TestObjectStat:
             uploader = BaseUpload(*ACCOUNT)
             uploader.upload('file', 'key')
             meta_data = uploader.driver.get_object(bucket, 'key').meta_data
-            if not {owners}:
-                del meta_data['uid'], meta_data['gid']
-            found, status = object_stat(meta_data), os.stat('file')
-            for name in ('st_size', 'st_mode', 'st_mtime', 'st_mtime_ns'):
-                assert getattr(found, name) == getattr(status, name), name
-            owner = (status.st_uid, status.st_gid) if {owners} else (-1, -1)
-            assert (found.st_uid, found.st_gid) == owner
+            for owners in (True, False):
+                if not owners:
+                    del meta_data['uid'], meta_data['gid']
+                found, status = object_stat(meta_data), os.stat('file')
+                for name in ('st_size', 'st_mode', 'st_mtime', 'st_mtime_ns'):
+                    assert getattr(found, name) == getattr(status, name), (owners, name)
+                owner = (status.st_uid, status.st_gid) if owners else (-1, -1)
+                assert (found.st_uid, found.st_gid) == owner, owners
         """)
 
 
@@ -123,23 +124,24 @@ class TestOwnPackage:
             imports.reverse()
         return "\n".join(imports)
 
-    def test_it_keeps_its_name(self, program: Program, opening: str) -> None:
-        program(f"{opening}\nimport providers.base\nassert providers.base.WHOSE == WHOSE == 'mine'")
-
-    @pytest.mark.parametrize("here", [0, 9999], ids=["processes", "here"])
-    def test_files_are_uploaded_beside_it(
-        self, program: Program, opening: str, work: Path, tmp_path: Path, here: int
+    def test_it_keeps_its_name_and_files_are_uploaded_beside_it(
+        self, program: Program, opening: str, work: Path, tmp_path: Path
     ) -> None:
+        """Here as well as in processes of their own."""
         make_files(work / "data", 20)
         store = tmp_path / "store"
         store.mkdir()
         program(
-            f"{opening}\nimport sys\n"
-            f"sys.modules[ParallelUpload.__module__].HERE_FILES = {here}\n"
-            f"uploader = ParallelUpload(Provider.LOCAL, {str(store)!r}, '', 'bucket')\n"
-            "uploader.uploadFiles(getFiles('data/'), 5)\n"
+            f"{opening}\n"
+            "import providers.base, sys\n"
+            "assert providers.base.WHOSE == WHOSE == 'mine'\n"
+            "for name, here in ('processes', 0), ('here', 9999):\n"
+            "    sys.modules[ParallelUpload.__module__].HERE_FILES = here\n"
+            f"    uploader = ParallelUpload(Provider.LOCAL, {str(store)!r}, '', name)\n"
+            "    uploader.uploadFiles(getFiles('data/'), 5)\n"
         )
-        assert len(names_below(store / "bucket")) == 20
+        found = {name: len(names_below(store / name)) for name in ("processes", "here")}
+        assert found == {"processes": 20, "here": 20}
 
 
 class TestExamples:
@@ -190,56 +192,59 @@ class TestExamples:
         self.check(work, moto, bucket)
 
 
-class TestGetFiles:
-    def listed(self, program: Program, argument: str) -> list[dict[str, object]]:
-        code = f"from uploader import *\nprint(json.dumps(getFiles({argument!r})))"
-        found: list[dict[str, object]] = json.loads(program(code).stdout)
-        return found
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Argument -> what ``getFiles`` gives for it, and what it says of it, by one program."""
+    base = tmp_path_factory.mktemp("listed")
+    program, work = program_in(base, ""), base / "work"
+    make_files(work / "tree" / "a" / "b", 2)
+    (work / "tree" / "z").write_bytes(b"12345")
+    for name in ("f", "data/f", "odd/a\\b"):
+        write(work, name, b"")
+    make_files(base / "elsewhere", 2)
+    (work / "links").mkdir()
+    (work / "links" / "file").symlink_to(base / "elsewhere" / "001.txt")
+    (work / "links" / "directory").symlink_to(base / "elsewhere")
+    (work / "links" / "broken").symlink_to("nowhere")
+    (work / "links" / "loop").symlink_to("loop")
+    os.mkfifo(work / "links" / "fifo")
+    arguments = ["tree/", "data", "./data", "../work", "odd", "links", "none"]
+    code = f"from uploader import *\nprint(json.dumps({{a: getFiles(a) for a in {arguments}}}))"
+    done = program(code, quiet=False)
+    return {**json.loads(done.stdout), "stderr": done.stderr}
 
-    def test_own_files_come_before_those_below(self, program: Program, work: Path) -> None:
-        make_files(work / "data" / "a" / "b", 2)
-        (work / "data" / "z").write_bytes(b"12345")
-        found = self.listed(program, "data/")
-        assert found[0] == {"path": "data/z", "name": "z", "size": 5}
-        assert sorted(str(file["path"]) for file in found[1:]) == [
-            "data/a/b/000.txt",
-            "data/a/b/001.txt",
-        ]
+
+class TestGetFiles:
+    def test_own_files_come_before_those_below(self, listed: dict[str, Any]) -> None:
+        first, *others = listed["tree/"]
+        assert first == {"path": "tree/z", "name": "z", "size": 5}
+        assert sorted(file["path"] for file in others) == ["tree/a/b/000.txt", "tree/a/b/001.txt"]
 
     @pytest.mark.parametrize(
         ("directory", "path"),
         [("data", "data/f"), ("./data", "./data/f"), ("../work", "../work/f")],
     )
     def test_the_path_begins_as_given(
-        self, program: Program, work: Path, directory: str, path: str
+        self, listed: dict[str, Any], directory: str, path: str
     ) -> None:
-        (work / directory).mkdir(exist_ok=True)
-        (work / directory / "f").touch()
-        assert path in [file["path"] for file in self.listed(program, directory)]
+        assert path in [file["path"] for file in listed[directory]]
 
-    def test_backslashes_become_slashes(self, program: Program, work: Path) -> None:
-        (work / "a\\b").touch()
-        assert self.listed(program, ".") == [{"path": "./a/b", "name": "a\\b", "size": 0}]
+    def test_backslashes_become_slashes(self, listed: dict[str, Any]) -> None:
+        assert listed["odd"] == [{"path": "odd/a/b", "name": "a\\b", "size": 0}]
 
-    def test_links(self, program: Program, work: Path) -> None:
+    def test_links(self, listed: dict[str, Any]) -> None:
         """To files they count, to directories and to nothing not."""
-        data = work / "data"
-        make_files(work / "elsewhere", 2)
-        data.mkdir()
-        (data / "file").symlink_to(work / "elsewhere" / "001.txt")
-        (data / "directory").symlink_to(work / "elsewhere")
-        (data / "broken").symlink_to("nowhere")
-        (data / "loop").symlink_to("loop")
-        os.mkfifo(data / "fifo")
-        assert self.listed(program, "data") == [{"path": "data/file", "name": "file", "size": 1}]
+        assert listed["links"] == [{"path": "links/file", "name": "file", "size": 1}]
 
-    def test_a_missing_directory_has_no_files(self, program: Program) -> None:
-        done = program("from uploader import *\nassert getFiles('none') == []", quiet=False)
-        assert done.stderr == "getFiles: none: No such file or directory\n"
+    def test_a_missing_directory_has_no_files(self, listed: dict[str, Any]) -> None:
+        assert listed["none"] == []
+        assert listed["stderr"] == "getFiles: none: No such file or directory\n"
 
 
 class TestTimed:
-    def test_arguments_name_and_value_pass(self, program: Program) -> None:
+    def test_arguments_name_and_value_pass_and_milliseconds_are_since_the_epoch(
+        self, program: Program
+    ) -> None:
         done = program(
             "from uploader import *\n"
             "@timed\n"
@@ -248,15 +253,10 @@ class TestTimed:
             "    return a + b\n"
             "assert (work.__name__, work.__doc__) == ('work', 'Works.')\n"
             "assert work(1, b=2) == 3\n"
-        )
-        assert re.fullmatch(r"work: \d+ ms\n", done.stdout)
-
-    def test_milliseconds_since_the_epoch(self, program: Program) -> None:
-        program(
-            "from uploader import *\n"
             "before, now, after = time.time(), current_milli_time(), time.time()\n"
             "assert isinstance(now, int) and int(before * 1000) <= now <= after * 1000 + 1\n"
         )
+        assert re.fullmatch(r"work: \d+ ms\n", done.stdout)
 
 
 class TestBaseUpload:
@@ -319,20 +319,22 @@ class TestBaseUpload:
             assert set(metadata) == {"note", "size", "mtime", "mode", "uid", "gid"}
         assert objects["plain"].metadata["size"] == "7"
 
-    @pytest.mark.parametrize("filesize", ["", ", filesize=os.path.getsize('large')"])
-    def test_a_large_file_goes_in_parts(
-        self, on_moto: Program, work: Path, moto: Moto, bucket: str, filesize: str
+    def test_a_large_file_goes_in_parts_whether_or_not_its_size_is_told(
+        self, on_moto: Program, work: Path, moto: Moto, bucket: str
     ) -> None:
         with (work / "large").open("wb") as file:
             file.truncate(51 * 2**20)
-        code = (
-            f"print(BaseUpload(*ACCOUNT).upload('large', 'large', {{'dt': 'now'}}{filesize}).size)"
-        )
-        assert on_moto(code).stdout.split()[-1] == str(51 * 2**20)
-        head = moto.boto3().head_object(Bucket=bucket, Key="large")
-        assert head["ETag"].endswith('-11"')
-        assert head["Metadata"]["dt"] == "now"
-        assert head["Metadata"]["size"] == str(head["ContentLength"]) == str(51 * 2**20)
+        done = on_moto("""
+            uploader = BaseUpload(*ACCOUNT)
+            print(uploader.upload('large', 'asked', {'dt': 'now'}).size)
+            print(uploader.upload('large', 'told', {'dt': 'now'}, os.path.getsize('large')).size)
+        """)
+        assert done.stdout.split()[-2:] == [str(51 * 2**20)] * 2
+        for key in ("asked", "told"):
+            head = moto.boto3().head_object(Bucket=bucket, Key=key)
+            assert head["ETag"].endswith('-11"'), key
+            assert head["Metadata"]["dt"] == "now", key
+            assert head["Metadata"]["size"] == str(head["ContentLength"]) == str(51 * 2**20), key
 
     def test_what_may_succeed_later_is_tried_again(
         self, on_moto: Program, work: Path, moto: Moto, bucket: str

@@ -18,6 +18,8 @@ MIB = 2**20
 LARGE = int(os.environ.get("CONTAINER_LARGE_FILES", "4"))
 LARGE_MIB = int(os.environ.get("CONTAINER_LARGE_MIB", "64"))
 """Large files, and the size of each: 16 of 256 take minutes."""
+SMALL = 2048
+"""Enough for many requests in flight for as long as a run looks at the memory."""
 PATIENCE = 120.0
 """Seconds that an upload may take on a slow machine."""
 
@@ -25,7 +27,7 @@ PATIENCE = 120.0
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("source")
-    small_files(root, 4096, folders=10)
+    small_files(root, SMALL, folders=10)
     for number in range(LARGE):
         write(root, f"large/{number}", b"")
         os.truncate(root / "large" / str(number), LARGE_MIB * MIB)
@@ -40,7 +42,7 @@ def test_any_container_is_enough(source: Path, limit: int) -> None:
         with Running(*told, env=environment(**KEYS), wrapper=group.wrapper) as running:
             finished = running.finish(PATIENCE)
         assert (finished.code, finished.stderr) == (0, "")
-        assert finished.summary["uploaded"] == 4096 + LARGE
+        assert finished.summary["uploaded"] == SMALL + LARGE
         assert group.killed == 0
         assert group.peak <= max(FLOOR, limit * MIB // 4)
         notes = [event["text"] for event in finished.events if event["event"] == "note"]
