@@ -1,4 +1,4 @@
-"""One server of each kind for all processes of a test run: eight of Ceph are busy while idle."""
+"""One server of each kind for all processes of a test run: an idle Ceph takes time, too."""
 
 from __future__ import annotations
 
