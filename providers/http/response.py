@@ -8,6 +8,8 @@ KIB = 1024
 MAX_HEAD = 64 * KIB
 MAX_RESPONSE = 64 * 1024 * KIB
 """Head and body together: memory holds them."""
+MOST_NAMES = 256
+"""Names of headers to remember: a service has some twenty."""
 
 
 class Lost(BaseException):
@@ -15,6 +17,19 @@ class Lost(BaseException):
 
     No Exception: it must get through a body callable that handles errors of its own.
     """
+
+
+class _Names(dict[bytes, str]):
+    """Names of headers as they arrive, and in lower case."""
+
+    def __missing__(self, name: bytes) -> str:
+        text = name.decode("latin-1").lower()
+        if len(self) < MOST_NAMES:
+            self[name] = text
+        return text
+
+
+_NAMES = _Names()
 
 
 class Response:
@@ -98,7 +113,7 @@ class Reader:
         self._parser_is_fresh = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        key = name.decode("latin-1").lower()
+        key = _NAMES[name]
         text = value.decode("latin-1")
         headers = self.headers
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
