@@ -14,7 +14,9 @@ def test_command_takes_an_ipv6_address(data: Path) -> None:
     names = small_files(data, 5)
     with FakeS3(buckets=["bucket"], host="::1") as server:
         assert server.endpoint.startswith("http://[::1]:")
-        finished = run(*arguments(data, server.endpoint, "bucket"), env=environment(server))
+        finished = run(
+            *arguments(data, server.endpoint, "bucket", "--quiet"), env=environment(server)
+        )
         assert (finished.code, finished.stderr) == (0, "")
         assert server.objects("bucket").keys() == set(names)
 
@@ -36,7 +38,9 @@ def test_command_uses_all_addresses_of_a_name_but_dead_ones(data: Path, tmp_path
         FakeS3(buckets=["bucket"], host="127.0.0.3", port=urlsplit(first.endpoint).port) as third,
     ):
         endpoint = first.endpoint.replace("127.0.0.1", "service.test")
-        finished = run(*arguments(data, endpoint, "bucket"), env=environment(first, **hook))
+        finished = run(
+            *arguments(data, endpoint, "bucket", "--quiet"), env=environment(first, **hook)
+        )
         assert (finished.code, finished.stderr) == (0, "")
         stored = [set(server.objects("bucket")) for server in (first, third)]
     assert all(stored), "each has some"

@@ -26,7 +26,8 @@ def test_a_clock_that_is_hours_off_is_corrected(tmp_path: Path) -> None:
     names = small_files(tmp_path, 300)
     with FakeS3(buckets=[BUCKET]) as server:
         server.service.clock_offset, server.service.longest_skew = 7200.0, 900.0
-        told = arguments(tmp_path, server.endpoint, BUCKET, "--processes", 2, "--retries", 3)
+        options = ("--processes", 2, "--retries", 3, "--quiet")
+        told = arguments(tmp_path, server.endpoint, BUCKET, *options)
         finished = run(*told, env=environment(server))
         assert (finished.code, finished.stderr) == (0, "")
         assert server.objects(BUCKET).keys() == set(names)
