@@ -368,11 +368,7 @@ def _checked_verification(settings: Settings, given: Mapping[str, Any]) -> Setti
             raise UsageError("--download belongs to the command verify, or to --verify")
         if settings.verify and settings.dry_run:
             raise UsageError("--verify: with --dry-run there is nothing to verify")
-        if (
-            settings.verify
-            and settings.files_from is not None
-            and not _is_file(settings.files_from)
-        ):
+        if settings.verify and _ends_when_read(settings.files_from):
             raise UsageError(
                 "--verify reads the list of --files-from again: store it in a file first"
             )
@@ -383,9 +379,11 @@ def _checked_verification(settings: Settings, given: Mapping[str, Any]) -> Setti
     return settings.for_verification()
 
 
-def _is_file(path: str) -> bool:
-    """Whether it can be read twice."""
-    return path != STANDARD_INPUT and not (os.path.exists(path) and not os.path.isfile(path))
+def _ends_when_read(path: str | None) -> bool:
+    """Whether a list is there once only: it comes out of a pipe, or the like."""
+    if path is None:
+        return False
+    return path == STANDARD_INPUT or (os.path.exists(path) and not os.path.isfile(path))
 
 
 def _check_comparison(settings: Settings) -> None:

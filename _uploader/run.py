@@ -154,7 +154,9 @@ class Run:
         self._comparison: Comparison | None = None
         self._surplus: Surplus | None = None
         """Objects without a file, where they are looked for."""
-        finds_surplus = settings.delete or (settings.verifies and not hides_surplus(settings))
+        self._no_surplus = hides_surplus(settings) if settings.verifies else ""
+        """Why a verification does not look for them."""
+        finds_surplus = settings.delete or (settings.verifies and not self._no_surplus)
         if settings.compares or finds_surplus:
             from .records.comparison import Comparison  # few runs need it
 
@@ -174,8 +176,8 @@ class Run:
         self._display.start()
         for note in self._resources.notes:
             self._display.note(note)
-        if self._settings.verifies and (reason := hides_surplus(self._settings)):
-            self._display.note(_NO_SURPLUS.format(reason))
+        if self._no_surplus:
+            self._display.note(_NO_SURPLUS.format(self._no_surplus))
         error: RunError | None = None
         supervisor: Supervisor | None = None
         watch = MemoryWatch(lambda: supervisor.pids() if supervisor else [])

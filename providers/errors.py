@@ -80,6 +80,10 @@ class Rejected(Failure):
     """This object cannot be stored (or this file not be read), whatever is tried; others can."""
 
 
+REPLACED = "another object took its place meanwhile"
+"""Why one that was found is neither read nor described."""
+
+
 class Denied(Rejected):
     """The service refused permission.
 

@@ -40,7 +40,7 @@ from .base import (
     Prepared,
 )
 from .disk import Disk
-from .errors import Busy, Failure, Fatal, NoBucket, NotFound, Rejected, Transient
+from .errors import REPLACED, Busy, Failure, Fatal, NoBucket, NotFound, Rejected, Transient
 from .libcloud import DriverSession, mapped
 from .source import BLOCK_SIZE, PASSING, Source
 
@@ -50,7 +50,6 @@ STEP = 8 * MIB
 """Most bytes copied between two reports of progress."""
 PAGE = 1000
 """Objects in a page of a listing."""
-REPLACED = "another object took its place meanwhile"
 KEPT_MODE = 0o777
 """Permissions that an object keeps."""
 KNOWN_DIRECTORIES = 10_000

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import count
 
 from providers.attributes import differences
 from providers.base import Cloud, Inspected, Session
-from providers.errors import Busy, NotFound, SourceChanged
+from providers.errors import NotFound, SourceChanged
 from providers.source import Source
 
 from ..files.model import DIFFERS, MISSING, Job, Result
@@ -53,7 +52,7 @@ class Check(FileTask):
         attempts = self._checker.context.attempts
         for restarts in count():
             try:
-                with self._open() as source:
+                with self._checker.context.opened(self.job) as source:
                     finding, how = self._compare(session, source)
                     if not source.is_loaded:
                         source.run(source.check_unchanged)
@@ -64,14 +63,6 @@ class Check(FileTask):
                     raise
                 attempts.retries += 1
         raise AssertionError("unreachable")
-
-    def _open(self) -> Source:
-        context = self._checker.context
-        path = context.path_of(self.job)
-        try:
-            return context.open(path)
-        except Busy:
-            return context.attempts.bounded(partial(context.open, path))
 
     def _compare(self, session: Session, source: Source) -> tuple[str, str]:
         """What is found, and how; both are empty when the object is as the file is."""

@@ -65,6 +65,14 @@ class Context(NamedTuple):
         """The path to open."""
         return self.source_roots[job.source] + job.path
 
+    def opened(self, job: Job) -> Source:
+        """The job's file, tried again where it cannot be opened now."""
+        path = self.path_of(job)
+        try:
+            return self.open(path)
+        except Busy:
+            return self.attempts.bounded(partial(self.open, path))
+
 
 class FileTask:
     """A ``Task`` about a whole file; reports one Result."""
@@ -94,7 +102,7 @@ class Upload(FileTask):
         context, job = self._context, self.job
         source: Source | None = None
         try:
-            source = self._open()
+            source = context.opened(job)
             rules = context.rules
             if rules and source.size > rules.threshold:
                 large = _LargeUpload(self, context, source, rules.size_for(source.size))
@@ -116,14 +124,6 @@ class Upload(FileTask):
                 source.close()
         self.stored(source, etag)
         return source.size
-
-    def _open(self) -> Source:
-        job = self.job
-        path = self._context.path_of(job)
-        try:
-            return self._context.open(path)
-        except Busy:
-            return self._context.attempts.bounded(partial(self._context.open, path))
 
     @property
     def is_first(self) -> bool:

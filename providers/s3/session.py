@@ -14,7 +14,7 @@ from ..base import (
     Page,
     Prepared,
 )
-from ..errors import Denied, Fatal, NotFound, Rejected, Transient
+from ..errors import REPLACED, Denied, Fatal, NotFound, Rejected, Transient
 from ..http.limit import within
 from ..http.xml import fields, parsed
 from ..source import Source
@@ -149,7 +149,7 @@ class S3Session(MultipartSession):
         if not etag:
             raise Transient("the service answered without naming the copy that it made")
         if etag != found.etag and self.driver.service.partition is None:
-            raise Rejected("another object took its place meanwhile")
+            raise Rejected(REPLACED)
         return etag
 
     def prepare_bucket(self, create: bool, *, block_public: bool = True) -> Prepared:

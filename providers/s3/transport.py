@@ -122,7 +122,7 @@ class Transport:
         base, key = to.path, request.key
         try:
             path = base + quote_path(key) if key else base.rstrip("/") or "/"
-            query = canonical_query(request.query) if request.query else ""
+            query = canonical_query(request.query)
         except UnicodeEncodeError:
             raise Rejected("the key is not valid UTF-8") from None
         method = request.method
