@@ -33,7 +33,7 @@ from providers.errors import Fatal  # noqa: E402
 from .processes import fork_server, worker  # noqa: E402
 
 if __name__ == "__main__":
-    fork_server.take_environment(int(sys.argv[1]))
+    environment = fork_server.take_environment(int(sys.argv[1]))
     with contextlib.suppress(Fatal):  # each worker will say it
         providers.find(sys.argv[2])
-    fork_server.serve(int(sys.argv[1]), worker.main)
+    fork_server.serve(int(sys.argv[1]), worker.main, environment)

@@ -287,7 +287,9 @@ class Run:
                 self._ledger.commit()
                 self._show(supervisor, now)
                 self._check_progress(supervisor, now)
-                if supervisor.workers < self._intake.most_processes and self._throttle.share == 1:
+                if supervisor.workers >= self._intake.most_processes:
+                    self._fork_server.rest()
+                elif self._throttle.share == 1:
                     supervisor.grow(self._intake.processes())
                 self._rate.look(now, supervisor.busy)
             if now >= next_sample:

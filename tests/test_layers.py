@@ -125,6 +125,7 @@ FLOORS: tuple[set[str], ...] = (
         "_uploader.files.rules",
         "_uploader.moments",
         "_uploader.limit_rate",
+        "_uploader.processes.reaper",
         "_uploader.records.audience",
         "_uploader.records.counters",
         "_uploader.records.paths",

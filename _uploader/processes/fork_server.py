@@ -8,6 +8,7 @@ into a worker.  So it starts the fork server by exec.
 from __future__ import annotations
 
 import _socket  # monkey patching leaves its class alone
+import contextlib
 import gc
 import json
 import os
@@ -19,11 +20,13 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 
-# gevent's os.fork, os.waitpid and os.close start an event loop: none may exist before a fork.
+# gevent's os.fork and os.close start an event loop: none may exist before a fork.
 from posix import close as _close
 from posix import fork as _fork
-from posix import waitpid as _waitpid
 from typing import NamedTuple, NoReturn
+
+from . import reaper
+from .reaper import NUMBER
 
 ANSWER_TIMEOUT = 2.0
 """Seconds after which a fork server that does not answer is killed; its workers live on."""
@@ -32,8 +35,9 @@ FORK = -1
 """Request: fork a worker; comes with the descriptors of its connection and its stderr, and with one
 more if the workers share one.
 Non-negative: kill that worker, counted from 0, and reply with its exit code."""
+REST = -2
+"""Request: become the reaper; then only the others are answered."""
 
-_NUMBER = struct.Struct("!i")
 _HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 """Only the supervisor handles these: systemd and some terminals send them to every process of a
@@ -66,6 +70,7 @@ class ForkServer:
         self._provider = provider
         self._environment = environment or {}
         self._process: _Process | None = None
+        self._resting: _Process | None = None
         self._shared: list[int] = []
 
     def start(self) -> None:
@@ -73,8 +78,7 @@ class ForkServer:
 
         Raises OSError when that is impossible.
         """
-        if self._process is None:
-            self._process = _Process(self._provider, self._environment, self._stdin)
+        self._running()
 
     def share(self, descriptor: int) -> None:
         """Gives this descriptor, too, to each worker that is forked from now on."""
@@ -87,30 +91,44 @@ class ForkServer:
         worker whose fork server is dead ends as soon as its connection closes.  Raises OSError when
         no process can be started.
         """
-        self.start()
-        assert self._process is not None
+        process = self._running()
         descriptors = [connection.fileno(), stderr, *self._shared]
         try:
-            return self._process.fork(descriptors)
+            return process.fork(descriptors)
         except OSError:
-            self.close()
-            self.start()
-            return self._process.fork(descriptors)
+            process.close()
+            self._process = None
+            return self._running().fork(descriptors)
+
+    def rest(self) -> None:
+        """No more workers are expected: the process gives its memory back.  Another one starts if a
+        worker is wanted all the same, and that one stays as it is."""
+        if self._resting is None and self._process is not None:
+            self._process.rest()
+            self._resting, self._process = self._process, None
 
     def listen(self) -> bytes:
         """What the process has written since the last call.  Call it now and then: once the pipe is
         full the process would hang."""
-        return self._process.listen() if self._process else b""
+        return b"".join(process.listen() for process in self._processes())
 
     def pids(self) -> list[int]:
         """The process id, if the process runs."""
-        return [self._process.pid] if self._process else []
+        return [process.pid for process in self._processes()]
 
     def close(self) -> None:
         """Kills all workers and ends the process."""
-        if self._process is not None:
-            self._process.close()
-            self._process = None
+        for process in self._processes():
+            process.close()
+        self._process = self._resting = None
+
+    def _running(self) -> _Process:
+        if self._process is None:
+            self._process = _Process(self._provider, self._environment, self._stdin)
+        return self._process
+
+    def _processes(self) -> list[_Process]:
+        return [process for process in (self._resting, self._process) if process]
 
 
 class _Process:
@@ -125,7 +143,7 @@ class _Process:
         self._control.settimeout(ANSWER_TIMEOUT)
         # What a process is started with, all programs of its user can read in /proc.
         variables = json.dumps(dict(environment)).encode()
-        self._control.sendall(_NUMBER.pack(len(variables)) + variables)
+        self._control.sendall(NUMBER.pack(len(variables)) + variables)
         self._stderr, stderr = os.pipe()
         os.set_blocking(self._stderr, False)
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # inherited until ``serve``
@@ -149,16 +167,20 @@ class _Process:
         self.pid = self._process.pid
 
     def fork(self, descriptors: list[int]) -> Callable[[], End]:
-        socket.send_fds(self._control, [_NUMBER.pack(FORK)], descriptors)
+        socket.send_fds(self._control, [NUMBER.pack(FORK)], descriptors)
         number = self._forks
         self._forks += 1
         return partial(self._end, number)
 
+    def rest(self) -> None:
+        with contextlib.suppress(OSError):  # it has died: the next to ask will see
+            self._control.sendall(NUMBER.pack(REST))
+
     def _end(self, number: int) -> End:
         try:
-            self._control.sendall(_NUMBER.pack(number))
-            answer = self._control.recv(_NUMBER.size, socket.MSG_WAITALL)
-            return End(_NUMBER.unpack(answer)[0], b"")
+            self._control.sendall(NUMBER.pack(number))
+            answer = self._control.recv(NUMBER.size, socket.MSG_WAITALL)
+            return End(NUMBER.unpack(answer)[0], b"")
         except (OSError, struct.error):
             self._process.kill()
             self.close()
@@ -192,22 +214,28 @@ class _Process:
             os.close(self._stderr)
 
 
-def take_environment(descriptor: int) -> None:
-    """Takes over the variables that the supervisor has sent to the socket ``descriptor``.
+def take_environment(descriptor: int) -> dict[str, str]:
+    """Takes over the variables that the supervisor has sent to the socket ``descriptor``; returns
+    those of before, which hold none of its secrets.
 
     The descriptor stays open until the process is dead: its end would tell the supervisor of that.
     """
+    before = dict(os.environ)
     control = _connected(descriptor)
-    (size,) = _NUMBER.unpack(control.recv(_NUMBER.size, _socket.MSG_WAITALL))
+    (size,) = NUMBER.unpack(control.recv(NUMBER.size, _socket.MSG_WAITALL))
     os.environ.update(json.loads(control.recv(size, _socket.MSG_WAITALL)))
     control.detach()
+    return before
 
 
-def serve(descriptor: int, work: Callable[..., NoReturn]) -> NoReturn:
+def serve(
+    descriptor: int, work: Callable[..., NoReturn], environment: Mapping[str, str]
+) -> NoReturn:
     """Serves the supervisor at the other end of the socket ``descriptor`` until it is gone, then
     kills all workers.
 
     ``work`` runs a worker, given its connection's descriptor and the one that all share, if any.
+    The reaper is started with ``environment``.
     """
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -216,19 +244,18 @@ def serve(descriptor: int, work: Callable[..., NoReturn]) -> NoReturn:
     gc.freeze()  # pages that the collector never touches stay shared with the forks
     pids: list[int] = []
     while True:
-        request, descriptors, *_ = socket.recv_fds(control, _NUMBER.size, 3)  # type: ignore[arg-type]
+        request, descriptors, *_ = socket.recv_fds(control, NUMBER.size, 3)  # type: ignore[arg-type]
         if not request:
             break
-        (number,) = _NUMBER.unpack(request)
+        (number,) = NUMBER.unpack(request)
         if number == FORK:
             pids.append(_start(control, work, *descriptors))
+        elif number == REST:
+            _become_reaper(descriptor, pids, environment)
         else:
-            control.sendall(_NUMBER.pack(_reap(pids[number])))
+            control.sendall(reaper.reap(pids[number]))
             pids[number] = 0
-    for pid in filter(None, pids):
-        os.kill(pid, signal.SIGKILL)
-    for pid in filter(None, pids):
-        _waitpid(pid, 0)
+    reaper.reap_all(pids)
     os._exit(0)
 
 
@@ -278,9 +305,9 @@ def _start(
     return pid
 
 
-def _reap(pid: int) -> int:
-    """Kills and reaps a process: until then no other can get its pid."""
-    if not pid:
-        return 1
-    os.kill(pid, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(_waitpid(pid, 0)[1])
+def _become_reaper(descriptor: int, pids: list[int], environment: Mapping[str, str]) -> None:
+    """Does not return, unless there is no memory for it."""
+    os.set_inheritable(descriptor, True)
+    command = [sys.executable, "-I", "-S", reaper.__file__, str(descriptor), *map(str, pids)]
+    with contextlib.suppress(OSError):
+        os.execve(command[0], command, environment)

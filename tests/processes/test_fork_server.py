@@ -38,8 +38,8 @@ def work(descriptor, shared=None):
     {work}
     os._exit(0)
 
-fork_server.take_environment(int(sys.argv[1]))
-fork_server.serve(int(sys.argv[1]), work)
+environment = fork_server.take_environment(int(sys.argv[1]))
+fork_server.serve(int(sys.argv[1]), work, environment)
 """
 SAY_PID_AND_WAIT = (
     "s = _socket.socket(fileno=descriptor); s.send(str(os.getpid()).encode()); s.recv(1)"
@@ -170,12 +170,16 @@ def test_a_worker_gets_the_environment(fork_server_of: Make, children: list[Chil
     assert born(fork_server_of(work, NUMBER="42"), children).pid() == 42
 
 
+@pytest.mark.parametrize("rests", [False, True])
 def test_what_the_workers_get_nobody_else_can_read(
-    fork_server_of: Make, children: list[Child]
+    fork_server_of: Make, children: list[Child], rests: bool
 ) -> None:
     """All processes of a user can read what another one was started with."""
     fork_server = fork_server_of(SAY_PID_AND_WAIT, KEY="hunter2")
     pids = [born(fork_server, children).pid(), *fork_server.pids()]
+    if rests:
+        fork_server.rest()
+        wait_until(lambda: b"reaper" in Path(f"/proc/{pids[1]}/cmdline").read_bytes())
     for pid in pids:
         for place in ("environ", "cmdline"):
             assert b"hunter2" not in Path(f"/proc/{pid}/{place}").read_bytes()
@@ -275,6 +279,68 @@ def test_one_that_died_is_replaced_and_its_workers_live_on(
     old.connection.shutdown(socket.SHUT_RDWR)
     wait_until(lambda: gone(old_pid))
     assert new.end().code == -signal.SIGKILL
+
+
+def test_one_that_rests_has_the_memory_of_a_bare_interpreter(
+    fork_server_of: Make, children: list[Child]
+) -> None:
+    """It is the same process, and still tells how its workers ended, and ends them."""
+    fork_server = fork_server_of(before="ballast = bytes(50_000_000).replace(b'\\0', b'1')")
+    first, second, third = (born(fork_server, children) for _ in range(3))
+    pids = [child.pid() for child in (first, second, third)]
+    [own] = fork_server.pids()
+    fork_server.rest()
+    fork_server.rest()
+    wait_until(lambda: psutil.Process(own).memory_info().rss < 20_000_000)
+    assert fork_server.pids() == [own]
+    os.kill(pids[1], signal.SIGTERM)
+    assert second.end().code == -signal.SIGKILL
+    assert first.end().code == -signal.SIGKILL
+    assert not gone(pids[2])
+    fork_server.close()
+    assert not any(map(psutil.pid_exists, [*pids, own]))
+
+
+def test_one_that_rests_tells_the_code_of_a_worker_that_ended_before(
+    fork_server_of: Make, children: list[Child]
+) -> None:
+    fork_server = fork_server_of("_socket.socket(fileno=descriptor).recv(1); os._exit(7)")
+    child = born(fork_server, children)
+    fork_server.rest()
+    child.connection.send(b".")
+    assert child.connection.recv(1) == b""
+    assert child.end() == End(7, b"")
+
+
+def test_a_worker_after_the_rest_comes_from_another_that_stays(
+    fork_server_of: Make, children: list[Child]
+) -> None:
+    fork_server = fork_server_of()
+    old_pid = born(fork_server, children).pid()
+    [resting] = fork_server.pids()
+    fork_server.rest()
+    pids = []
+    for _ in range(2):
+        pids.append(born(fork_server, children).pid())
+        fork_server.rest()
+    [_, own] = fork_server.pids()
+    assert [psutil.Process(pid).ppid() for pid in (old_pid, *pids)] == [resting, own, own]
+    fork_server.close()
+    assert not any(map(psutil.pid_exists, [old_pid, *pids, resting, own]))
+
+
+def test_one_without_memory_to_rest_goes_on_as_it_is(
+    fork_server_of: Make, children: list[Child]
+) -> None:
+    before = """
+def refuse(*arguments): raise OSError(12, 'Cannot allocate memory')
+os.execve = refuse
+"""
+    fork_server = fork_server_of(before=before)
+    child = born(fork_server, children)
+    fork_server.rest()
+    assert not gone(child.pid())
+    assert child.end().code == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2])
