@@ -70,6 +70,7 @@ class Source:
         "ctime_ns",
         "fd",
         "gid",
+        "is_loaded",
         "mode",
         "mtime_ns",
         "path",
@@ -106,6 +107,8 @@ class Source:
         """What the page cache held of the file when it was opened; None: nobody has looked."""
         self._status = status
         self._content: bytes | None = None
+        self.is_loaded = False
+        """The whole file is in memory."""
 
     def load(self, drops_pages: bool = False) -> None:
         """Reads a file of at most ``BLOCK_SIZE`` bytes into memory and closes it: ``read``,
@@ -126,12 +129,8 @@ class Source:
             raise _unreadable(error) from None
         self._compare(now)
         self._content = content
+        self.is_loaded = True
         self.close()
-
-    @property
-    def is_loaded(self) -> bool:
-        """The whole file is in memory."""
-        return self._content is not None
 
     @property
     def atime_ns(self) -> int:
@@ -195,8 +194,11 @@ class Source:
 
     def _compare(self, now: os.stat_result) -> None:
         # No program can set back the change time.
-        times = (now.st_mtime_ns, now.st_ctime_ns)
-        if now.st_size != self.size or times != (self.mtime_ns, self.ctime_ns):
+        if (
+            now.st_ctime_ns != self.ctime_ns
+            or now.st_mtime_ns != self.mtime_ns
+            or now.st_size != self.size
+        ):
             raise SourceChanged("changed while it was read")
 
     def _not_as_long(self, is_longer: bool) -> Failure:

@@ -86,12 +86,11 @@ class Transport:
         if not size:
             unsigned += "content-length: 0\r\n"
         head = f"{method} {target} HTTP/1.1\r\n{lines}\r\n{unsigned}\r\n".encode()
-        expects_body = method != "HEAD"
         send = self._connection.request
         try:
-            return send(head, request.body, expects_body=expects_body, take=take), signed
+            return send(head, request.body, take), signed
         except StaleConnection:
-            return send(head, request.body, expects_body=expects_body, take=take), signed
+            return send(head, request.body, take), signed
 
     def _failure(self, error: ServiceError, response: Response, signed: Pairs) -> Failure:
         service = self._service

@@ -140,14 +140,13 @@ class LibcloudConnection:
         if not any(name.lower() == "host" for name in fields):
             lines = f"Host: {self._endpoint.authority}\r\n{lines}"
         head = f"{method} {_target(url)} HTTP/1.1\r\n{lines}\r\n".encode()
-        expects_body = method != "HEAD"
         connection = self._connected()
         try:
-            response = connection.request(head, framed, expects_body=expects_body)
+            response = connection.request(head, framed)
         except StaleConnection:
             if callable(framed) or method not in _IDEMPOTENT:
                 raise
-            response = connection.request(head, framed, expects_body=expects_body)
+            response = connection.request(head, framed)
         content = decoded(response.body, response.headers.get("content-encoding", ""))
         request = Request(method, urljoin(self.host, url))
         self.response = Response(response.status, response.headers, content, request)

@@ -63,15 +63,13 @@ class Connection:
         self,
         head: bytes,
         body: Body = b"",
-        *,
-        expects_body: bool = True,
         take: Take | None = None,
     ) -> Response:
         """Sends one request and returns its response; interim (1xx) responses are skipped.
 
         ``head`` is complete: request line with an absolute path, headers, empty line; its
-        Content-Length or Transfer-Encoding fits ``body``.  ``expects_body`` is False for HEAD.
-        ``take`` gets the body of a success as it arrives, in pieces; the response has none then.
+        Content-Length or Transfer-Encoding fits ``body``.  ``take`` gets the body of a success as
+        it arrives, in pieces; the response has none then.
 
         A request may take any time as long as something moves.  A service may answer before it has
         read the body: then the rest is not sent, and the response returned all the same.
@@ -93,7 +91,7 @@ class Connection:
         if self._forwards:
             head = self._route.absolute(head)
         stream, reader = channel.stream, channel.reader
-        reader.expect(expects_body)
+        reader.expect(not head.startswith(b"HEAD "))
         keep = False
         try:
             stream.start_limit()
@@ -109,7 +107,7 @@ class Connection:
                 stream.stop_limit()
             else:
                 self.close()
-        self._last_used = monotonic()
+        self._last_used = self._traffic.moved_at
         if reader.status == PROXY_AUTHENTICATION_REQUIRED and self._route.proxy:
             self.close()
             raise self._route.refusal(self._route.proxy, reader.status)

@@ -133,14 +133,13 @@ class Transport:
             f"{method} {target} HTTP/1.1\r\n{lines}\r\n"
             f"content-length: {request.size}\r\nuser-agent: {USER_AGENT}\r\n\r\n"
         ).encode()
-        expects_body = method != "HEAD"
         send = to.connection.request
         try:
-            return send(head, request.body, expects_body=expects_body, take=take), signed
+            return send(head, request.body, take), signed
         except StaleConnection:
             if not request.is_idempotent:
                 raise
-        return send(head, request.body, expects_body=expects_body, take=take), signed
+        return send(head, request.body, take), signed
 
     def connection_to(self, bucket: str) -> _BucketConnection:
         """The connection that the bucket's requests go by; another bucket's is closed."""

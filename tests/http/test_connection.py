@@ -243,7 +243,7 @@ def test_a_response_to_head_has_no_body_whatever_its_length_says() -> None:
     raw = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
     with connected(answer(raw, raw, OK)) as connection:
         for _ in range(2):
-            response = connection.request(HEAD, expects_body=False)
+            response = connection.request(HEAD)
             assert (response.headers["content-length"], response.body) == ("1000", b"")
         assert connection.request(GET).body == b"ok"
 
