@@ -1,4 +1,4 @@
-"""The fork server's entry: ``python -m _uploader DESCRIPTOR PROVIDER``.
+"""The fork server's entry: ``python -m _uploader DESCRIPTOR``.
 
 Patches first, then imports all that the workers will need, and is forked from then on.
 """
@@ -33,7 +33,7 @@ from providers.errors import Fatal  # noqa: E402
 from .processes import fork_server, worker  # noqa: E402
 
 if __name__ == "__main__":
-    environment = fork_server.take_environment(int(sys.argv[1]))
+    provider, environment = fork_server.take_instructions(int(sys.argv[1]))
     with contextlib.suppress(Fatal):  # each worker will say it
-        providers.find(sys.argv[2])
+        providers.find(provider)
     fork_server.serve(int(sys.argv[1]), worker.main, environment)

@@ -1,6 +1,6 @@
 """The command line: options in, exit code out.
 
-What an upload needs is imported once the fork server has started, beside its imports.
+What only an upload needs is imported once the options prove right.
 """
 
 from __future__ import annotations
@@ -121,14 +121,14 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (--help lists the options)")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the program and returns its exit code; one line on stderr for whatever is wrong."""
+def main(arguments: Sequence[str] | None = None, fork_server: ForkServer | None = None) -> int:
+    """Runs the program and returns its exit code; one line on stderr for whatever is wrong.
+    ``fork_server`` has no provider yet."""
     debug = "--debug" in (sys.argv if arguments is None else arguments)
-    _open_missing_streams()
     try:
         settings = settings_from(arguments)
         debug = settings.debug
-        return _run(_with_fixed_ages(settings))
+        return _run(_with_fixed_ages(settings), fork_server or ForkServer())
     except RunError as error:
         _complain(str(error))
         return error.exit_code
@@ -225,25 +225,20 @@ def _with_fixed_ages(settings: Settings) -> Settings:
     )
 
 
-def _open_missing_streams() -> None:
-    """Standard streams that the caller has closed lead nowhere, in place of a file or socket of
-    ours: each ``open`` takes the lowest descriptor, which is that of the stream."""
-    for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:
-            mode = "r" if name == "stdin" else "w"
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  (stays open)
-
-
-def _run(settings: Settings) -> int:
+def _run(settings: Settings, fork_server: ForkServer) -> int:
     if len(settings.src) > 1:
         from .choice import Choice
 
         Choice(settings).check_keys()  # by itself: it may take long, and Ctrl-C ends it at once
     stdin = 0 if settings.reads_stdin else subprocess.DEVNULL
-    with contextlib.closing(ForkServer(settings.provider, stdin=stdin)) as fork_server:
+    with contextlib.closing(fork_server):
         connects = settings.compares or not settings.dry_run
         if connects:
-            _start_early(fork_server)
+            fork_server.assign(settings.provider, stdin=stdin)
+            with contextlib.suppress(OSError):  # it is tried again when a worker is needed
+                fork_server.start()
+        else:
+            fork_server.close()
         try:
             providers.check(settings.cloud())
         except Fatal as error:
@@ -251,12 +246,6 @@ def _run(settings: Settings) -> int:
         if settings.no_verify_ssl and connects:
             _complain(UNVERIFIED)
         return _execute(settings, fork_server)
-
-
-def _start_early(fork_server: ForkServer) -> None:
-    """What the workers import and what is imported here take the same time on two processors."""
-    with contextlib.suppress(OSError):  # it is tried again when a worker is needed
-        fork_server.start()
 
 
 def _execute(settings: Settings, fork_server: ForkServer) -> int:
@@ -328,7 +317,7 @@ def _check_stdin(settings: Settings, given: Mapping[str, Any]) -> None:
         raise UsageError(f"--key: {length:,} bytes are too many: {MOST_KEY_BYTES:,} is the most")
     if settings.dry_run:
         raise UsageError("--dry-run: nothing is known of standard input before it is read")
-    if sys.stdin.name == os.devnull:  # see ``_open_missing_streams``
+    if sys.stdin.name == os.devnull:  # see ``start``
         raise UsageError("--src -: standard input is closed")
     if not hasattr(os, "memfd_create"):
         raise UsageError("--src -: only Linux has files in memory, which this needs")

@@ -56,17 +56,11 @@ class End(NamedTuple):
 class ForkServer:
     """The supervisor's side: starts the process for all workers, and again when it has died."""
 
-    def __init__(
-        self,
-        provider: str,
-        environment: Mapping[str, str] | None = None,
-        *,
-        stdin: int = subprocess.DEVNULL,
-    ) -> None:
-        """The process imports ``provider`` before the first fork.  ``environment`` extends this
-        process's in the workers; it may hold secrets, and nobody else sees it.  ``stdin``: the
-        descriptor that the workers have as their standard input."""
-        self._stdin = stdin
+    def __init__(self, provider: str = "", environment: Mapping[str, str] | None = None) -> None:
+        """The process imports ``provider`` before the first fork; ``assign`` may name it later.
+        ``environment`` extends this process's in the workers; it may hold secrets, and nobody else
+        sees it."""
+        self._stdin = subprocess.DEVNULL
         self._provider = provider
         self._environment = environment or {}
         self._process: _Process | None = None
@@ -79,6 +73,15 @@ class ForkServer:
         Raises OSError when that is impossible.
         """
         self._running()
+
+    def assign(self, provider: str, *, stdin: int = subprocess.DEVNULL) -> None:
+        """Names the provider, before the first fork.  ``stdin``: the descriptor that the workers
+        have as their standard input; a process that runs with another one is ended."""
+        if stdin != self._stdin:
+            self.close()
+        self._provider, self._stdin = provider, stdin
+        if self._process:
+            self._process.instruct(provider, self._environment)
 
     def share(self, descriptor: int) -> None:
         """Gives this descriptor, too, to each worker that is forked from now on."""
@@ -124,7 +127,9 @@ class ForkServer:
 
     def _running(self) -> _Process:
         if self._process is None:
-            self._process = _Process(self._provider, self._environment, self._stdin)
+            self._process = _Process(self._stdin)
+            if self._provider:
+                self._process.instruct(self._provider, self._environment)
         return self._process
 
     def _processes(self) -> list[_Process]:
@@ -134,22 +139,19 @@ class ForkServer:
 class _Process:
     """One process and the conversation with it."""
 
-    def __init__(self, provider: str, environment: Mapping[str, str], stdin: int) -> None:
+    def __init__(self, stdin: int) -> None:
         """Starts the process in a session of its own, with the supervisor's signals blocked."""
         self._forks = 0
         self._closed = False
         self._said = b""
         self._control, theirs = socket.socketpair()
         self._control.settimeout(ANSWER_TIMEOUT)
-        # What a process is started with, all programs of its user can read in /proc.
-        variables = json.dumps(dict(environment)).encode()
-        self._control.sendall(NUMBER.pack(len(variables)) + variables)
         self._stderr, stderr = os.pipe()
         os.set_blocking(self._stderr, False)
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # inherited until ``serve``
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", boot_code(), str(theirs.fileno()), provider],
+                [sys.executable, "-c", boot_code(), str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=stdin,
                 stdout=stderr,
@@ -165,6 +167,12 @@ class _Process:
             theirs.close()
             os.close(stderr)
         self.pid = self._process.pid
+
+    def instruct(self, provider: str, environment: Mapping[str, str]) -> None:
+        # Not by argv and environ: all programs of a user can read these in /proc.
+        text = json.dumps([provider, dict(environment)]).encode()
+        with contextlib.suppress(OSError):  # it has died: the next to ask will see
+            self._control.sendall(NUMBER.pack(len(text)) + text)
 
     def fork(self, descriptors: list[int]) -> Callable[[], End]:
         socket.send_fds(self._control, [NUMBER.pack(FORK)], descriptors)
@@ -199,6 +207,8 @@ class _Process:
     def close(self) -> None:
         if self._closed:
             return
+        if not self._forks:
+            self._process.kill()  # it may still be importing
         try:
             self._control.shutdown(socket.SHUT_WR)
             self._control.recv(1)  # waits for its end; Popen.wait(timeout) would poll
@@ -214,18 +224,23 @@ class _Process:
             os.close(self._stderr)
 
 
-def take_environment(descriptor: int) -> dict[str, str]:
-    """Takes over the variables that the supervisor has sent to the socket ``descriptor``; returns
-    those of before, which hold none of its secrets.
+def take_instructions(descriptor: int) -> tuple[str, dict[str, str]]:
+    """Takes over the variables that the supervisor sends to the socket ``descriptor``; returns the
+    provider's name and the variables of before, which hold none of its secrets.  When the
+    supervisor is gone the process ends.
 
     The descriptor stays open until the process is dead: its end would tell the supervisor of that.
     """
     before = dict(os.environ)
     control = _connected(descriptor)
-    (size,) = NUMBER.unpack(control.recv(NUMBER.size, _socket.MSG_WAITALL))
-    os.environ.update(json.loads(control.recv(size, _socket.MSG_WAITALL)))
+    length = control.recv(NUMBER.size, _socket.MSG_WAITALL)
+    if not length:
+        os._exit(0)
+    (size,) = NUMBER.unpack(length)
+    provider, variables = json.loads(control.recv(size, _socket.MSG_WAITALL))
+    os.environ.update(variables)
     control.detach()
-    return before
+    return provider, before
 
 
 def serve(

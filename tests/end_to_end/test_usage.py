@@ -10,6 +10,7 @@ import pytest
 
 from _uploader import cli
 from _uploader.config import Settings
+from _uploader.processes.fork_server import ForkServer
 from bench.sink import Sink
 from tests.command import (
     KEYS,
@@ -272,7 +273,7 @@ def test_command_debug_shows_where_it_failed(
     option: list[str],
     shown: bool,
 ) -> None:
-    def fail(settings: Settings) -> int:
+    def fail(settings: Settings, fork_server: ForkServer) -> int:
         raise RuntimeError("boom")
 
     monkeypatch.setattr(cli, "_run", fail)

@@ -38,7 +38,7 @@ def work(descriptor, shared=None):
     {work}
     os._exit(0)
 
-environment = fork_server.take_environment(int(sys.argv[1]))
+provider, environment = fork_server.take_instructions(int(sys.argv[1]))
 fork_server.serve(int(sys.argv[1]), work, environment)
 """
 SAY_PID_AND_WAIT = (
@@ -81,10 +81,12 @@ def fork_server_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Fo
     """Makes a fork server whose workers run this code."""
     with contextlib.ExitStack() as cleanup:
 
-        def make(work: str = SAY_PID_AND_WAIT, before: str = "", **settings: str) -> ForkServer:
+        def make(
+            work: str = SAY_PID_AND_WAIT, before: str = "", provider: str = "s3", **settings: str
+        ) -> ForkServer:
             boot = WORK.format(home=str(Path(__file__).parents[2]), work=work, before=before)
             monkeypatch.setattr(module, "boot_code", lambda: boot)
-            fork_server = ForkServer("s3", settings)
+            fork_server = ForkServer(provider, settings)
             cleanup.callback(fork_server.close)
             return fork_server
 
@@ -403,10 +405,10 @@ def test_one_that_says_a_lot_still_starts(fork_server_of: Make, children: list[C
 
 
 def test_an_interrupt_while_it_is_closed_leaves_nothing(
-    fork_server_of: Make, monkeypatch: pytest.MonkeyPatch
+    fork_server_of: Make, children: list[Child]
 ) -> None:
-    fork_server = fork_server_of(before="import time; time.sleep(60)")
-    fork_server.start()
+    fork_server = fork_server_of(before="time.sleep(60)")
+    born(fork_server, children)  # one day
     [own] = fork_server.pids()
     before = len(os.listdir("/proc/self/fd"))
     signal.signal(signal.SIGALRM, signal.default_int_handler)
@@ -427,6 +429,54 @@ posix.fork = refuse
     assert child.connection.recv(1) == b""
     assert child.words() == "Resource temporarily unavailable\n"
     assert child.end() == End(1, b"")
+
+
+def test_the_provider_may_be_named_after_the_start(
+    fork_server_of: Make, children: list[Child]
+) -> None:
+    say = "_socket.socket(fileno=descriptor).send(f'{provider} {os.environ[\"TOLD\"]}'.encode())"
+    fork_server = fork_server_of(say, provider="", TOLD="yes")
+    fork_server.start()
+    (pid,) = fork_server.pids()
+    fork_server.assign("azure")
+    assert born(fork_server, children).connection.recv(100) == b"azure yes"
+    assert fork_server.pids() == [pid]
+
+
+def test_another_standard_input_needs_another_process(
+    fork_server_of: Make, children: list[Child], tmp_path: Path
+) -> None:
+    (tmp_path / "input").write_bytes(b"content")
+    fork_server = fork_server_of("_socket.socket(fileno=descriptor).send(os.read(0, 100) or b'-')")
+    fork_server.start()
+    assert born(fork_server, children).connection.recv(100) == b"-"
+    (pid,) = fork_server.pids()
+    with open(tmp_path / "input") as stdin:
+        fork_server.assign("s3", stdin=stdin.fileno())
+        assert gone(pid)
+        assert born(fork_server, children).connection.recv(100) == b"content"
+
+
+def test_a_process_that_has_forked_nothing_ends_at_once(fork_server_of: Make) -> None:
+    """Wrong options are told at once, though it still imports."""
+    fork_server = fork_server_of(before="time.sleep(3600)")
+    fork_server.start()
+    (pid,) = fork_server.pids()
+    fork_server.close()
+    assert gone(pid)
+
+
+def test_a_process_ends_whose_supervisor_died_before_it_named_a_provider() -> None:
+    code = (
+        "import os\n"
+        "from _uploader.processes.fork_server import ForkServer\n"
+        "fork_server = ForkServer()\n"
+        "fork_server.start()\n"
+        "print(*fork_server.pids(), flush=True)\n"
+        "os._exit(0)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, check=True)
+    wait_until(lambda: gone(int(told.stdout)))
 
 
 def test_no_process_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
