@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ..errors import UsageError
@@ -47,8 +48,10 @@ def check_keys(
             continue
         name, places = levels[-1].popitem()
         path = "/".join([*above, name])
-        files = [place for place in places if os.path.isfile(place)]
-        taken = [file for file in files if takes(path, os.stat(file))]
+        there = [(place, status) for place in places if (status := _status(place))]
+        taken = [
+            place for place, status in there if stat.S_ISREG(status.st_mode) and takes(path, status)
+        ]
         if len(taken) > 1:
             raise UsageError(
                 f"--src: {taken[0]!r} and {taken[1]!r} would become one object, {path!r}: give "
@@ -56,14 +59,22 @@ def check_keys(
             )
         directories = [
             place
-            for place in places
-            if os.path.isdir(place)
+            for place, status in there
+            if stat.S_ISDIR(status.st_mode)
             and (follow_symlinks or not os.path.islink(place))
             and not _links_above(place, len(above) + 1)
         ]
         if len(directories) > 1 and enters(path):
             above.append(name)
             levels.append(_merged({}, directories))
+
+
+def _status(place: str) -> os.stat_result | None:
+    """None when there is nothing, or it cannot be looked at: the scan will tell."""
+    try:
+        return os.stat(place)
+    except OSError:
+        return None
 
 
 def _links_above(place: str, levels: int) -> bool:
@@ -73,8 +84,9 @@ def _links_above(place: str, levels: int) -> bool:
     above = place
     for _ in range(levels):
         above = os.path.dirname(above)
-        if os.path.samefile(place, above or "."):
-            return True
+        with contextlib.suppress(OSError):  # it has vanished, or the one above has
+            if os.path.samefile(place, above or "."):
+                return True
     return False
 
 

@@ -71,7 +71,7 @@ class Compare(FileTask):
         context, job = self._comparer.context, self.job
         upload = Upload(job, context)
         try:
-            with self._comparer.look(context.path_of(job)) as source:
+            with context.opened(job, self._comparer.look) as source:
                 end = self._end(session, source)
         except Exception as error:
             upload.failed(error)

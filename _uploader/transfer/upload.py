@@ -61,17 +61,14 @@ class Context(NamedTuple):
     tells_etags: bool = False
     """Results name the objects' ETags."""
 
-    def path_of(self, job: Job) -> str:
-        """The path to open."""
-        return self.source_roots[job.source] + job.path
-
-    def opened(self, job: Job) -> Source:
-        """The job's file, tried again where it cannot be opened now."""
-        path = self.path_of(job)
+    def opened(self, job: Job, way: Callable[[str], Source] | None = None) -> Source:
+        """The job's file, tried again where it cannot be opened now.  ``way``: in place of
+        ``open``."""
+        path, way = self.source_roots[job.source] + job.path, way or self.open
         try:
-            return self.open(path)
+            return way(path)
         except Busy:
-            return self.attempts.bounded(partial(self.open, path))
+            return self.attempts.bounded(partial(way, path))
 
 
 class FileTask:

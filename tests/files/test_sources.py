@@ -122,6 +122,33 @@ def test_loops_of_links_end(tree: Callable[..., None], target: str) -> None:
     check("one", "two", follow=True)
 
 
+def test_what_vanishes_meanwhile_is_left_to_the_scan(tree: Callable[..., None]) -> None:
+    tree("one/a/x", "one/b", "two/a/x", "two/b")
+
+    def takes(path: str, status: os.stat_result) -> bool:
+        for source in ("one", "two"):
+            Path(source, path).unlink(missing_ok=True)
+        return False
+
+    check_keys(["one", "two"], follow_symlinks=False, takes=takes, enters=lambda path: True)
+
+
+def test_a_link_that_vanishes_meanwhile_is_left_to_the_scan(
+    tree: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree("one/a/x", "elsewhere/x")
+    Path("two").mkdir()
+    Path("two/a").symlink_to("../elsewhere")
+    samefile = os.path.samefile
+
+    def vanishing(first: str, second: str) -> bool:
+        Path("two/a").unlink(missing_ok=True)
+        return samefile(first, second)
+
+    monkeypatch.setattr(os.path, "samefile", vanishing)
+    check("one", "two", follow=True)
+
+
 def test_directories_that_only_one_source_has_are_not_listed(
     tree: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import defaultdict
@@ -157,7 +158,8 @@ class FakeSession(Session):
         self._service.objects[key] = content
 
     def stat(self, key: str) -> ObjectInfo:
-        raise NotImplementedError
+        self._call("stat", key)
+        raise NotFound("NoSuchKey")
 
     def check(self, limit: float) -> None:
         self._call("check", "")
@@ -491,6 +493,25 @@ def test_a_file_that_vanished_is_reported(setup: Setup) -> None:
     job = setup.file("a")
     (setup.root / "a").unlink()
     assert setup.upload(job) == {"a": "vanished after the scan"}
+
+
+@pytest.mark.parametrize("compares", [False, True])
+def test_a_file_that_cannot_be_opened_now_is_tried_again(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, compares: bool
+) -> None:
+    job = setup.file("a", compares=compares)
+    shortages = [OSError(errno.EMFILE, "Too many open files")] * RETRIES
+    os_open = os.open
+
+    def scarce(path: Any, *rest: Any, **options: Any) -> int:
+        if path == str(setup.root / "a") and shortages:
+            raise shortages.pop()
+        return os_open(path, *rest, **options)
+
+    monkeypatch.setattr(os, "open", scarce)
+    setup.make(skip="unchanged")
+    assert setup.upload(job) == {"a": ""}
+    assert not shortages
 
 
 def test_the_last_trouble_is_known(setup: Setup) -> None:
