@@ -114,7 +114,7 @@ def load(settings: CloudSettings) -> Cloud:
 
 
 _WITHOUT_REGIONS = {"azure_blobs", "local"}
-_COMPARABLE = {"local", "s3"}
+_COMPARABLE = {"azure_blobs", "local", "s3"}
 _NOT_CLOUDS = {
     "attributes",
     "base",

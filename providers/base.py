@@ -152,6 +152,10 @@ class Inspected(NamedTuple):
     """Takes the bytes of a file, for one comparison; None where nothing is told."""
 
 
+MOST_DIGITS = 18
+"""Of an object's size in a listing: longer numbers are none, and SQLite takes no others."""
+
+
 class Listed(NamedTuple):
     """An object in a listing."""
 
@@ -330,6 +334,8 @@ class Cloud(ABC):
     """Bytes of the largest object that can get other metadata without being sent again."""
     is_near: ClassVar[bool] = False
     """Reading an object costs no more than reading a file."""
+    lists_from_anywhere: ClassVar[bool] = True
+    """``Session.page`` with a key to begin after costs no more than without."""
     connects_ahead: ClassVar[bool] = False
     """Sessions can be opened before the bucket is there, and ``Session.connect`` saves time."""
 

@@ -13,7 +13,6 @@ import socket
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import closing
 from functools import partial
 from typing import NoReturn, TypeVar
 
@@ -23,7 +22,7 @@ from gevent.lock import Semaphore
 
 import providers
 from providers.attributes import FORMS
-from providers.base import Cloud, Deletion, Listed, Prepared
+from providers.base import Cloud, Listed, Prepared
 from providers.errors import Failure, NoBucket, Rejected, Unchecked
 
 from ..config import Settings
@@ -224,22 +223,16 @@ class Worker:
 
         refusal = ""
         try:
-            Listing(engine.attempts, cloud.open, prefix, tell).run()
+            cuts = cloud.lists_from_anywhere
+            Listing(engine.attempts, cloud.open, prefix, tell, cuts=cuts).run()
         except Rejected as failure:
             refusal = str(failure)
         self._send(wire.ListingEnded(refusal))
 
     def _delete(self, engine: Engine, cloud: Cloud, keys: list[str]) -> None:
-        failed, hidden, step = [], 0, cloud.most_deleted
-        with closing(cloud.open()) as session:
-            for start in range(0, len(keys), step):
-                some = keys[start : start + step]
-                try:
-                    deletion = engine.attempts.run(session.delete, some)
-                except Rejected as failure:
-                    deletion = Deletion([(key, str(failure)) for key in some], 0)
-                failed += deletion.failed
-                hidden += deletion.hidden
+        from ..transfer.deletion import delete_all  # few runs need it
+
+        failed, hidden = delete_all(engine.attempts, cloud, keys)
         self._send(wire.Deleted(failed, hidden))
 
     def _stdin_ended(self) -> Event:

@@ -28,12 +28,15 @@ class Listing:
         open_session: Callable[[], Session],
         prefix: str,
         found: Callable[[list[Listed]], None],
+        *,
+        cuts: bool = True,
     ) -> None:
-        """``found`` gets the objects of each page."""
+        """``found`` gets the objects of each page.  ``cuts``: the service can begin anywhere."""
         self._attempts = attempts
         self._open_session = open_session
         self._prefix = prefix
         self._found = found
+        self._cuts = cuts
         self._ranges = Ranges()
         self._greenlets = Group()
         self._pages = 0
@@ -85,6 +88,8 @@ class Listing:
             if not page.next or len(objects) < len(page.objects):
                 return
             start = page.next
+            if not self._cuts:
+                continue
             self._pages += 1
             if self._pages == LONG:
                 self._spawn(self._seek_end, mine)

@@ -15,6 +15,7 @@ class AzureCloud(Cloud):
     """One account of Azure's."""
 
     connects_ahead = True
+    lists_from_anywhere = False
     parts = PARTS
 
     def __init__(self, settings: CloudSettings) -> None:

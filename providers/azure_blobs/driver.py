@@ -86,7 +86,7 @@ class AzureDriver(AzureBlobsStorageDriver):  # type: ignore[misc]
         answer = self.transport.exchange(request)
         if answer.headers.get("content-md5", proof[1]) != proof[1]:
             raise Transient("the service stored other bytes: its MD5 differs")
-        return answer.headers.get("etag", "")
+        return answer.headers.get("etag", "").strip('"')
 
     def upload_object(
         self,

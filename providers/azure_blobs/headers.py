@@ -22,10 +22,11 @@ def blob_headers(metadata: Metadata, content_type: str) -> list[tuple[str, str]]
     blob can have, ``Rejected`` for values that cannot be sent and for more than ``MOST_METADATA``
     bytes.
     """
-    return [_content_type(content_type), *_metadata_headers(metadata)]
+    return [_content_type(content_type), *metadata_headers(metadata)]
 
 
-def _metadata_headers(metadata: Metadata) -> list[tuple[str, str]]:
+def metadata_headers(metadata: Metadata) -> list[tuple[str, str]]:
+    """The user metadata among ``blob_headers``."""
     if not metadata:
         return []
     given, values = zip(*metadata, strict=True)

@@ -11,7 +11,7 @@ PARTS = PartRules(threshold=16 * MIB, part_size=8 * MIB, max_part_size=4000 * MI
 """Azure's limits:
 https://learn.microsoft.com/en-us/rest/api/storageservices/understanding-block-blobs--append-blobs--and-page-blobs
 """
-REQUESTS = Requests("Put Blob", PARTS, ("Put Block List",), "Put Block")
+REQUESTS = Requests("Put Blob", PARTS, ("Put Block List",), "Put Block", copy="Set Blob Metadata")
 
 
 def prices(settings: CloudSettings) -> Prices | None:

@@ -8,7 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 
 import gevent
 
-from ..base import Inspected, Metadata, ObjectInfo, Part, Prepared, Session, UploadInfo
+from ..base import (
+    Deletion,
+    Inspected,
+    Metadata,
+    ObjectInfo,
+    Page,
+    Part,
+    Prepared,
+    Session,
+    UploadInfo,
+)
 from ..errors import Denied, Fatal, NoBucket, NotFound, Rejected, Transient
 from ..http.limit import within
 from ..http.response import Response
@@ -17,7 +27,8 @@ from ..source import Source
 from .blocks import Block, commit_list, is_upload_id, new_upload_id, read_list
 from .body import Body, crc_header, crc_of, md5_header
 from .driver import AzureDriver
-from .headers import META, blob_headers
+from .headers import META, blob_headers, metadata_headers
+from .listing import read_page
 from .sharedkey import Pairs
 from .transport import AzureRequest
 
@@ -34,8 +45,8 @@ class AzureSession(Session):
 
     def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> str:
         """Stores the file with one Put Blob."""
-        self.driver.store(self._container, key, blob_headers(metadata, content_type), source)
-        return ""
+        headers = blob_headers(metadata, content_type)
+        return self.driver.store(self._container, key, headers, source)
 
     def stat(self, key: str) -> ObjectInfo:
         """Asks with one HEAD."""
@@ -62,6 +73,47 @@ class AzureSession(Session):
         """
         condition = (("if-match", f'"{found.etag}"'),)
         self.driver.transport.download(self._request("GET", key, (), condition, None), take)
+
+    def page(self, prefix: str, after: str = "", start: str = "") -> Page:
+        """Lists with one GET, always from the beginning: the service can begin nowhere else.
+
+        https://learn.microsoft.com/en-us/rest/api/storageservices/list-blobs
+        """
+        given = {"prefix": prefix, "marker": start}
+        query = [_CONTAINER, ("comp", "list"), *[pair for pair in given.items() if pair[1]]]
+        page = read_page(self._exchange("GET", query=query).body, after)
+        self._service.traffic.progress += 1
+        return page
+
+    def delete(self, keys: Sequence[str]) -> Deletion:
+        """Deletes with one DELETE each.
+
+        https://learn.microsoft.com/en-us/rest/api/storageservices/delete-blob
+        """
+        failed, hidden = [], 0
+        for key in keys:
+            try:
+                answer = self._exchange("DELETE", key)
+            except NotFound:
+                continue
+            except Rejected as failure:
+                failed.append((key, str(failure)))
+                continue
+            hidden += answer.headers.get("x-ms-delete-type-permanent") == "false"
+        self._service.traffic.progress += 1
+        return Deletion(failed, hidden)
+
+    def set_metadata(
+        self, key: str, found: ObjectInfo, metadata: Metadata, content_type: str
+    ) -> str:
+        """Replaces the metadata, if the blob's ETag is still the one that was found; it keeps its
+        Content-Type.
+
+        https://learn.microsoft.com/en-us/rest/api/storageservices/set-blob-metadata
+        """
+        headers = [*metadata_headers(metadata), ("if-match", f'"{found.etag}"')]
+        answer = self._exchange("PUT", key, (("comp", "metadata"),), headers)
+        return answer.headers.get("etag", "").strip('"')
 
     def begin(self, key: str, metadata: Metadata, content_type: str) -> str:
         """Makes up an id; the service learns of the upload by its first block."""
@@ -116,8 +168,8 @@ class AzureSession(Session):
         headers = blob_headers(metadata, content_type)
         headers += [("content-type", "application/xml"), md5_header(md5)]
         body = Body(content, len(content), 0, md5)
-        self._exchange("PUT", key, (("comp", "blocklist"),), headers, body)
-        return ""
+        answer = self._exchange("PUT", key, (("comp", "blocklist"),), headers, body)
+        return answer.headers.get("etag", "").strip('"')
 
     def abort(self, key: str, upload_id: str) -> None:
         """Does nothing: blocks that are not committed expire within a week, or when their blob is

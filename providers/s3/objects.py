@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from urllib.parse import unquote_plus
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from ..base import Deletion, Listed, Page
+from ..base import MOST_DIGITS, Deletion, Listed, Page
 from ..errors import Transient
 from ..http.xml import local_name, parsed, rows
 from .answers import key_of
 
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\r")
 """https://www.w3.org/TR/xml/#charsets; a carriage return would be read as a line feed."""
-MOST_DIGITS = 18
-"""Of an object's size: longer numbers are none, and SQLite takes no others."""
 
 
 def read_page(body: bytes, prefix: str, after: str) -> Page:

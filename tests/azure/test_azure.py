@@ -26,7 +26,7 @@ from providers.azure_blobs.driver import AzureDriver
 from providers.azure_blobs.service import Service
 from providers.azure_blobs.session import AzureSession
 from providers.azure_blobs.sharedkey import SharedKey
-from providers.base import CloudSettings, Part, Prepared
+from providers.base import CloudSettings, Deletion, ObjectInfo, Part, Prepared
 from providers.errors import (
     Denied,
     Failure,
@@ -297,6 +297,48 @@ def test_a_service_that_does_not_check_the_crc_gets_md5s(talk: Any, ignorant: by
         assert "x-ms-content-crc64" not in request.headers
     (notice,) = conversation.notices
     assert "proven by MD5" in notice
+
+
+# Listing, deleting, describing anew.
+
+
+def test_a_listing_goes_from_marker_to_marker(talk: Any) -> None:
+    body = b"<EnumerationResults><Blobs/><NextMarker>%s</NextMarker></EnumerationResults>"
+    with talk(azure(200, body % b"m&amp;1"), azure(200, body % b"")) as conversation:
+        first = conversation.session.page("a b/")
+        assert not conversation.session.page("a b/", "", first.next).next
+    targets = [request.target for request in conversation.requests]
+    whole = f"/{NAME}/{CONTAINER}?restype=container&comp=list&prefix=a%20b%2F"
+    assert targets == [whole, f"{whole}&marker=m%261"]
+    assert all(is_signed_right(request) for request in conversation.requests)
+
+
+def test_a_deletion_tells_what_is_left_and_what_is_only_hidden(talk: Any) -> None:
+    answers = [
+        azure(202, x_ms_delete_type_permanent="true"),
+        azure(202, x_ms_delete_type_permanent="false"),
+        error(404, "BlobNotFound"),
+        error(409, "BlobImmutableDueToPolicy", "It is kept."),
+    ]
+    with talk(*answers) as conversation:
+        told = conversation.session.delete(["gone", "hidden", "missing", "kept"])
+    assert told == Deletion([("kept", "BlobImmutableDueToPolicy: It is kept.")], 1)
+    assert [request.method for request in conversation.requests] == ["DELETE"] * 4
+
+
+def test_only_the_blob_that_was_found_is_described_anew(talk: Any) -> None:
+    found = ObjectInfo(1, {}, "text/plain", "0x8D")
+    answers = [azure(200, ETag='"0x8E"'), error(412, "ConditionNotMet")]
+    with talk(*answers) as conversation:
+        described = ("key", found, METADATA, "text/plain")
+        assert conversation.session.set_metadata(*described) == "0x8E"
+        with pytest.raises(Rejected):
+            conversation.session.set_metadata(*described)
+    request = conversation.requests[0]
+    assert request.target == f"/{NAME}/{CONTAINER}/key?comp=metadata"
+    assert request.headers["if-match"] == '"0x8D"'
+    assert request.headers["x-ms-meta-mode"] == "0100644"
+    assert is_signed_right(request)
 
 
 # Parts.

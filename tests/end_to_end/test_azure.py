@@ -85,6 +85,32 @@ def test_command_uploads_small_and_large_files(azurite: Azurite, data: Path) -> 
     assert f"created container {container}, private to its account" in notes
 
 
+def test_command_sends_what_has_changed_and_deletes_what_has_no_file(
+    azurite: Azurite, data: Path
+) -> None:
+    names = small_files(data, 30)
+    write(data, "large.bin", random_bytes(17 * MIB, 1))
+    container = new_bucket()
+    mirror = ["--json", "--skip", "unchanged", "--delete"]
+    command = options(data, azurite, container, *mirror)
+    env = environment(**azurite.variables)
+    assert run(*command, env=env).summary["uploaded"] == 31
+    assert run(*command, env=env).summary["skipped"] == 31
+    write(data, names[0], b"changed")
+    (data / names[1]).chmod(0o600)
+    for name in names[2:5]:
+        (data / name).unlink()
+    finished = run(*command, env=env)
+    counts = {kind: finished.summary[kind] for kind in ("uploaded", "updated", "deleted")}
+    assert counts == {"uploaded": 1, "updated": 1, "deleted": 3}
+    assert_all_there(azurite.client(), container, data)
+    blob = azurite.client().get_blob_client(container, names[1])
+    assert blob.get_blob_properties().metadata["mode"] == "0100600"
+    azurite.client().get_blob_client(container, "another").upload_blob(b"")
+    verified = run("verify", *options(data, azurite, container), env=env)
+    assert (verified.code, "extra: another" in verified.stdout) == (1, True)
+
+
 def test_command_takes_a_connection_string(azurite: Azurite, data: Path) -> None:
     write(data, "file")
     container = new_bucket()
