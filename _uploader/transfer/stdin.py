@@ -6,10 +6,11 @@ not stored is lost, so that no later run can go on with it.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 import gevent
 from gevent.event import AsyncResult, Event
@@ -72,7 +73,8 @@ class StdinUpload:
         self._stream = stream
         self._memory = memory
         self._key = context.key_prefix + job.path
-        self._threads = ThreadPool(1)
+        self._reader = ThreadPool(1)
+        self._computers = ThreadPool(len(os.sched_getaffinity(0)))
         self._stop: AsyncResult[NoReturn] = AsyncResult()
         """Has the first failure, once there is one."""
         self._changed = Event()
@@ -250,16 +252,25 @@ class StdinUpload:
         return request.answer
 
     def _open(self, piece: Piece) -> Source:
-        return self._context.open(piece.path)
+        source = self._context.open(piece.path)
+        source.run = self._compute
+        return source
 
     def _read(self, read: Callable[[], T]) -> T:
         """What a method of the stream returns, in a thread: it may block for ever."""
-        answer = self._threads.spawn(_outcome, read)
+        answer = self._reader.spawn(_outcome, read)
         self._wait(answer)
-        outcome: T | OSError = answer.get()
-        if isinstance(outcome, OSError):
-            raise Rejected(f"standard input cannot be read: {outcome.strerror}")
-        return outcome
+        outcome: T | _Raised = answer.get()
+        try:
+            return _result(outcome)
+        except OSError as error:
+            raise Rejected(f"standard input cannot be read: {error.strerror}") from None
+
+    def _compute(self, operation: Callable[[], T], /) -> T:
+        """The result of an operation, in a thread: one process takes all of standard input, and its
+        checksums alone would keep one processor busy."""
+        outcome: T | _Raised = self._computers.spawn(_outcome, operation).get()
+        return _result(outcome)
 
     def _wait(self, event: Event | AsyncResult[Any]) -> None:
         """Waits for the event; raises the first failure."""
@@ -281,8 +292,20 @@ class StdinUpload:
         self._changed.set()
 
 
-def _outcome(read: Callable[[], T]) -> T | OSError:
+class _Raised(NamedTuple):
+    """What an operation in a thread has raised: gevent would print it there."""
+
+    error: Exception
+
+
+def _outcome(operation: Callable[[], T]) -> T | _Raised:
     try:
-        return read()
-    except OSError as error:  # gevent's thread would print it
-        return error
+        return operation()
+    except Exception as error:
+        return _Raised(error)
+
+
+def _result(outcome: T | _Raised) -> T:
+    if isinstance(outcome, _Raised):
+        raise outcome.error
+    return outcome
