@@ -237,8 +237,6 @@ def _run(settings: Settings, fork_server: ForkServer) -> int:
             fork_server.assign(settings.provider, stdin=stdin)
             with contextlib.suppress(OSError):  # it is tried again when a worker is needed
                 fork_server.start()
-        else:
-            fork_server.close()
         try:
             providers.check(settings.cloud())
         except Fatal as error:

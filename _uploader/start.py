@@ -3,7 +3,6 @@
 A signal that comes meanwhile ends the command without a traceback.
 """
 
-import contextlib
 import gc
 import os
 import signal
@@ -25,12 +24,14 @@ def main() -> int:
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # until the run looks at it, and after
     gc.set_threshold(GC_THRESHOLD)
     _open_missing_streams()
+    import contextlib
+
     from .processes.fork_server import ForkServer
 
     try:
         with contextlib.closing(ForkServer()) as fork_server:
             if _RUNS_NO_WORKER.isdisjoint(sys.argv):
-                with contextlib.suppress(OSError):  # it is tried again when a worker is needed
+                with contextlib.suppress(Exception):  # it is tried again when a worker is needed
                     fork_server.start()
             from . import cli
 

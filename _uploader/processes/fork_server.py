@@ -36,7 +36,7 @@ FORK = -1
 more if the workers share one.
 Non-negative: kill that worker, counted from 0, and reply with its exit code."""
 REST = -2
-"""Request: become the reaper; then only the others are answered."""
+"""Request: become the reaper, which knows the non-negative ones only."""
 
 _HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
@@ -75,8 +75,9 @@ class ForkServer:
         self._running()
 
     def assign(self, provider: str, *, stdin: int = subprocess.DEVNULL) -> None:
-        """Names the provider, before the first fork.  ``stdin``: the descriptor that the workers
-        have as their standard input; a process that runs with another one is ended."""
+        """Names the provider, once, where the constructor was given none.  ``stdin``: the
+        descriptor that the workers have as their standard input; a process that runs with another
+        one is ended."""
         if stdin != self._stdin:
             self.close()
         self._provider, self._stdin = provider, stdin
@@ -116,11 +117,11 @@ class ForkServer:
         return b"".join(process.listen() for process in self._processes())
 
     def pids(self) -> list[int]:
-        """The process id, if the process runs."""
+        """The process's id, and that of the one that rests, if there are any."""
         return [process.pid for process in self._processes()]
 
     def close(self) -> None:
-        """Kills all workers and ends the process."""
+        """Kills all workers and ends the processes."""
         for process in self._processes():
             process.close()
         self._process = self._resting = None
@@ -171,8 +172,10 @@ class _Process:
     def instruct(self, provider: str, environment: Mapping[str, str]) -> None:
         # Not by argv and environ: all programs of a user can read these in /proc.
         text = json.dumps([provider, dict(environment)]).encode()
-        with contextlib.suppress(OSError):  # it has died: the next to ask will see
+        try:
             self._control.sendall(NUMBER.pack(len(text)) + text)
+        except OSError:
+            self._process.kill()  # if it has not died: the next to ask will see
 
     def fork(self, descriptors: list[int]) -> Callable[[], End]:
         socket.send_fds(self._control, [NUMBER.pack(FORK)], descriptors)
@@ -226,17 +229,13 @@ class _Process:
 
 def take_instructions(descriptor: int) -> tuple[str, dict[str, str]]:
     """Takes over the variables that the supervisor sends to the socket ``descriptor``; returns the
-    provider's name and the variables of before, which hold none of its secrets.  When the
-    supervisor is gone the process ends.
+    provider's name and the variables of before, which hold none of its secrets.
 
     The descriptor stays open until the process is dead: its end would tell the supervisor of that.
     """
     before = dict(os.environ)
     control = _connected(descriptor)
-    length = control.recv(NUMBER.size, _socket.MSG_WAITALL)
-    if not length:
-        os._exit(0)
-    (size,) = NUMBER.unpack(length)
+    (size,) = NUMBER.unpack(control.recv(NUMBER.size, _socket.MSG_WAITALL))
     provider, variables = json.loads(control.recv(size, _socket.MSG_WAITALL))
     os.environ.update(variables)
     control.detach()
@@ -321,8 +320,10 @@ def _start(
 
 
 def _become_reaper(descriptor: int, pids: list[int], environment: Mapping[str, str]) -> None:
-    """Does not return, unless there is no memory for it."""
+    """Returns only where that is impossible."""
+    if not os.access(reaper.__file__, os.R_OK):  # the package may be a zip file
+        return
     os.set_inheritable(descriptor, True)
     command = [sys.executable, "-I", "-S", reaper.__file__, str(descriptor), *map(str, pids)]
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):  # no memory; a variable that Python cannot set
         os.execve(command[0], command, environment)

@@ -141,6 +141,25 @@ def test_the_fork_server_killed_costs_no_file_and_a_worker_after_it_is_replaced(
     assert sorted(keys(ceph, bucket)) == sorted(names)
 
 
+def test_once_all_workers_run_the_fork_server_rests(slow_sink: Sink, data: Path) -> None:
+    names = small_files(data, 1500)
+    options = arguments(data, slow_sink.http, "b", "--json", "--processes", 2, "--concurrency", 16)
+    with Running(*options, env=environment(**KEYS)) as running:
+        running.wait_for("uploaded", 50)
+
+        def rests(pid: int) -> bool:
+            return any("reaper" in word for word in psutil.Process(pid).cmdline())
+
+        running.wait_until(lambda: any(map(rests, running.fork_server())))
+        os.kill(running.workers()[0], signal.SIGKILL)
+        running.wait_until(lambda: len(running.fork_server()) == 2)
+        running.wait_until(lambda: len(running.workers()) == 2)
+        finished = running.finish()
+        assert running.survivors() == []
+    assert (finished.code, finished.stderr) == (0, "")
+    assert_each_file_ends_once(finished, names)
+
+
 def test_supervisor_killed_takes_its_workers_along(sink: Sink, data: Path) -> None:
     """Even while they wait for a server that hangs."""
     small_files(data, 2000)
