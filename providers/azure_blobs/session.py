@@ -1,4 +1,4 @@
-"""The requests of uploads to Azure: blobs, blocks, lists, the container."""
+"""The requests of uploads to Azure: blobs, blocks, listings."""
 
 from __future__ import annotations
 
@@ -19,20 +19,17 @@ from ..base import (
     Session,
     UploadInfo,
 )
-from ..errors import Denied, Fatal, NoBucket, NotFound, Rejected, Transient
+from ..errors import Fatal, NotFound, Rejected, Transient
 from ..http.limit import within
-from ..http.response import Response
 from ..proof import HashProof
 from ..source import Source
 from .blocks import Block, commit_list, is_upload_id, new_upload_id, read_list
 from .body import Body, crc_header, crc_of, md5_header
+from .container import Container
+from .container_requests import CONTAINER, ContainerRequests
 from .driver import AzureDriver
 from .headers import META, blob_headers, metadata_headers
 from .listing import read_page
-from .sharedkey import Pairs
-from .transport import AzureRequest
-
-_CONTAINER = ("restype", "container")
 
 
 class AzureSession(Session):
@@ -41,12 +38,12 @@ class AzureSession(Session):
     def __init__(self, driver: AzureDriver, container: str) -> None:
         self.driver = driver
         self._service = driver.service
-        self._container = container
+        self._requests = ContainerRequests(driver, container)
 
     def put(self, key: str, source: Source, metadata: Metadata, content_type: str) -> str:
         """Stores the file with one Put Blob."""
         headers = blob_headers(metadata, content_type)
-        return self.driver.store(self._container, key, headers, source)
+        return self.driver.store(self._requests.container, key, headers, source)
 
     def stat(self, key: str) -> ObjectInfo:
         """Asks with one HEAD."""
@@ -57,7 +54,7 @@ class AzureSession(Session):
 
         https://learn.microsoft.com/en-us/rest/api/storageservices/get-blob-properties
         """
-        headers = self._exchange("HEAD", key).headers
+        headers = self._requests.exchange("HEAD", key).headers
         metadata = {k[len(META) :]: v for k, v in headers.items() if k.startswith(META)}
         size = headers.get("content-length", "")
         if not size.isdecimal():
@@ -72,7 +69,9 @@ class AzureSession(Session):
         https://learn.microsoft.com/en-us/rest/api/storageservices/get-blob
         """
         condition = (("if-match", f'"{found.etag}"'),)
-        self.driver.transport.download(self._request("GET", key, (), condition, None), take)
+        self.driver.transport.download(
+            self._requests.request("GET", key, (), condition, None), take
+        )
 
     def page(self, prefix: str, after: str = "", start: str = "") -> Page:
         """Lists with one GET, always from the beginning: the service can begin nowhere else.
@@ -80,8 +79,8 @@ class AzureSession(Session):
         https://learn.microsoft.com/en-us/rest/api/storageservices/list-blobs
         """
         given = {"prefix": prefix, "marker": start}
-        query = [_CONTAINER, ("comp", "list"), *[pair for pair in given.items() if pair[1]]]
-        page = read_page(self._exchange("GET", query=query).body, after)
+        query = [CONTAINER, ("comp", "list"), *[pair for pair in given.items() if pair[1]]]
+        page = read_page(self._requests.exchange("GET", query=query).body, after)
         self._service.traffic.progress += 1
         return page
 
@@ -93,7 +92,7 @@ class AzureSession(Session):
         failed, hidden = [], 0
         for key in keys:
             try:
-                answer = self._exchange("DELETE", key)
+                answer = self._requests.exchange("DELETE", key)
             except NotFound:
                 continue
             except Rejected as failure:
@@ -112,7 +111,7 @@ class AzureSession(Session):
         https://learn.microsoft.com/en-us/rest/api/storageservices/set-blob-metadata
         """
         headers = [*metadata_headers(metadata), ("if-match", f'"{found.etag}"')]
-        answer = self._exchange("PUT", key, (("comp", "metadata"),), headers)
+        answer = self._requests.exchange("PUT", key, (("comp", "metadata"),), headers)
         return answer.headers.get("etag", "").strip('"')
 
     def begin(self, key: str, metadata: Metadata, content_type: str) -> str:
@@ -135,7 +134,7 @@ class AzureSession(Session):
         block = Block(upload_id, number, body.crc, length)
         query = (("comp", "block"), ("blockid", block.name))
         proof = md5_header(body.md5) if with_md5 else crc_header(body.crc)
-        request = self._request("PUT", key, query, (proof,), body)
+        request = self._requests.request("PUT", key, query, (proof,), body)
         part = Part(number, length, block.name, body.crc)
         if with_md5:
             self.driver.transport.exchange(request)
@@ -168,7 +167,7 @@ class AzureSession(Session):
         headers = blob_headers(metadata, content_type)
         headers += [("content-type", "application/xml"), md5_header(md5)]
         body = Body(content, len(content), 0, md5)
-        answer = self._exchange("PUT", key, (("comp", "blocklist"),), headers, body)
+        answer = self._requests.exchange("PUT", key, (("comp", "blocklist"),), headers, body)
         return answer.headers.get("etag", "").strip('"')
 
     def abort(self, key: str, upload_id: str) -> None:
@@ -187,7 +186,7 @@ class AzureSession(Session):
         https://learn.microsoft.com/en-us/rest/api/storageservices/get-block-list
         """
         query = (("comp", "blocklist"), ("blocklisttype", "uncommitted"))
-        listed = read_list(self._exchange("GET", key, query).body)
+        listed = read_list(self._requests.exchange("GET", key, query).body)
         if listed is None:
             raise Transient("the service sent a list of blocks that cannot be read")
         blocks = [block for block in listed if block.upload_id == upload_id]
@@ -204,6 +203,10 @@ class AzureSession(Session):
             gevent.sleep(0)
         return list(parts.values())
 
+    def prepare_container(self, create: bool, allow_public: bool) -> Prepared:
+        """See ``Container.prepare``."""
+        return Container(self._requests).prepare(create, allow_public)
+
     def connect(self) -> None:
         """Connects to the service."""
         self.driver.transport.connect()
@@ -215,77 +218,6 @@ class AzureSession(Session):
     def check(self, limit: float) -> None:
         """Asks for the container; a refusal is a sign of life."""
         try:
-            within(limit, self._ask_container)
+            within(limit, Container(self._requests).ask)
         except (Rejected, Fatal):
             return
-
-    def prepare_container(self, create: bool, allow_public: bool) -> Prepared:
-        """Makes sure that the container exists, or creates it with ``create``, and is private."""
-        name, was_missing, note = self._container, self._service.was_missing, ""
-        try:
-            note = self._privacy(self._ask_container(), allow_public)
-        except Denied as failure:
-            note = f"whether container {name} is public could not be checked: {failure}"
-        except NoBucket:
-            if not create:
-                raise NoBucket(f"container {name} does not exist") from None
-            # Remembered: it is a new one even when the answer to its creation gets lost.
-            was_missing.add(name)
-            note = self._create(allow_public)
-        except Rejected as failure:
-            raise Fatal(f"container {name} cannot be used: {failure}") from None
-        created = name in was_missing
-        was_missing.discard(name)
-        return Prepared(created, note)
-
-    def _privacy(self, answer: Response, allow_public: bool) -> str:
-        """The note on a container that is there; raises ``Fatal`` when anybody can read it.
-
-        https://learn.microsoft.com/en-us/azure/storage/blobs/anonymous-read-access-configure
-        """
-        level = answer.headers.get("x-ms-blob-public-access")
-        if not level:
-            return ""
-        if allow_public:
-            return f"container {self._container} is public: anybody can read its blobs"
-        raise Fatal(
-            f"container {self._container} is public (access level {level!r}): anybody could read "
-            "what is uploaded; make it private, or use --allow-public"
-        )
-
-    def _create(self, allow_public: bool) -> str:
-        """Creates the container; returns the note for the user.
-
-        Without x-ms-blob-public-access nobody gets in without credentials.
-        https://learn.microsoft.com/en-us/rest/api/storageservices/create-container
-        """
-        try:
-            self._exchange("PUT", query=(_CONTAINER,))
-        except Rejected as failure:
-            if "ContainerAlreadyExists" in str(failure):  # somebody was faster
-                return self._privacy(self._ask_container(), allow_public)
-            raise Fatal(f"container {self._container} cannot be created: {failure}") from None
-        return f"created container {self._container}, private to its account"
-
-    def _ask_container(self) -> Response:
-        """Asks with a GET: the answer to a HEAD does not say why it is a refusal.
-
-        https://learn.microsoft.com/en-us/rest/api/storageservices/get-container-properties
-        """
-        return self._exchange("GET", query=(_CONTAINER,))
-
-    def _exchange(
-        self,
-        method: str,
-        key: str = "",
-        query: Pairs = (),
-        headers: Pairs = (),
-        body: Body | None = None,
-    ) -> Response:
-        return self.driver.transport.exchange(self._request(method, key, query, headers, body))
-
-    def _request(
-        self, method: str, key: str, query: Pairs, headers: Pairs, body: Body | None
-    ) -> AzureRequest:
-        content, size = (body.content, body.size) if body else (b"", 0)
-        return AzureRequest(method, self._container, key, query, headers, content, size)
