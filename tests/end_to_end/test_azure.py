@@ -52,6 +52,19 @@ def act(when, nth):
 CRC."""
 
 
+THREE_A_PAGE = """
+def change(module):
+    whole = module.ContainerRequests.exchange
+
+    def exchange(self, method, key="", query=(), headers=(), body=None):
+        if ("comp", "list") in query:
+            query = [*query, ("maxresults", "3")]
+        return whole(self, method, key, query, headers, body)
+
+    module.ContainerRequests.exchange = exchange
+"""
+
+
 def options(source: Path, server: Azurite, container: str, *more: object) -> list[object]:
     given = arguments(source, server.endpoint, container, "--provider", "azure_blobs")
     return [*given, "--processes", 1, *more]
@@ -109,6 +122,25 @@ def test_command_sends_what_has_changed_and_deletes_what_has_no_file(
     azurite.client().get_blob_client(container, "another").upload_blob(b"")
     verified = run("verify", *options(data, azurite, container), env=env)
     assert (verified.code, "extra: another" in verified.stdout) == (1, True)
+
+
+def test_command_compares_with_all_pages_of_a_listing(
+    azurite: Azurite, data: Path, tmp_path: Path
+) -> None:
+    names = small_files(data, 12)
+    odd = [" first", "last ", "a%41b", "a+b", "a&b<c>", "\u00e4/\u00f6", "A", "a", "x  y"]
+    for name in odd:
+        write(data, name)
+    container = new_bucket()
+    hook = on_import(tmp_path, "providers.azure_blobs.session", THREE_A_PAGE)
+    env = environment(**azurite.variables, **hook)
+    command = options(data, azurite, container, "--json", "--skip", "unchanged", "--delete")
+    assert run(*command, env=env).summary["uploaded"] == len(names) + len(odd)
+    assert run(*command, env=env).summary["skipped"] == len(names) + len(odd)
+    for name in odd[:6:2]:
+        (data / name).unlink()
+    assert run(*command, env=env).summary["deleted"] == 3
+    assert_all_there(azurite.client(), container, data)
 
 
 def test_command_takes_a_connection_string(azurite: Azurite, data: Path) -> None:
